@@ -1,0 +1,68 @@
+"""Prompt templates as data: filling, adding own ones, and what the text encoder keeps of a prompt."""
+
+import difflib
+import re
+import string
+from collections.abc import Sequence
+
+# The three of the original study, verbatim: "on on" and the missing space are its own
+TEMPLATES = {
+    "caption": "{generated_text}",
+    "label": "{generated_text},focus on on {labels},focus on bboxes, high resolution, highly detailed",
+    "suffix": "{generated_text}, professional quality, highly detailed",
+}
+KEYS = {"caption": "generated_text", "label": "prompt_w_label", "suffix": "prompt_w_suffix"}  # in annotation files
+FIELDS = ("generated_text", "labels")
+
+
+def fill(template: str, generated_text: str, labels: Sequence[str]) -> str:
+    """The prompt of one scene. Labels stand once each, in order of first appearance, joined by ", "."""
+    return template.format(generated_text=generated_text, labels=", ".join(dict.fromkeys(labels)))
+
+
+def add(templates: dict[str, str]) -> dict[str, str]:
+    """The original templates and one's own, by name.
+
+    A name is lower-case letters, digits and underscores, for it stands in file names and arms.
+    Raises ValueError listing every problem: a bad or taken name, an unknown field, no field at all, a lone brace.
+    """
+    problems = [f"template {name!r}: {problem}" for name, text in templates.items() for problem in _check(name, text)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return TEMPLATES | templates
+
+
+def _check(name: object, text: object) -> list[str]:
+    if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        return ["the name must be lower-case letters, digits and underscores, such as 'night_shot'"]
+    if name in TEMPLATES and text != TEMPLATES[name]:
+        return ["the name is taken by a template of the original study; choose another"]
+    if not isinstance(text, str):
+        return [f"{text!r} is not a text"]
+    try:
+        parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError as error:
+        return [f"{text!r}: {error}; fields are {{generated_text}} and {{labels}}, a brace itself is doubled"]
+    if not parts:
+        return [f"{text!r} has no field, so every photo would get one prompt; use {{generated_text}} or {{labels}}"]
+    return [f"{text!r}: unknown field {{{field}}}{_suggest(field)}" for field, form, conversion in parts
+            if field not in FIELDS or form or conversion]
+
+
+def _suggest(field: str) -> str:
+    near = difflib.get_close_matches(field, FIELDS, n=1)
+    return f"; write {{{near[0]}}}" if near else "; fields are {generated_text} and {labels}, without formatting"
+
+
+def truncate(prompt: str, tokenizer) -> tuple[int, str, bool]:
+    """What a text encoder sees of a prompt: (tokens, kept, truncated).
+
+    tokens counts begin and end, so over tokenizer.model_max_length (CLIP: 77) the rest is cut; kept is the part of
+    the prompt, in its own letters, that survives. The tokenizer must be a fast one, which knows offsets.
+    """
+    coded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
+    tokens, limit = len(coded["input_ids"]), tokenizer.model_max_length
+    if tokens <= limit:
+        return tokens, prompt, False
+    # begin and end take two places, so the last token kept is number limit - 2
+    return tokens, prompt[:coded["offset_mapping"][limit - 2][1]], True
