@@ -1,11 +1,8 @@
 """A run folder: everything that one study made, and what is still missing."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,48 +12,19 @@ import numpy as np
 import pandas as pd
 
 from helpers import images
+from helpers.protocols import at, machine
 from helpers.scenes import Scene, read_scenes
 from helpers.settings import ParameterError
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy", "papermill")
 FINISHED = "application/vnd.grounded.finished+json"
-
-
-def at(path: str | Path) -> Path:
-    """The path itself, or, where it is relative, that path seen from the repository's root."""
-    return ROOT / path
-
-
-def digest(folder: Path) -> str:
-    """16 hexadecimal digits that change when a file in the folder changes its name or content."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:16]
-
-
-def machine() -> dict[str, object]:
-    """What the numbers of a run may depend on and no parameter says: versions, device, cores."""
-    import torch
-
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {
-        "device": f"{device}, {os.cpu_count()} cores",
-        "started": time.strftime("%Y-%m-%d %H:%M"),
-        "versions": {"python": platform.python_version(), **versions},
-    }
 
 
 class Run:
     """One run folder, opened for reading and writing.
 
-    Every file is written whole or not at all, so that presence means done. `card` is run.json: the protocol and the
-    machine. What this object was asked for is remembered: `finish` tells it to whoever asks later whether the
-    notebook has to run again.
+    Every file is written whole or not at all, so that presence means done. `card` is run.json: the protocol and
+    the machine. What this object was asked for is remembered: `finish` tells it to whoever asks later whether
+    the notebook has to run again.
     Raises FileNotFoundError where the folder holds no run.json.
     """
 
@@ -66,7 +34,7 @@ class Run:
         self.saved: list[str] = []
         if not (self.folder / "run.json").is_file():
             raise FileNotFoundError(
-                f"{folder}: no run.json in it; notebooks/00_overview or `make report RUN={folder}` starts a run"
+                f"{folder}: not a run folder (no run.json); notebooks/00_overview starts one"
             )
         self.card: dict = self.read_json("run.json")
 
@@ -78,11 +46,10 @@ class Run:
         Raises ParameterError naming each parameter that differs from the run's own.
         """
         if not (at(folder) / "run.json").is_file():
-            text = json.dumps({"protocol": protocol, **machine()}, indent=1, default=_plain)
             with _beside(at(folder) / "run.json") as partial:
-                partial.write_text(text)
+                partial.write_text(_json({"protocol": protocol, **machine()}, indent=1), encoding="utf-8")
         run = cls(folder)
-        given, known = json.loads(json.dumps(protocol, default=_plain)), run.card["protocol"]
+        given, known = json.loads(_json(protocol)), run.card["protocol"]
         problems = [
             f"{name} = {given[name]!r}: {folder} was made with {known.get(name)!r}; "
             "give that value or start another run (RUN=runs/another)"
@@ -110,11 +77,10 @@ class Run:
         return self._used(name).is_file()
 
     def write_json(self, name: str, value: object) -> Path:
-        return self._write(name, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=_plain))
+        return self._write(name, _json(value, indent=1))
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping]) -> Path:
-        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain) + "\n" for row in rows)
-        return self._write(name, "".join(lines))
+        return self._write(name, "".join(f"{_json(row)}\n" for row in rows))
 
     def write_npz(self, name: str, **arrays: np.ndarray) -> Path:
         with _beside(self._used(name)) as partial, partial.open("wb") as file:
@@ -128,13 +94,17 @@ class Run:
         return self.folder / "pictures" / arm / f"{getattr(scene, 'name', scene)}.png"
 
     def missing(self, arm: str, scenes: Iterable[Scene]) -> list[Scene]:
-        """Those scenes, in their order, whose picture in that arm is absent or cannot be decoded to its end."""
+        """Those scenes, in order, whose picture in that arm is absent or cannot be decoded to its end."""
         return [scene for scene in scenes if not images.is_whole(self.picture(arm, scene))]
 
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
         self.uses.add(("", "pictures/*/*.png"))
         return sorted({path.parent.name for path in self.folder.glob("pictures/*/*.png")})
+
+    def count_pictures(self) -> int:
+        """Pictures in all arms together."""
+        return sum(1 for _ in self.folder.glob("pictures/*/*.png"))
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""
@@ -156,14 +126,14 @@ class Run:
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
     def stamp(self, folder: str, pattern: str) -> str:
-        """Changes when a file that fits the pattern appears, goes, or is written again. folder "": the run's own."""
+        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run itself."""
         base = at(folder) if folder else self.folder
         facts = [(str(path), path.stat()) for path in sorted(base.glob(pattern)) if path.is_file()]
         text = repr([(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def finish(self, following: str = "") -> "Finished":
-        """To be the last value of a notebook: shows what was saved, where to go on, and with which versions."""
+        """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
         uses = [[folder, pattern, self.stamp(folder, pattern)] for folder, pattern in sorted(self.uses)]
         return Finished(uses, sorted(set(self.saved)), following, self.card)
 
@@ -179,7 +149,7 @@ class Run:
 
 
 class Finished:
-    """The end of a notebook: for people the saved files and versions, for `sweeps` what the notebook depends on."""
+    """The end of a notebook: the saved files for people, what it depends on for `notebooks.is_done`."""
 
     def __init__(self, uses: list, saved: list[str], following: str, card: dict) -> None:
         self.uses, self.saved, self.following, self.card = uses, saved, following, card
@@ -202,6 +172,10 @@ def _beside(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=_plain)
 
 
 def _plain(value: object) -> object:
