@@ -1,0 +1,1 @@
+"""The drawn world and the training of the checkpoints that are shipped in data/models."""

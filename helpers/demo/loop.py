@@ -1,0 +1,137 @@
+"""The one training loop: resumable, seeded, with a cosine schedule, an average of the weights, and time left."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+
+SAVE_EVERY_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained. steps and warmup count optimizer steps; decay is AdamW's weight decay."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int = 100
+    decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    average: float = 0.999
+    seed: int = 0
+
+
+def train(
+    name: str,
+    model: torch.nn.Module,
+    loss_of: Callable[[np.random.Generator, int], dict[str, torch.Tensor]],
+    recipe: Recipe,
+    folder: Path,
+    watch: Callable[[int], dict[str, float]] | None = None,
+    watch_every: int = 0,
+) -> torch.nn.Module:
+    """Train `model` and return it with its averaged weights, in eval mode, on the accelerator's device.
+
+    loss_of(rng, step): the losses of one batch by name; their sum is minimised. `rng` depends on the recipe's seed and
+    the step alone, so a run that was killed goes on exactly where its last state was saved.
+    watch(step): measurements, called every `watch_every` steps with the averaged weights in place.
+    folder: holds `<name>.pt` (state) and `<name>.jsonl` (the loss curve). Raises FloatingPointError on a loss that is
+    not finite.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], recipe.learning_rate, recipe.betas, weight_decay=recipe.decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+    model, optimizer = accelerator.prepare(model, optimizer)
+    average = EMAModel(model.parameters(), decay=recipe.average, use_ema_warmup=True, power=0.75)
+    average.to(accelerator.device)
+    state = _State(folder, name, model, optimizer, schedule, average)
+    first = step = state.load()
+    started = last_saved = time.monotonic()
+    model.train()
+    while step < recipe.steps:
+        rng = np.random.default_rng([recipe.seed, step])
+        torch.manual_seed(int(rng.integers(2**31)))
+        with accelerator.autocast():
+            losses = loss_of(rng, step)
+        loss = sum(losses.values())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step}")
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        average.step(model.parameters())
+        step += 1
+        if step % 50 == 0 or step == recipe.steps:
+            seconds = time.monotonic() - started
+            left = seconds / (step - first) * (recipe.steps - step)
+            state.log(step, seconds, left, losses)
+        if watch and watch_every and step % watch_every == 0:
+            _measure(state, model, average, watch, step)
+        if time.monotonic() - last_saved > SAVE_EVERY_SECONDS or step == recipe.steps:
+            state.save(step)
+            last_saved = time.monotonic()
+    average.copy_to(model.parameters())
+    (folder / f"{name}.json").write_text(json.dumps(asdict(recipe) | {"pictures": recipe.steps * recipe.batch_size}))
+    return accelerator.unwrap_model(model).eval()
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    return 0.02 + 0.98 * (1 + np.cos(np.pi * min(step / recipe.steps, 1))) / 2
+
+
+def _measure(state: "_State", model, average: EMAModel, watch: Callable[[int], dict[str, float]], step: int) -> None:
+    average.store(model.parameters())
+    average.copy_to(model.parameters())
+    model.eval()
+    with torch.no_grad():
+        state.write({"step": step} | watch(step))
+    average.restore(model.parameters())
+    model.train()
+
+
+class _State:
+    """What has to survive a kill: written beside and renamed, so a state on disk is always whole."""
+
+    def __init__(self, folder: Path, name: str, model, optimizer, schedule, average: EMAModel):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name, self.path, self.curve = name, folder / f"{name}.pt", folder / f"{name}.jsonl"
+        self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "average": average}
+
+    def load(self) -> int:
+        """Put the saved state back, if there is one; the number of steps done."""
+        if not self.path.exists():
+            return 0
+        saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        return saved["step"]
+
+    def save(self, step: int) -> None:
+        """Write model, optimizer, schedule, average and step."""
+        beside = self.path.with_suffix(".partial")
+        torch.save({name: part.state_dict() for name, part in self.parts.items()} | {"step": step}, beside)
+        beside.replace(self.path)
+
+    def log(self, step: int, seconds: float, left: float, losses: dict[str, torch.Tensor]) -> None:
+        """One line of the loss curve."""
+        values = {key: round(value.item(), 5) for key, value in losses.items()}
+        self.write({"step": step, "seconds": round(seconds), "minutes_left": round(left / 60, 1)} | values)
+
+    def write(self, row: dict) -> None:
+        """A row to the curve's file and to the terminal."""
+        print(self.name, *(f"{key} {value:g}" for key, value in row.items()), flush=True)
+        with self.curve.open("a") as file:
+            file.write(json.dumps(row) + "\n")
