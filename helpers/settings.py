@@ -43,13 +43,18 @@ class Checkpoint:
     safetensors: bool | None = True
 
     @property
-    def on_hub(self) -> bool:
-        return self.revision is not None
+    def files(self) -> list[str]:
+        """Patterns of the files to download: configurations, tokenizers and one format of weights."""
+        variant = f".{self.variant}" if self.variant else ""
+        formats = {True: ("safetensors",), False: ("bin",), None: ("safetensors", "bin")}[self.safetensors]
+        return ["*.json", "*.txt", "*.model", *(f"*{variant}*.{suffix}" for suffix in formats)]
 
     @property
     def download_command(self) -> str:
         """What to type to have a hub checkpoint on this machine."""
-        wanted = f" --include '*.json' '*.txt' '*.model' '*.{self.variant}.*'" if self.variant else ""
+        wanted = "".join(f" --include '{pattern}'" for pattern in self.files)
+        if self.source.startswith("https://"):
+            return f"curl -LO {self.source}  (then name the file as weights)"
         return f"hf download {self.source} --revision {self.revision}{wanted}"
 
 
@@ -122,8 +127,8 @@ class Arm:
     def __post_init__(self) -> None:
         settings = dict(vars(self))
         template = settings.pop("template")
-        if not (isinstance(template, str) and re.fullmatch(r"\w[\w.-]*", template)):
-            raise ParameterError(f"template = {template!r}: use letters, digits, '_', '.' and '-' only")
+        if not (isinstance(template, str) and re.fullmatch("[a-z][a-z0-9_]*", template)):
+            raise ParameterError(f"template = {template!r}: use lower-case letters, digits and '_' only")
         check(**settings)
         object.__setattr__(self, "guidance_scale", float(self.guidance_scale))
         object.__setattr__(self, "grounded_fraction", float(self.grounded_fraction))
@@ -140,7 +145,7 @@ class Arm:
     @classmethod
     def parse(cls, name: str) -> "Arm":
         """The arm of that name: `Arm.parse(arm.name) == arm`. Raises ParameterError for any other text."""
-        pattern = r"(.+)-(none|text|image)-g([\d.]+)(?:-f([\d.]+))?(?:-s(\d+))?"
+        pattern = r"([a-z0-9_]+)-(none|text|image)-g([\d.]+)(?:-f([\d.]+))?(?:-s(\d+))?"
         if (found := re.fullmatch(pattern, name)) is None:
             raise ParameterError(
                 f"arm = {name!r}: not an arm's name; they look like 'suffix-text-g7.5-f0.3-s1'"
