@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import images
+from helpers.files import beside
 from helpers.protocols import at, machine
 from helpers.scenes import Scene, read_scenes
 from helpers.settings import ParameterError
@@ -22,9 +21,9 @@ FINISHED = "application/vnd.grounded.finished+json"
 class Run:
     """One run folder, opened for reading and writing.
 
-    Every file is written whole or not at all, so that presence means done. `card` is run.json: the protocol and
-    the machine. What this object was asked for is remembered: `finish` tells it to whoever asks later whether
-    the notebook has to run again.
+    Every file is written whole or not at all, so that presence means done. `card` is run.json: the protocol
+    and the machine. What this object was asked for is remembered: `finish` tells it to whoever asks later
+    whether the notebook has to run again.
     Raises FileNotFoundError where the folder holds no run.json.
     """
 
@@ -46,7 +45,7 @@ class Run:
         Raises ParameterError naming each parameter that differs from the run's own.
         """
         if not (at(folder) / "run.json").is_file():
-            with _beside(at(folder) / "run.json") as partial:
+            with beside(at(folder) / "run.json") as partial:
                 partial.write_text(_json({"protocol": protocol, **machine()}, indent=1), encoding="utf-8")
         run = cls(folder)
         given, known = json.loads(_json(protocol)), run.card["protocol"]
@@ -83,7 +82,7 @@ class Run:
         return self._write(name, "".join(f"{_json(row)}\n" for row in rows))
 
     def write_npz(self, name: str, **arrays: np.ndarray) -> Path:
-        with _beside(self._used(name)) as partial, partial.open("wb") as file:
+        with beside(self._used(name)) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
         self.saved.append(name)
         return self.folder / name
@@ -126,7 +125,7 @@ class Run:
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
     def stamp(self, folder: str, pattern: str) -> str:
-        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run itself."""
+        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run's."""
         base = at(folder) if folder else self.folder
         facts = [(str(path), path.stat()) for path in sorted(base.glob(pattern)) if path.is_file()]
         text = repr([(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts])
@@ -142,7 +141,7 @@ class Run:
         return self.folder / name
 
     def _write(self, name: str, text: str) -> Path:
-        with _beside(self._used(name)) as partial:
+        with beside(self._used(name)) as partial:
             partial.write_text(text, encoding="utf-8")
         self.saved.append(name)
         return self.folder / name
@@ -160,18 +159,6 @@ class Finished:
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
         return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses}}
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, renamed to it when the block ends well and removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _json(value: object, indent: int | None = None) -> str:

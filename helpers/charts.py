@@ -1,0 +1,91 @@
+"""Curves and intervals as SVG that takes the page's ink, light or dark."""
+
+import io
+import re
+from collections.abc import Mapping
+from html import escape
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+matplotlib.use("agg")
+INK = "#010203"  # a colour that nothing else has: replaced by the page's own
+COLOURS = {"none": "#8a8f99", "text": "#2f7fd1", "image": "#d1661f", "photos": "#3d9a50", "other": "#8d5bc1"}
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.18,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
+}
+
+
+def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float | None = None) -> Figure:
+    """One panel a metric: value and interval over column x, a line for each value of column `grounding`.
+
+    scores: long table with x, grounding, metric, value, low, high. metrics: metric -> what is good, such as
+    "lower is better". mark: a place on x that is pointed out.
+    """
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(4.6 * len(metrics), 3.4), layout="constrained")
+        panels = np.ravel(page.subplots(1, len(metrics)))
+        for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
+            for grounding, rows in scores[scores.metric == metric].groupby("grounding", sort=False):
+                rows, colour = rows.sort_values(x), COLOURS[grounding]
+                axes.fill_between(rows[x], rows.low, rows.high, color=colour, alpha=0.15, linewidth=0)
+                axes.plot(rows[x], rows.value, color=colour, marker="o", markersize=4, label=grounding)
+            if mark is not None:
+                _point_out(axes, mark)
+            axes.set(title=metric, xlabel=x, ylabel=good)
+        page.axes[0].legend(frameon=False, title="grounding")
+    return page
+
+
+def intervals(scores: pd.DataFrame, metrics: Mapping[str, str], names: Mapping[str, str]) -> Figure:
+    """One panel a metric: an arm a line, its value as a dot in its interval. names: arm -> shown name."""
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(4.6 * len(metrics), 0.7 + 0.36 * len(names)), layout="constrained")
+        panels = np.ravel(page.subplots(1, len(metrics), sharey=True))
+        for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
+            rows = scores[scores.metric == metric].set_index("arm")
+            for place, arm in enumerate(names):
+                if arm in rows.index:
+                    row, colour = rows.loc[arm], _colour(arm)
+                    axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.5, alpha=0.45)
+                    axes.plot(row.value, place, "o", color=colour, markersize=6)
+            axes.set(title=metric, xlabel=good, ylim=(len(names) - 0.5, -0.5))
+            axes.set_yticks(range(len(names)), names.values())
+    return page
+
+
+def as_svg(page: Figure, alt: str) -> HTML:
+    """A chart as inline SVG whose text is text; alt says in words what it shows."""
+    salt = re.sub(r"\W+", "-", alt)
+    file = io.StringIO()
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):  # else two charts of a page share names
+        page.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace(INK, "currentColor")
+    label = escape(alt, quote=True)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return HTML(f'<div class="chart" tabindex="0" role="group" aria-label="{label}">{svg}</div>')
+
+
+def _point_out(axes: Axes, x: float) -> None:
+    axes.axvline(x, color=INK, linestyle=":", linewidth=1.2)
+    axes.annotate(f"{x:g}", (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")
+
+
+def _colour(arm: str) -> str:
+    found = re.search(r"-(none|text|image)-g", arm)
+    return COLOURS[found[1] if found else "photos" if arm == "photos" else "other"]

@@ -1,0 +1,125 @@
+"""The report's pieces as HTML: what was asked, answers, tables with intervals, the protocol; and the page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from IPython.display import HTML
+from nbconvert import HTMLExporter
+from pandas.io.formats.style import Styler
+from traitlets.config import Config
+
+from helpers.files import beside
+
+FOLDER = Path(__file__).with_name("template")
+TOGGLE = HTML(
+    '<div class="toggle" role="group" aria-label="What lies over the pictures">'
+    '<label><input type="checkbox" id="show-boxes" checked> boxes asked for</label>'
+    '<label><input type="checkbox" id="show-labels"> their labels</label></div>'
+)
+
+
+def opening(title: str, lead: str, facts: Mapping[str, object], warning: str = "") -> HTML:
+    """The head of the page: title, one sentence, a row of facts, and what the reader must be warned of."""
+    items = "".join(f"<li>{escape(name)} <b>{escape(str(value))}</b></li>" for name, value in facts.items())
+    banner = f'<div class="banner" role="note"><p>{escape(warning)}</p></div>' if warning else ""
+    lead = f'<p class="lead">{escape(lead)}</p>'
+    return HTML(f'<h1>{escape(title)}</h1>{lead}<ul class="facts">{items}</ul>{banner}')
+
+
+def answers(rows: Sequence[tuple[str, Sequence[str]]]) -> HTML:
+    """Questions, each with the sentences that the numbers support."""
+    items = (
+        f"<li><h3>{escape(question)}</h3>{''.join(f'<p>{escape(one)}</p>' for one in sentences)}</li>"
+        for question, sentences in rows
+    )
+    return HTML(f'<ol class="answers">{"".join(items)}</ol>')
+
+
+def number(value: float, standard_error: float) -> str:
+    """A value with as many decimals as its error allows: two digits of the standard error."""
+    if not math.isfinite(value):
+        return "–"
+    if not (math.isfinite(standard_error) and standard_error > 0):
+        return f"{value:.3g}"
+    decimals = min(4, max(0, 1 - math.floor(math.log10(standard_error))))
+    return f"{value:,.{decimals}f}"
+
+
+def cell(score: pd.Series) -> str:
+    """One score as HTML: the value, below it the interval at 95 % and its N."""
+    value, low, high = (number(score[key], score["standard_error"]) for key in ("value", "low", "high"))
+    n = "" if pd.isna(score["n"]) else f"N {int(score['n'])}"
+    reach = "" if pd.isna(score["low"]) else f"{low} to {high}, "
+    return f"{value}<small>{reach}{n}</small>"
+
+
+def score_table(
+    scores: pd.DataFrame, names: Mapping[str, str], metrics: Mapping[str, str], caption: str, chosen: str = ""
+) -> HTML:
+    """Arms as rows, metrics as columns, every number with its interval at 95 % and N.
+
+    scores: long, as Run.scores. names: arm -> what it is called; arms that are no pictures of a generator are set
+    apart as controls. metrics: metric -> what is good, such as "lower is better". chosen: the arm to tint.
+    """
+    heads = [f"{escape(metric)}<small>{escape(good)}</small>" for metric, good in metrics.items()]
+    cells = {(row["arm"], row["metric"]): cell(row) for _, row in scores.iterrows()}
+    values = [[cells.get((arm, metric), "–") for metric in metrics] for arm in names]
+    kinds = ["chosen" if arm == chosen else "" if "-g" in arm else "control" for arm in names]
+    index = pd.Index([escape(name) for name in names.values()])
+    frame = pd.DataFrame(values, index, heads)
+    classes = pd.DataFrame([[kind] * len(metrics) for kind in kinds], index, heads)
+    return _html(frame.style, caption, classes)
+
+
+def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:
+    """A data frame as people read it: the first column heads the rows, everything is escaped."""
+    frame = frame.set_index(frame.columns[0])
+    frame.index.name = None
+    styler = frame.style.format(precision=decimals, na_rep="–", escape="html")
+    styler = styler.format_index(escape="html").format_index(escape="html", axis=1)
+    return _html(styler, caption, frame.map(lambda value: "text" if isinstance(value, str) else ""))
+
+
+def card(entries: Mapping[str, object]) -> HTML:
+    """The protocol card: names and values, mappings opened one level."""
+    rows = []
+    for name, value in entries.items():
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        rows += [(f"{name} {part}".strip().replace("_", " "), one) for part, one in parts]
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in rows)
+    return HTML(f'<div class="card"><dl>{items}</dl></div>')
+
+
+def render(notebook: Path, page: Path) -> None:
+    """An executed notebook as one HTML file that needs no other: no code, nothing fetched, light and dark."""
+    remove = {
+        "enabled": True,
+        "remove_cell_tags": ["remove-cell"],
+        "remove_input_tags": [],
+        "remove_all_outputs_tags": [],
+    }
+    exporter = HTMLExporter(
+        template_name="grounded",
+        extra_template_basedirs=[str(FOLDER)],
+        exclude_input=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+        config=Config({"TagRemovePreprocessor": remove}),
+    )
+    book = nbformat.read(notebook, as_version=4)
+    text, _ = exporter.from_notebook_node(book, {"metadata": {"name": page.stem}})
+    with beside(page) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _html(frame: Styler, caption: str, classes: pd.DataFrame) -> HTML:
+    styler = frame.set_caption(escape(caption)).set_td_classes(classes)
+    styler.cell_ids = False  # two tables of one page would use the same ids
+    label = escape(caption, quote=True)
+    return HTML(
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">{styler.to_html()}</div>'
+    )

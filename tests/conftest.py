@@ -1,0 +1,6 @@
+"""What all tests share: one thread a process, so that tests side by side do not slow each other."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for kernels that tests start
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that wants the network is a defect
