@@ -3,18 +3,15 @@
 import difflib
 import hashlib
 import json
-import math
 import os
 import posixpath
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from helpers import boxes as rectangles
-from helpers import images
+from helpers import formats, images
 
 FILE = "annotations.json"
 REQUIRED = ("image", "width", "height", "labels", "bboxes")
@@ -31,21 +28,25 @@ class DatasetError(ValueError):
 
 
 def read(folder: Path) -> list:
-    """The entries of a folder's annotations.json, unchecked. Raises DatasetError when it is not a filled list."""
-    if not folder.is_dir():
-        raise DatasetError(folder, ["there is no such folder; give the folder with the photos and " + FILE])
+    """The entries of a folder's annotations.json, unchecked. DatasetError unless it is a filled list."""
     try:
         entries = json.loads((folder / FILE).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         count = sum(path.suffix.lower() in images.SUFFIXES for path in folder.rglob("*"))
-        raise DatasetError(folder, [f"{FILE} is missing beside {count} pictures; write {LAYOUT}"]) from None
+        told = (
+            f"{FILE} is missing beside {count} pictures; write {LAYOUT}"
+            if folder.is_dir()
+            else f"there is no such folder; give one with photos and {FILE}"
+        )
+        raise DatasetError(folder, [told]) from None
     except OSError as error:
         raise DatasetError(folder, [f"{FILE} cannot be read: {error}"]) from error
     except ValueError as error:
-        raise DatasetError(folder, [f"{FILE} is not one JSON document in UTF-8 ({error}); write {LAYOUT}"]) from error
+        told = f"{FILE} is not one JSON document in UTF-8 ({error}); write {LAYOUT}"
+        raise DatasetError(folder, [told]) from error
     if isinstance(entries, dict) and {"images", "annotations"} <= entries.keys():
-        raise DatasetError(folder, [f"{FILE} looks like a COCO file; turn it into {LAYOUT}, "
-                                    "with x_max = x + width and y_max = y + height"])
+        told = f"{FILE} looks like a COCO file; write {LAYOUT}, x_max = x + width and y_max = y + height"
+        raise DatasetError(folder, [told])
     if not isinstance(entries, list) or not entries:
         raise DatasetError(folder, [f"{FILE} holds {entries!r:.60}; write {LAYOUT} with at least one entry"])
     return entries
@@ -53,17 +54,27 @@ def read(folder: Path) -> list:
 
 def check(folder: Path, entries: list) -> None:
     """Raise one DatasetError with every problem of the entries and of the pictures that they name."""
-    found = [(index, message) for index, entry in enumerate(entries) for message in _check_entry(folder, entry)]
-    found += _check_repeats(entries) + _check_pictures(folder, entries)
-    if found:
-        raise DatasetError(folder, [f"{FILE}, {_called(entries[index], index)}{'' if text.startswith(', ') else ': '}"
-                                    f"{text}" for index, text in sorted(found, key=lambda pair: pair[0])])
+    sound = {index: entry for index, entry in enumerate(entries) if isinstance(entry, dict)}
+    found = [
+        (index, f"{entry!r:.60} is not an object; write {LAYOUT}")
+        for index, entry in enumerate(entries)
+        if index not in sound
+    ]
+    found += [(index, problem) for index, entry in sound.items() for problem in _check_entry(entry)]
+    found += _check_pictures(folder, sound)
+    lines = []
+    for index, problem in sorted(found, key=lambda pair: pair[0]):
+        image = sound.get(index, {}).get("image")
+        scene = f"scene {image!r}" if isinstance(image, str) else f"entry {index}"
+        lines.append(f"{FILE}, {scene}{', ' if problem.startswith('box ') else ': '}{problem}")
+    if lines:
+        raise DatasetError(folder, lines)
 
 
 def locate(folder: Path, image: str) -> Path:
     """Where a picture lies: in the folder, or in its images/, as data sets are often packed."""
-    inside = folder / "images" / image
-    return inside if not os.path.isfile(folder / image) and os.path.isfile(inside) else folder / image
+    places = (folder / image, folder / "images" / image)
+    return next((path for path in places if os.path.isfile(path)), places[0])
 
 
 def name_of(image: str) -> str:
@@ -71,167 +82,98 @@ def name_of(image: str) -> str:
     return posixpath.splitext(posixpath.normpath(image))[0].replace("/", "__")
 
 
-def _called(entry: object, index: int) -> str:
-    image = entry.get("image") if isinstance(entry, dict) else None
-    return f"scene {image!r}" if isinstance(image, str) else f"entry {index}"
-
-
-def _check_entry(folder: Path, entry: object) -> Iterator[str]:
-    if not isinstance(entry, dict):
-        yield f"{entry!r:.60} is not an object; write {LAYOUT}"
-        return
-    for key in REQUIRED:
-        if key not in entry:
-            near = difflib.get_close_matches(key, entry, n=1, cutoff=0.5)
-            yield f"has no {key!r}" + (f"; is {near[0]!r} meant for it?" if near else "; add it")
-    if "image" in entry:
-        yield from _check_path(folder, entry["image"])
-    sizes = [key for key in ("width", "height") if key in entry and not _is_size(entry[key])]
-    for key in sizes:
-        yield f"{key} {entry[key]!r} is not a whole number of pixels above 0; give the upright photo's size"
-    yield from _check_texts(entry)
+def _check_entry(entry: dict) -> Iterator[str]:
+    for key in (key for key in REQUIRED if key not in entry):
+        near = difflib.get_close_matches(key, entry, n=1, cutoff=0.5)
+        yield f"has no {key!r}" + (f"; is {near[0]!r} meant for it?" if near else "; add it")
+    for key in ("width", "height"):
+        if key in entry and not _is_size(entry[key]):
+            yield f"{key} {entry[key]!r:.60} is no whole number of pixels above 0; give the upright photo's"
     boxes = entry.get("bboxes", [])
     if not isinstance(boxes, list):
-        yield f"bboxes {boxes!r:.60} is not a list of [x_min, y_min, x_max, y_max]"
-    elif not sizes and "width" in entry and "height" in entry:
-        yield from _check_boxes(boxes, entry["width"], entry["height"])
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value % 1 == 0
-
-
-def _check_path(folder: Path, image: object) -> Iterator[str]:
-    if not isinstance(image, str) or not image.strip():
-        yield f"image {image!r} is not the name of a file"
-    elif _leaves(image):
-        yield f"the path {image!r} leaves the folder; copy the picture into {folder}"
-    elif not os.path.isfile(locate(folder, image)):
-        names = {path.name for path in [*folder.iterdir(), *folder.glob("images/*")]}
-        near = [name for name in names if name.lower() == image.lower()] or difflib.get_close_matches(image, names, 1)
-        yield f"{folder / image} is missing, also under images/" + (f"; is it {near[0]!r}?" if near else "; add it")
-
-
-def _leaves(image: str) -> bool:
-    # a symbolic link may lead out, as in download caches: it was put there by whoever made the folder
-    path = posixpath.normpath(image.replace("\\", "/"))
-    return path.startswith(("../", "/")) or path == ".." or re.match("[A-Za-z]:/", path) is not None
-
-
-def _check_texts(entry: dict) -> Iterator[str]:
-    count = len(entry["bboxes"]) if isinstance(entry.get("bboxes"), list) else None
+        yield f"bboxes {boxes!r:.60} is not a list; {formats.OURS}"
+        boxes = []
+    elif _is_size(entry.get("width")) and _is_size(entry.get("height")):
+        yield from formats.problems(boxes, entry["width"], entry["height"])
     for key in ("labels", "phrases"):
-        texts = entry.get(key)
-        if texts is None and (key == "phrases" or key not in entry):
-            continue
-        if not isinstance(texts, list):
-            yield f"{key} {texts!r:.60} is not a list of texts"
-            continue
-        for index, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
-                yield f", box {index}: {key[:-1]} {text!r:.60} is not a text; say what stands in the box"
-        if count is not None and len(texts) != count:
-            yield f"{len(texts)} {key} for {count} bboxes; give every box one"
+        if key in entry and not (key == "phrases" and entry[key] is None):
+            yield from _check_texts(key, entry[key], len(boxes))
     for key, text in entry.items():
-        if (key in ("caption", "generated_text") or key.startswith("prompt_w_")) and not isinstance(text, str | None):
+        is_text = key in ("caption", "generated_text") or key.startswith("prompt_w_")
+        if is_text and not isinstance(text, str | None):
             yield f"{key} {text!r:.60} is not a text"
 
 
-def _check_boxes(boxes: list, width: float, height: float) -> Iterator[str]:
-    """Problems of one scene's boxes; those that another format explains share one line."""
-    wrong = {index: problem for index, box in enumerate(boxes) if (problem := _check_box(box, width, height))}
-    sound = np.array([box for box in boxes if _is_box(box)], dtype=np.float64).reshape(-1, 4)
-    other = rectangles.guess_format(sound, width, height)
-    explained = [index for index, box in enumerate(boxes) if _is_box(box) and (index in wrong or other)]
-    if other:
-        numbers = [index for index in explained if index in wrong] or explained
-        first = wrong.get(numbers[0], f"{boxes[numbers[0]]} does not fit the {width:g} x {height:g} picture")
-        yield f", box {', '.join(map(str, numbers))}: {first}; the scene's {len(sound)} boxes look like {other}"
-        wrong = {index: problem for index, problem in wrong.items() if index not in explained}
-    for index, problem in wrong.items():
-        yield f", box {index}: {problem}; boxes are [x_min, y_min, x_max, y_max] in pixels"
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in box)
-
-
-def _check_box(box: object, width: float, height: float) -> str | None:
-    if not isinstance(box, list) or len(box) != 4:
-        return f"{box!r:.80} is not a list of four numbers"
-    if not _is_box(box):
-        return f"{box} holds something else than finite numbers"
-    for axis, low, high, side in (("x", box[0], box[2], "right of"), ("y", box[1], box[3], "below")):
-        if low > high:
-            return f"{axis}_min {low:g} is {side} {axis}_max {high:g} in {box}"
-        if low == high:
-            return f"{axis}_min and {axis}_max are both {low:g} in {box}, so the box is empty"
-    inside = rectangles.area(rectangles.to_fractions(box, width, height))[0] * width * height
-    share = inside / ((box[2] - box[0]) * (box[3] - box[1]))
-    if share < 0.5:
-        where = "wholly" if inside == 0 else "mostly"
-        return f"{box} lies {where} outside the {width:g} x {height:g} picture ({share:.0%} inside)"
-    return None
-
-
-def _check_repeats(entries: list) -> list[tuple[int, str]]:
-    found, first = [], {}
-    for index, entry in enumerate(entries):
-        image = entry.get("image") if isinstance(entry, dict) else None
-        if not isinstance(image, str):
-            continue
-        name = name_of(image).casefold()  # file systems that ignore case would mix up the results
-        if name in first:
-            other = entries[first[name]]["image"]
-            same = posixpath.normpath(other) == posixpath.normpath(image)
-            found.append((index, f"is listed twice, as entries {first[name]} and {index}; join them" if same else
-                          f"its results would overwrite those of {other!r}; rename one of the two"))
-        first.setdefault(name, index)
-    return found
-
-
-def _check_pictures(folder: Path, entries: list) -> list[tuple[int, str]]:
-    """Decode every picture; compare sizes with the annotations and contents with each other."""
-    paths = {index: locate(folder, entry["image"]) for index, entry in enumerate(entries)
-             if isinstance(entry, dict) and isinstance(entry.get("image"), str)
-             and not _leaves(entry["image"]) and os.path.isfile(locate(folder, entry["image"]))}
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        results = dict(zip(paths, pool.map(_inspect, paths.values()), strict=True))
-    found, owners = [], {}
-    for index, (size, digest, problem) in results.items():
-        owner = owners.setdefault(digest, index)
-        if problem:
-            found.append((index, problem))
-        elif paths[owner] != paths[index]:
-            found.append((index, f"is the same picture as {entries[owner]['image']!r}, byte for byte; keep one"))
-        elif all(_is_size(entries[index].get(key)) for key in ("width", "height")):
-            found += [(index, text) for text in _check_size(size, entries[index]["width"], entries[index]["height"])]
-    return found
-
-
-def _inspect(path: Path) -> tuple[tuple[int, int], str, str]:
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return images.load(path).size, digest, ""
-    except (OSError, ValueError) as error:
-        return (0, 0), str(path), str(error)
-
-
-def _check_size(size: tuple[int, int], width: float, height: float) -> Iterator[str]:
-    if _same_shape(size, (width, height)):
+def _check_texts(key: str, texts: object, count: int) -> Iterator[str]:
+    if not isinstance(texts, list):
+        yield f"{key} {texts!r:.60} is not a list of texts"
         return
-    told = (f"the picture is {size[0]} x {size[1]} when upright (EXIF orientation applied), but width and height say "
-            f"{width:g} x {height:g}")
-    if _same_shape(size, (height, width)):
-        yield f"{told}, which is the picture on its side; width, height and bboxes must be those of the upright picture"
-    else:
-        yield (f"{told}, another shape; set them to the picture's and multiply the boxes' x by "
-               f"{size[0] / width:g} and y by {size[1] / height:g} if it was squashed")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            yield f"box {index}: {key[:-1]} {text!r:.60} is not a text; say what stands in the box"
+    if len(texts) != count:
+        yield f"{len(texts)} {key} for {count} bboxes; give every box one"
 
 
-def _same_shape(size: tuple[int, int], other: tuple[float, float]) -> bool:
-    """Whether one is the other resized, give or take the rounding of a side to whole pixels."""
-    scale = size[0] / other[0]
-    return abs(other[1] * scale - size[1]) <= (max(scale, 1) if scale != 1 else 0)
+def _check_pictures(folder: Path, entries: dict[int, dict]) -> Iterator[tuple[int, str]]:
+    """Decode every picture; compare sizes with the annotations, names and contents with each other."""
+    there = {path.stem.lower(): path.name for path in [*folder.iterdir(), *folder.glob("images/*")]}
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        looked = list(pool.map(partial(_look, folder, there), entries.values()))
+    taken = {}
+    for index, (alike, problem) in zip(entries, looked, strict=True):
+        if problem:
+            yield index, problem
+        for key, told in alike.items():
+            other = taken.setdefault(key, index)
+            if other != index:
+                yield index, f"{told} entry {other}, {entries[other]['image']!r}; keep one"
+                break
+
+
+def _look(folder: Path, there: dict[str, str], entry: dict) -> tuple[dict[str, str], str | None]:
+    """What no other entry may share, each with what to say if one does, and what is wrong with the picture."""
+    image = entry.get("image")
+    if not isinstance(image, str) or not image.strip():
+        return {}, f"image {image!r:.60} is not the name of a file" if "image" in entry else None
+    # a symbolic link may lead out, as in download caches: whoever made the folder put it there
+    path = posixpath.normpath(image.replace("\\", "/"))
+    if path.startswith(("../", "/")) or path == ".." or re.match("[A-Za-z]:/", path):
+        return {}, f"the path leaves the folder; copy the picture into {folder}"
+    try:
+        size = images.load(locate(folder, image)).size
+        with open(locate(folder, image), "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except ValueError as error:
+        near = None if os.path.isfile(locate(folder, image)) else there.get(Path(image).stem.lower())
+        return {}, f"{error}; is it {near!r}?" if near else str(error)
+    # file systems that ignore case would mix up results with one name
+    alike = {
+        posixpath.normpath(image): "is listed twice, here and in",
+        content: "is byte for byte the picture of",
+    }
+    alike["name " + name_of(image).casefold()] = "has, without suffix and case, the name of"
+    return alike, _check_size(size, entry.get("width"), entry.get("height"))
+
+
+def _check_size(size: tuple[int, int], width: object, height: object) -> str | None:
+    if not _is_size(width) or not _is_size(height) or _is_resized(size, (width, height)):
+        return None
+    told = (
+        f"width and height say {width:g} x {height:g}, but the picture is {size[0]} x {size[1]} when upright "
+        "(EXIF orientation applied)"
+    )
+    if _is_resized(size, (height, width)):
+        return f"{told}: it lies on its side; give width, height and bboxes of the upright picture"
+    return (
+        f"{told}: another shape; give its own, and x times {size[0] / width:g}, y times {size[1] / height:g}"
+    )
+
+
+def _is_resized(size: tuple[int, int], other: tuple[float, float]) -> bool:
+    """Whether one has the shape of the other, give or take a pixel."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(*size, *other)
+
+
+def _is_size(value: object) -> bool:
+    return formats.is_number(value) and value >= 1 and value % 1 == 0

@@ -33,14 +33,16 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Fractional boxes as whole pixels, clipped to the picture.
 
-    boxes: (n, 4) in [0, 1]. Returns (n, 4) int64: rows y_min:y_max and columns x_min:x_max, at least one of each.
+    boxes: (n, 4) in [0, 1]. Returns (n, 4) int64, rows y_min:y_max and columns x_min:x_max, one at least.
     Raises ValueError naming the first box that has no area.
     """
     boxes = _rows(clip(boxes))
     empty = np.flatnonzero(~(area(boxes) > 0))
     if len(empty):
-        raise ValueError(f"box {empty[0]}: {boxes[empty[0]].tolist()} has no area inside the picture; "
-                         "boxes are (x_min, y_min, x_max, y_max), fractions of width and height")
+        raise ValueError(
+            f"box {empty[0]}: {boxes[empty[0]].tolist()} has no area inside the picture; "
+            "boxes are (x_min, y_min, x_max, y_max), fractions of width and height"
+        )
     size = np.array([width, height])
     low = np.minimum(np.rint(boxes[:, :2] * size), size - 1)
     high = np.maximum(np.rint(boxes[:, 2:] * size), low + 1)
@@ -69,43 +71,6 @@ def reproject(boxes: np.ndarray, window: tuple[float, float, float, float]) -> n
     x_min, y_min, x_max, y_max = window
     width, height = x_max - x_min, y_max - y_min
     return clip((_rows(boxes) - [x_min, y_min, x_min, y_min]) / [width, height, width, height])
-
-
-# Other formats that people have boxes in, as (left, top, right, bottom) of the picture; `s` is (width, height)
-FORMATS = {
-    "fractions (x_min, y_min, x_max, y_max): multiply x by width and y by height":
-        lambda a, b, s: (a * s, b * s),
-    "YOLO's fractions (x_centre, y_centre, width, height): go half a side each way, multiply x by width and y by height":
-        lambda a, b, s: ((a - b / 2) * s, (a + b / 2) * s),
-    "COCO's (x_min, y_min, width, height): x_max is x_min + width, y_max is y_min + height":
-        lambda a, b, s: (a, a + b),
-    "(x_centre, y_centre, width, height): go half a side each way":
-        lambda a, b, s: (a - b / 2, a + b / 2),
-    "(y_min, x_min, y_max, x_max): swap x and y":
-        lambda a, b, s: (a[:, ::-1], b[:, ::-1]),
-}
-
-
-def guess_format(boxes: np.ndarray, width: float, height: float) -> str | None:
-    """What boxes that should be pixels (x_min, y_min, x_max, y_max) look like instead; None when they look right.
-
-    Boxes look right when none is reversed and none leaves the picture by more than 2 % of a side or 2 pixels, and
-    when they are not all smaller than a pixel in its first corner. Returns the first of FORMATS that fits all, with
-    the way out of it, or None when none does.
-    """
-    boxes, size = _rows(boxes), np.array([width, height], dtype=np.float64)
-    slack = np.maximum(0.02 * size, 2)
-    tiny = len(boxes) > 0 and size.min() > 8 and boxes.min() >= -0.02 and boxes.max() <= 1.02
-
-    def fits(low: np.ndarray, high: np.ndarray) -> bool:
-        return bool((low < high).all() and (low >= -slack).all() and (high <= size + slack).all())
-
-    if len(boxes) == 0 or (fits(boxes[:, :2], boxes[:, 2:]) and not tiny):
-        return None
-    for number, (name, convert) in enumerate(FORMATS.items()):
-        if (number < 2) == tiny and fits(*convert(boxes[:, :2], boxes[:, 2:], size)):
-            return name
-    return None
 
 
 def _rows(boxes: np.ndarray) -> np.ndarray:

@@ -3,10 +3,7 @@
 At the edges PIL RGB; inside arrays uint8 (n, h, w, 3). No other module changes range or axis order.
 """
 
-import os
 import struct
-import uuid
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
 from helpers import boxes as rectangles
+from helpers.files import beside
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +20,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 80_000_000  # 240 MB decoded; below Pillow's own limit, so that its warning never comes first
 SMALLEST_SHARE = 0.01  # of the area: boxes that a crop leaves smaller are dropped, as in GLIGEN's training
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
-# What Pillow's decoders raise on a damaged or hostile file, tried by cutting and flipping bytes
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError, struct.error,
-           zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning)
+# What Pillow raises on damaged or hostile files, found by cutting and flipping bytes
+DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, IndexError, TypeError, EOFError, struct.error)
+DAMAGED += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def load(path: str | Path) -> Image.Image:
@@ -35,21 +33,25 @@ def load(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise ValueError(f"{path}: there is no such file; add it or correct its name")
     try:
         with Image.open(path) as image:
             _refuse_oversized(image.size)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture in a format that Pillow knows; save it as JPEG or PNG") from error
+        raise ValueError(
+            f"{path}: not a picture, or cut off in its first bytes; save it as JPEG or PNG"
+        ) from error
     except DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
 
 
 def _refuse_oversized(size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(f"{size[0]} x {size[1]} pixels are more than the {MAX_PIXELS:,} allowed; make it smaller")
+        raise ValueError(
+            f"{size[0]} x {size[1]} pixels are more than the {MAX_PIXELS:,} allowed; make it smaller"
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -68,21 +70,24 @@ def _to_eight_bit(image: Image.Image) -> Image.Image:
     """Pillow would clip 16-bit greys at 255; they are scaled instead, a transparent grey becoming white."""
     values, key = np.asarray(image).astype(np.float64), image.info.get("transparency")
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"pixels of mode {image.mode} from {values.min():g} to {values.max():g} have no known "
-                         "white; save it with 8 or 16 bits")
+        raise ValueError(
+            f"pixels of mode {image.mode} from {values.min():g} to {values.max():g} have no known "
+            "white; save it with 8 or 16 bits"
+        )
     scaled = np.rint(values / 257)
     if isinstance(key, int):
         scaled[values == key] = 255
     return Image.fromarray(scaled.astype(np.uint8))
 
 
-def fit(image: Image.Image, boxes: np.ndarray, size: int | tuple[int, int],
-        how: str = "squash") -> tuple[Image.Image, np.ndarray, np.ndarray]:
+def fit(
+    image: Image.Image, boxes: np.ndarray, size: int | tuple[int, int], how: str = "squash"
+) -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """A photo and its boxes fitted to the model's size, a side or (width, height), in pixels.
 
-    how "squash" changes the aspect and keeps every box; "crop" cuts the middle, re-projects and clips the boxes,
-    and drops those with under 1 % of the area. Returns the picture, boxes (k, 4) float32, and the indices (k,) of
-    the boxes that they were.
+    how "squash" changes the aspect and keeps every box; "crop" cuts the middle, re-projects and clips the
+    boxes, and drops those with under 1 % of the area.
+    Returns the picture, boxes (k, 4) float32, and their indices (k,) among the boxes given.
     """
     width, height = (size, size) if isinstance(size, int) else size
     boxes = rectangles.clip(boxes)
@@ -100,21 +105,17 @@ def fit(image: Image.Image, boxes: np.ndarray, size: int | tuple[int, int],
 
 
 def crop(image: Image.Image, box: np.ndarray) -> Image.Image:
-    """The part of a picture inside one box (4,), at least one pixel. Raises ValueError when it has no area."""
+    """The part of a picture inside one box (4,), one pixel or more. Raises ValueError when it has no area."""
     return image.crop(rectangles.to_pixels(box, *image.size)[0].tolist())
 
 
 def save(image: Image.Image, path: str | Path, text: dict[str, str] | None = None) -> None:
     """Write a PNG whole or not at all (beside, then renamed), with text chunks that read_text gives back."""
-    path, chunks = Path(path), PngImagePlugin.PngInfo()
+    chunks = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_itxt(key, value)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        image.save(beside, format="PNG", pnginfo=chunks)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with beside(path) as partial:
+        image.save(partial, format="PNG", pnginfo=chunks)
 
 
 def read_text(path: str | Path) -> dict[str, str]:
@@ -142,9 +143,15 @@ def to_array(images: Sequence[Image.Image]) -> np.ndarray:
     """RGB pictures of one size as uint8 (n, h, w, 3). Raises ValueError naming the first of another size."""
     for index, image in enumerate(images):
         if image.size != images[0].size:
-            raise ValueError(f"picture {index} is {image.size[0]} x {image.size[1]}, picture 0 is "
-                             f"{images[0].size[0]} x {images[0].size[1]}; fit them to one size first")
-    return np.stack([np.asarray(image.convert("RGB")) for image in images]) if images else np.empty((0, 0, 0, 3), "u1")
+            raise ValueError(
+                f"picture {index} is {image.size[0]} x {image.size[1]}, picture 0 is "
+                f"{images[0].size[0]} x {images[0].size[1]}; fit them to one size first"
+            )
+    return (
+        np.stack([np.asarray(image.convert("RGB")) for image in images])
+        if images
+        else np.empty((0, 0, 0, 3), "u1")
+    )
 
 
 def to_tensor(array: np.ndarray) -> "torch.Tensor":
@@ -155,10 +162,15 @@ def to_tensor(array: np.ndarray) -> "torch.Tensor":
 
 
 def to_images(tensor: "torch.Tensor") -> list[Image.Image]:
-    """float (n, 3, h, w) in [-1, 1], clamped, as PIL RGB. Raises ValueError naming the first picture with NaN."""
+    """float (n, 3, h, w) in [-1, 1], clamped, as PIL RGB.
+
+    Raises ValueError naming the first picture with NaN.
+    """
     values = tensor.detach().float().cpu()
     for index in range(len(values)):
         if values[index].isnan().any():
-            raise ValueError(f"picture {index} has NaN pixels; the autoencoder ran in a dtype too small for it")
+            raise ValueError(
+                f"picture {index} has NaN pixels; the autoencoder ran in a dtype too small for it"
+            )
     pixels = ((values + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(picture) for picture in pixels]

@@ -1,8 +1,6 @@
 """A scene is a photo and its labelled boxes; this module reads and writes the files that hold them."""
 
 import json
-import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,11 @@ from PIL import Image
 
 from helpers import annotations, images
 from helpers import boxes as rectangles
+from helpers.annotations import DatasetError
+from helpers.files import beside
 from helpers.templates import KEYS
+
+__all__ = ["DatasetError", "Scene", "read_scenes", "write_annotations"]
 
 PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
 
@@ -21,11 +23,11 @@ PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
 class Scene:
     """A photo and what is known of it.
 
-    name: unique in the data set, fit for a file name. width, height: pixels, of the upright photo as annotated (the
-    file may be a resized copy). boxes: (n, 4) float32 fractions, clipped; labels and phrases: n each, same order.
-    caption: a reference written by someone; generated_text: a captioner's; prompts: by template name.
-    image: the picture as the annotation file calls it. clipped: indices of boxes that left the photo by a pixel or
-    more. extra: other keys of the annotation file, carried along.
+    name: unique in the data set, fit for a file name. width, height: pixels of the upright photo as annotated
+    (the file may be a resized copy). boxes: (n, 4) float32 fractions, clipped; labels and phrases: n each, in
+    their order. caption: a reference written by someone; generated_text: a captioner's; prompts: by template.
+    image: the picture as the annotation file calls it. clipped: indices of the boxes that left the photo by a
+    pixel or more. extra: other keys of the annotation file, carried along.
     """
 
     name: str
@@ -51,8 +53,8 @@ def read_scenes(folder: str | Path) -> list[Scene]:
     """The scenes of a folder with annotations.json and the pictures that it names (here or in images/).
 
     The file is a list of {image, width, height, labels, bboxes}; bboxes are pixels of the upright photo,
-    [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases (else the
-    labels serve) and caption. Every picture is decoded once, so that nothing breaks hours later.
+    [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases (else
+    the labels serve) and caption. Every picture is decoded once, so that nothing breaks hours later.
     Raises DatasetError (a ValueError) that lists every problem of the data set.
     """
     folder = Path(folder)
@@ -61,29 +63,34 @@ def read_scenes(folder: str | Path) -> list[Scene]:
     return [_scene(folder, entry) for entry in entries]
 
 
-def write_annotations(path: str | Path, scenes: Iterable[Scene], generated_text: dict[str, str] | None = None,
-                      prompts: dict[str, dict[str, str]] | None = None) -> None:
+def write_annotations(
+    path: str | Path,
+    scenes: Iterable[Scene],
+    generated_text: dict[str, str] | None = None,
+    prompts: dict[str, dict[str, str]] | None = None,
+) -> None:
     """Write scenes in the format that read_scenes reads, whole or not at all.
 
-    generated_text: by scene name; prompts: by template name, then scene name ({"suffix": {"a": "..."}} becomes
-    prompt_w_suffix). A scene that they leave out keeps its own. Boxes read back bit for bit.
+    generated_text: by scene name; prompts: by template name, then scene name ({"suffix": {"a": "..."}} is
+    written as prompt_w_suffix). A scene that they leave out keeps its own. Boxes read back bit for bit.
     Raises ValueError naming texts for scenes that are not there.
     """
-    scenes, path = list(scenes), Path(path)
+    scenes = list(scenes)
     texts = {"generated_text": generated_text or {}}
-    texts |= {KEYS.get(template, PROMPT + template): by_scene for template, by_scene in (prompts or {}).items()}
+    texts |= {
+        KEYS.get(template, PROMPT + template): by_scene for template, by_scene in (prompts or {}).items()
+    }
     for key, by_scene in texts.items():
         strange = sorted(by_scene.keys() - {scene.name for scene in scenes})
         if strange:
             raise ValueError(f"{key} is given for {strange}, which are not among the {len(scenes)} scenes")
-    entries = [_entry(scene) | {key: by_scene[scene.name] for key, by_scene in texts.items()
-                                if scene.name in by_scene} for scene in scenes]
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        beside.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    entries = [
+        _entry(scene)
+        | {key: by_scene[scene.name] for key, by_scene in texts.items() if scene.name in by_scene}
+        for scene in scenes
+    ]
+    with beside(path) as partial:
+        partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _scene(folder: Path, entry: dict) -> Scene:
@@ -94,21 +101,31 @@ def _scene(folder: Path, entry: dict) -> Scene:
     known = {*annotations.REQUIRED, "phrases", "caption", "generated_text", *texts}
     names = {key: template for template, key in KEYS.items()}
     return Scene(
-        name=annotations.name_of(entry["image"]), path=annotations.locate(folder, entry["image"]),
-        width=width, height=height, labels=labels, phrases=tuple(entry.get("phrases") or labels),
+        name=annotations.name_of(entry["image"]),
+        path=annotations.locate(folder, entry["image"]),
+        width=width,
+        height=height,
+        labels=labels,
+        phrases=tuple(entry.get("phrases") or labels),
         boxes=rectangles.to_fractions(pixels, width, height),
-        caption=entry.get("caption"), generated_text=entry.get("generated_text"),
+        caption=entry.get("caption"),
+        generated_text=entry.get("generated_text"),
         prompts={names.get(key, key.removeprefix(PROMPT)): value for key, value in texts.items()},
-        image=entry["image"], clipped=tuple(np.flatnonzero(outside >= 1).tolist()),
+        image=entry["image"],
+        clipped=tuple(np.flatnonzero(outside >= 1).tolist()),
         extra={key: value for key, value in entry.items() if key not in known},
     )
 
 
 def _entry(scene: Scene) -> dict:
     size = (scene.width, scene.height, scene.width, scene.height)
-    entry = {"image": scene.image or scene.path.name, "width": scene.width, "height": scene.height,
-             "labels": list(scene.labels),
-             "bboxes": [[_shortest(*pair) for pair in zip(box, size, strict=True)] for box in scene.boxes]}
+    entry = {
+        "image": scene.image or scene.path.name,
+        "width": scene.width,
+        "height": scene.height,
+        "labels": list(scene.labels),
+        "bboxes": [[_shortest(*pair) for pair in zip(box, size, strict=True)] for box in scene.boxes],
+    }
     if scene.phrases != scene.labels:
         entry["phrases"] = list(scene.phrases)
     texts = {"caption": scene.caption, "generated_text": scene.generated_text}

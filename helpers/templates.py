@@ -11,7 +11,11 @@ TEMPLATES = {
     "label": "{generated_text},focus on on {labels},focus on bboxes, high resolution, highly detailed",
     "suffix": "{generated_text}, professional quality, highly detailed",
 }
-KEYS = {"caption": "generated_text", "label": "prompt_w_label", "suffix": "prompt_w_suffix"}  # in annotation files
+KEYS = {
+    "caption": "generated_text",
+    "label": "prompt_w_label",
+    "suffix": "prompt_w_suffix",
+}  # in annotation files
 FIELDS = ("generated_text", "labels")
 
 
@@ -24,9 +28,11 @@ def add(templates: dict[str, str]) -> dict[str, str]:
     """The original templates and one's own, by name.
 
     A name is lower-case letters, digits and underscores, for it stands in file names and arms.
-    Raises ValueError listing every problem: a bad or taken name, an unknown field, no field at all, a lone brace.
+    Raises ValueError listing every problem: a bad or taken name, an unknown field, no field, a lone brace.
     """
-    problems = [f"template {name!r}: {problem}" for name, text in templates.items() for problem in _check(name, text)]
+    problems = [
+        f"template {name!r}: {problem}" for name, text in templates.items() for problem in _check(name, text)
+    ]
     if problems:
         raise ValueError("\n".join(problems))
     return TEMPLATES | templates
@@ -42,27 +48,30 @@ def _check(name: object, text: object) -> list[str]:
     try:
         parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
-        return [f"{text!r}: {error}; fields are {{generated_text}} and {{labels}}, a brace itself is doubled"]
+        return [f"{text!r}: {error}; fields are {{generated_text}} and {{labels}}, double other braces"]
     if not parts:
-        return [f"{text!r} has no field, so every photo would get one prompt; use {{generated_text}} or {{labels}}"]
-    return [f"{text!r}: unknown field {{{field}}}{_suggest(field)}" for field, form, conversion in parts
-            if field not in FIELDS or form or conversion]
+        return [f"{text!r} gives all photos one prompt; use {{generated_text}} or {{labels}}"]
+    return [
+        f"{text!r}: unknown field {{{field}}}{_suggest(field)}"
+        for field, form, conversion in parts
+        if field not in FIELDS or form or conversion
+    ]
 
 
 def _suggest(field: str) -> str:
     near = difflib.get_close_matches(field, FIELDS, n=1)
-    return f"; write {{{near[0]}}}" if near else "; fields are {generated_text} and {labels}, without formatting"
+    return f"; write {{{near[0]}}}" if near else "; fields are {generated_text} and {labels}, unformatted"
 
 
 def truncate(prompt: str, tokenizer) -> tuple[int, str, bool]:
     """What a text encoder sees of a prompt: (tokens, kept, truncated).
 
-    tokens counts begin and end, so over tokenizer.model_max_length (CLIP: 77) the rest is cut; kept is the part of
-    the prompt, in its own letters, that survives. The tokenizer must be a fast one, which knows offsets.
+    tokens counts begin and end, and what is over tokenizer.model_max_length (CLIP: 77) is cut; kept is the
+    part of the prompt, in its own letters, that survives. The tokenizer must be a fast one: it knows offsets.
     """
     coded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
     tokens, limit = len(coded["input_ids"]), tokenizer.model_max_length
     if tokens <= limit:
         return tokens, prompt, False
     # begin and end take two places, so the last token kept is number limit - 2
-    return tokens, prompt[:coded["offset_mapping"][limit - 2][1]], True
+    return tokens, prompt[: coded["offset_mapping"][limit - 2][1]], True
