@@ -98,7 +98,7 @@ def best_dtype(device: torch.device, family: str) -> torch.dtype:
     """bfloat16 on GPUs that compute in it, float16 on older ones, float32 on a CPU.
 
     family: "opt", "t5", "gligen", "clip", "detector" or "inception". The last three measure and stay in
-    float32, so that scores agree between machines. T5 overflows in float16: its captions would be garbage on older GPUs.
+    float32, so that scores agree between machines. T5 overflows in float16: float32 on older GPUs.
     """
     if device.type == "cpu" or family in ("clip", "detector", "inception"):
         return torch.float32

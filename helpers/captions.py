@@ -1,0 +1,148 @@
+"""Photos -> captions by BLIP-2, in batches, whole or half by half; and what is wrong with a caption."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from PIL import Image
+from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+from helpers.checkpoints import locate, read
+from helpers.models import Captioner, best_device, best_dtype, load_captioner, release
+from helpers.settings import Checkpoint
+
+ROOM = 1.25  # memory that captioning needs, as a multiple of the weights
+
+
+@dataclass(frozen=True)
+class Caption:
+    """generated_text: stripped of special tokens and outer blanks; seconds: its share of its batch's time."""
+
+    generated_text: str
+    seconds: float
+
+
+def caption(
+    captioner: Captioner,
+    images: Iterable[Image.Image],
+    beams: int = 4,
+    max_new_tokens: int = 40,
+    batch_size: int = 8,
+) -> list[Caption]:
+    """One caption per photo, in order, by beam search. The batch size changes no caption.
+
+    images: PIL RGB of any size, read batch by batch. There is no text prompt: words start from the photo.
+    """
+    return [
+        made
+        for batch in _batches(images, batch_size)
+        for made in _say(captioner, *_see(captioner, batch), beams, max_new_tokens)
+    ]
+
+
+def caption_in_halves(
+    checkpoint: Checkpoint,
+    images: Iterable[Image.Image],
+    beams: int = 4,
+    max_new_tokens: int = 40,
+    batch_size: int = 8,
+    **placed: object,
+) -> list[Caption]:
+    """As `caption`, with one half of the model in memory at a time: vision for all photos, then language.
+
+    placed: device and dtype, as for `load_captioner`.
+    """
+    vision = load_captioner(checkpoint, half="vision", **placed)
+    seen = [_see(vision, batch) for batch in _batches(images, batch_size)]
+    release(vision)
+    language = load_captioner(checkpoint, half="language", **placed)
+    made = [
+        one for features, seconds in seen for one in _say(language, features, seconds, beams, max_new_tokens)
+    ]
+    release(language)
+    return made
+
+
+def caption_all(checkpoint: Checkpoint, images: Iterable[Image.Image], **options: object) -> list[Caption]:
+    """Load, caption and release: whole where weights and work fit into the GPU, else half by half."""
+    if not fits(checkpoint):
+        return caption_in_halves(checkpoint, images, **options)
+    captioner = load_captioner(checkpoint)
+    made = caption(captioner, images, **options)
+    release(captioner)
+    return made
+
+
+def fits(checkpoint: Checkpoint, memory: int | None = None) -> bool:
+    """Whether the whole model fits. memory: bytes of the device; None asks the GPU, and on a CPU all fits."""
+    device = best_device()
+    if memory is None:
+        if device.type == "cpu":
+            return True
+        memory = torch.cuda.mem_get_info(device)[1]
+    config = read(Blip2Config, checkpoint, locate(checkpoint)[0])
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in Blip2ForConditionalGeneration(config).parameters())
+    dtype = best_dtype(device, "opt" if config.use_decoder_only_language_model else "t5")
+    return weights * dtype.itemsize * ROOM <= memory
+
+
+def flags(text: str, prompt: str = "") -> tuple[str, ...]:
+    """What is wrong with a caption: "empty", "repeats", "echo", or nothing.
+
+    repeats: two to six words follow themselves, or one word does twice ("a dog and a dog" does not).
+    echo: the caption is, or starts with, the prompt that asked for it.
+    """
+    words = text.lower().replace(",", " ").replace(".", " ").split()
+    found = []
+    if not words:
+        found.append("empty")
+    if any(_follows_itself(words, length) for length in range(1, 7)):
+        found.append("repeats")
+    if prompt.strip() and text.strip().lower().startswith(prompt.strip().lower()):
+        found.append("echo")
+    return tuple(found)
+
+
+def _follows_itself(words: list[str], length: int) -> bool:
+    times = 3 if length == 1 else 2
+    runs = range(len(words) - times * length + 1)
+    return any(words[i : i + length] * times == words[i : i + times * length] for i in runs)
+
+
+def _batches(images: Iterable[Image.Image], size: int) -> Iterator[list[Image.Image]]:
+    remaining = iter(images)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+@torch.no_grad()
+def _see(captioner: Captioner, images: list[Image.Image]) -> tuple[torch.Tensor, float]:
+    """What the language half reads: (n, queries, width) on the CPU, and the seconds it took."""
+    start = time.perf_counter()
+    pixels = captioner.processor(images=images, return_tensors="pt")["pixel_values"]
+    features = captioner.model.get_image_features(pixels.to(captioner.device, captioner.dtype)).pooler_output
+    return features.cpu(), time.perf_counter() - start
+
+
+@torch.no_grad()
+def _say(
+    captioner: Captioner, features: torch.Tensor, seconds: float, beams: int, max_new_tokens: int
+) -> list[Caption]:
+    """The features, one start token, and then words. `generate` of the whole model does the same behind image
+    tokens; given embeddings alone, OPT returns new words only, so there is no prompt to strip."""
+    start = time.perf_counter()
+    language = captioner.model.language_model
+    first = torch.full(
+        (len(features), 1), captioner.model.config.text_config.bos_token_id, device=captioner.device
+    )
+    embedded = language.get_input_embeddings()(first)
+    inputs = torch.cat([features.to(embedded), embedded], dim=1)
+    mask = torch.ones(inputs.shape[:2], dtype=torch.long, device=captioner.device)
+    options = {"num_beams": beams, "max_new_tokens": max_new_tokens, "do_sample": False}
+    tokens = language.generate(inputs_embeds=inputs, attention_mask=mask, **options)
+    texts = captioner.processor.batch_decode(tokens.cpu(), skip_special_tokens=True)
+    each = (seconds + time.perf_counter() - start) / len(features)
+    return [Caption(text.strip(), each) for text in texts]
