@@ -34,7 +34,7 @@ def protocol(
     steps: int | None = None,
     scheduler: str = "pndm",
     fit: str = "squash",
-    seed: int = 0,
+    beams: int = 4,
 ) -> dict[str, object]:
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
@@ -42,7 +42,7 @@ def protocol(
     steps: denoising steps; None for the model set's own number.
     Raises ParameterError naming each value that cannot be right.
     """
-    check(models=models, dataset=at(dataset), seed=seed)
+    check(models=models, dataset=at(dataset))
     chosen = model_set(models)
     steps = chosen.steps if steps is None else steps
     check(steps=steps)
@@ -55,7 +55,7 @@ def protocol(
         "steps": steps,
         "scheduler": scheduler,
         "fit": fit,
-        "seed": seed,
+        "beams": beams,
     }
 
 

@@ -141,10 +141,12 @@ class Run:
         return self.folder / name
 
     def _write(self, name: str, text: str) -> Path:
-        with beside(self._used(name)) as partial:
-            partial.write_text(text, encoding="utf-8")
-        self.saved.append(name)
-        return self.folder / name
+        path = self._used(name)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # else what uses it looks outdated
+            with beside(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+            self.saved.append(name)
+        return path
 
 
 class Finished:
