@@ -1,6 +1,7 @@
 """The one training loop: resumable, seeded, with a cosine schedule, an average of the weights, and time left."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -89,7 +90,7 @@ def train(
 def _rate(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
-    return 0.02 + 0.98 * (1 + np.cos(np.pi * min(step / recipe.steps, 1))) / 2
+    return 0.02 + 0.98 * (1 + math.cos(math.pi * min(step / recipe.steps, 1))) / 2
 
 
 def _measure(state: "_State", model, average: EMAModel, watch: Callable[[int], dict[str, float]], step: int) -> None:
