@@ -45,9 +45,9 @@ class Checkpoint:
     @property
     def files(self) -> list[str]:
         """Patterns of the files to download: configurations, tokenizers and one format of weights."""
-        variant = f".{self.variant}" if self.variant else ""
+        name = f"*.{self.variant}*" if self.variant else "*"
         formats = {True: ("safetensors",), False: ("bin",), None: ("safetensors", "bin")}[self.safetensors]
-        return ["*.json", "*.txt", "*.model", *(f"*{variant}*.{suffix}" for suffix in formats)]
+        return ["*.json", "*.txt", "*.model", *(f"{name}.{suffix}" for suffix in formats)]
 
     @property
     def download_command(self) -> str:
@@ -130,8 +130,9 @@ class Arm:
         if not (isinstance(template, str) and re.fullmatch("[a-z][a-z0-9_]*", template)):
             raise ParameterError(f"template = {template!r}: use lower-case letters, digits and '_' only")
         check(**settings)
-        object.__setattr__(self, "guidance_scale", float(self.guidance_scale))
-        object.__setattr__(self, "grounded_fraction", float(self.grounded_fraction))
+        # Whole numbers and -0.0 become the float that prints the same everywhere.
+        object.__setattr__(self, "guidance_scale", float(self.guidance_scale) + 0.0)
+        object.__setattr__(self, "grounded_fraction", float(self.grounded_fraction) + 0.0)
 
     @property
     def name(self) -> str:
@@ -145,7 +146,7 @@ class Arm:
     @classmethod
     def parse(cls, name: str) -> "Arm":
         """The arm of that name: `Arm.parse(arm.name) == arm`. Raises ParameterError for any other text."""
-        pattern = r"([a-z0-9_]+)-(none|text|image)-g([\d.]+)(?:-f([\d.]+))?(?:-s(\d+))?"
+        pattern = r"([a-z0-9_]+)-(none|text|image)-g(\d+\.?\d*)(?:-f(\d+\.?\d*))?(?:-s(\d+))?"
         if (found := re.fullmatch(pattern, name)) is None:
             raise ParameterError(
                 f"arm = {name!r}: not an arm's name; they look like 'suffix-text-g7.5-f0.3-s1'"
