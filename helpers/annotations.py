@@ -89,30 +89,30 @@ def _check_entry(entry: dict) -> Iterator[str]:
     for key in ("width", "height"):
         if key in entry and not _is_size(entry[key]):
             yield f"{key} {entry[key]!r:.60} is no whole number of pixels above 0; give the upright photo's"
-    boxes = entry.get("bboxes", [])
+    boxes = entry.get("bboxes")
     if not isinstance(boxes, list):
-        yield f"bboxes {boxes!r:.60} is not a list; {formats.OURS}"
-        boxes = []
+        if "bboxes" in entry:
+            yield f"bboxes {boxes!r:.60} is not a list; {formats.OURS}"
     elif _is_size(entry.get("width")) and _is_size(entry.get("height")):
         yield from formats.problems(boxes, entry["width"], entry["height"])
     for key in ("labels", "phrases"):
         if key in entry and not (key == "phrases" and entry[key] is None):
-            yield from _check_texts(key, entry[key], len(boxes))
+            yield from _check_texts(key, entry[key], boxes)
     for key, text in entry.items():
         is_text = key in ("caption", "generated_text") or key.startswith("prompt_w_")
         if is_text and not isinstance(text, str | None):
             yield f"{key} {text!r:.60} is not a text"
 
 
-def _check_texts(key: str, texts: object, count: int) -> Iterator[str]:
+def _check_texts(key: str, texts: object, boxes: object) -> Iterator[str]:
     if not isinstance(texts, list):
         yield f"{key} {texts!r:.60} is not a list of texts"
         return
     for index, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             yield f"box {index}: {key[:-1]} {text!r:.60} is not a text; say what stands in the box"
-    if len(texts) != count:
-        yield f"{len(texts)} {key} for {count} bboxes; give every box one"
+    if isinstance(boxes, list) and len(texts) != len(boxes):
+        yield f"{len(texts)} {key} for {len(boxes)} bboxes; give every box one"
 
 
 def _check_pictures(folder: Path, entries: dict[int, dict]) -> Iterator[tuple[int, str]]:
@@ -132,7 +132,7 @@ def _check_pictures(folder: Path, entries: dict[int, dict]) -> Iterator[tuple[in
 
 
 def _look(folder: Path, there: dict[str, str], entry: dict) -> tuple[dict[str, str], str | None]:
-    """What no other entry may share, each with what to say if one does, and what is wrong with the picture."""
+    """What no other entry may share, each with what to say when one does; and the problem of the picture."""
     image = entry.get("image")
     if not isinstance(image, str) or not image.strip():
         return {}, f"image {image!r:.60} is not the name of a file" if "image" in entry else None

@@ -3,6 +3,7 @@
 At the edges PIL RGB; inside arrays uint8 (n, h, w, 3). No other module changes range or axis order.
 """
 
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ def load(path: str | Path) -> Image.Image:
     Raises ValueError naming the file when it is missing, is no picture, is truncated, or has over MAX_PIXELS.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name too long to exist
         raise ValueError(f"{path}: there is no such file; add it or correct its name")
     try:
         with Image.open(path) as image:

@@ -51,16 +51,18 @@ def _check(name: object, text: object) -> list[str]:
         return [f"{text!r}: {error}; fields are {{generated_text}} and {{labels}}, double other braces"]
     if not parts:
         return [f"{text!r} gives all photos one prompt; use {{generated_text}} or {{labels}}"]
-    return [
-        f"{text!r}: unknown field {{{field}}}{_suggest(field)}"
+    fields = [
+        field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
         for field, form, conversion in parts
-        if field not in FIELDS or form or conversion
+    ]
+    return [
+        f"{text!r}: unknown field {{{field}}}{_suggest(field)}" for field in fields if field not in FIELDS
     ]
 
 
 def _suggest(field: str) -> str:
     near = difflib.get_close_matches(field, FIELDS, n=1)
-    return f"; write {{{near[0]}}}" if near else "; fields are {generated_text} and {labels}, unformatted"
+    return f"; write {{{near[0]}}}" if near else "; fields are {generated_text} and {labels}"
 
 
 def truncate(prompt: str, tokenizer) -> tuple[int, str, bool]:

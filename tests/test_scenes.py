@@ -1,0 +1,276 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from helpers.scenes import DatasetError, Scene, read_scenes, write_annotations
+
+
+def entry(image, boxes=((10, 10, 50, 40),), **changes):
+    rows = [list(box) for box in boxes]
+    labels = [f"thing {number}" for number in range(len(rows))]
+    return {"image": image, "width": 100, "height": 80, "labels": labels, "bboxes": rows} | changes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set of three different photos, 100 x 80, and a way to annotate them."""
+    draw = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg", "c.png"):
+        Image.fromarray(draw.integers(0, 256, (80, 100, 3), dtype=np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def annotate(folder, *entries):
+    (folder / "annotations.json").write_text(json.dumps(entries))
+    return folder
+
+
+def problems(folder, *entries):
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(annotate(folder, *entries))
+    for problem in caught.value.problems:
+        assert problem in str(caught.value) and problem.startswith("annotations.json, ")
+    return caught.value.problems
+
+
+def test_a_scene_has_what_its_entry_says(folder):
+    texts = {"caption": "two things", "generated_text": "things", "prompt_w_label": "p", "prompt_w_mine": "q"}
+    boxes = [(10, 20, 50, 40), (-0.000256, 0, 100.000256, 80)]
+    (scene,) = read_scenes(annotate(folder, entry("a.png", boxes, phrases=["a thing", "all"], **texts, id=7)))
+    assert (scene.name, scene.path, scene.width, scene.height) == ("a", folder / "a.png", 100, 80)
+    assert scene.labels == ("thing 0", "thing 1") and scene.phrases == ("a thing", "all")
+    assert scene.boxes.dtype == np.float32
+    assert scene.boxes.tolist() == np.float32([[0.1, 0.25, 0.5, 0.5], [0, 0, 1, 1]]).tolist()
+    assert (scene.caption, scene.generated_text) == ("two things", "things")
+    assert scene.prompts == {"label": "p", "mine": "q"} and scene.extra == {"id": 7} and scene.clipped == ()
+    assert scene.photo().size == (100, 80) and scene.photo().mode == "RGB"
+
+
+def test_what_is_optional_may_be_missing_or_null(folder):
+    first, second = read_scenes(
+        annotate(
+            folder, entry("a.png", generated_text=None, prompt_w_label=None, phrases=None), entry("b.jpg", [])
+        )
+    )
+    assert first.phrases == first.labels and first.caption is None and first.generated_text is None
+    assert first.prompts == {} and second.boxes.shape == (0, 4)
+
+
+def test_boxes_that_leave_are_clipped_and_those_that_leave_by_a_pixel_counted(folder):
+    boxes = [(-0.9, 5, 50, 40), (10, 10, 101, 40), (10, 10, 130, 40)]
+    (scene,) = read_scenes(annotate(folder, entry("a.png", boxes)))
+    assert scene.boxes.min() == 0 and scene.boxes.max() == 1 and scene.clipped == (1, 2)
+
+
+def test_pictures_may_lie_in_images_or_deeper(folder):
+    (folder / "images" / "deep").mkdir(parents=True)
+    (folder / "a.png").rename(folder / "images" / "a.png")
+    (folder / "c.png").rename(folder / "images" / "deep" / "a.png")
+    scenes = read_scenes(annotate(folder, entry("a.png"), entry("deep/a.png")))
+    assert [scene.name for scene in scenes] == ["a", "deep__a"]
+    assert [scene.photo().size for scene in scenes] == [(100, 80)] * 2
+
+
+def test_a_resized_copy_of_the_annotated_photo_will_do(folder):
+    Image.new("RGB", (1000, 801)).save(folder / "big.png")
+    (scene,) = read_scenes(annotate(folder, entry("big.png")))
+    assert scene.width == 100 and scene.boxes[0, 2] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"bboxes": [[50, 10, 20, 40]]},
+            "scene 'a.png', box 0: x_min 50 is right of x_max 20 in [50, 10, 20, 40]",
+        ),
+        ({"bboxes": [[50, 10, 50, 40]]}, "scene 'a.png', box 0: x_min 50 and x_max 50 leave"),
+        (
+            {"bboxes": [[float("nan"), 10, 50, 40]]},
+            "scene 'a.png', box 0: [nan, 10, 50, 40] is not four finite",
+        ),
+        (
+            {"bboxes": [[200, 10, 250, 40]]},
+            "scene 'a.png', box 0: [200, 10, 250, 40] lies wholly outside the 100 x 80",
+        ),
+        ({"bboxes": [[0.1, 0.1, 0.5, 0.5]]}, "look like fractions (x_min, y_min, x_max, y_max), so multiply"),
+        ({"bboxes": [[0.9, 0.5, 0.1, 0.2]]}, "look like YOLO's fractions"),
+        (
+            {"bboxes": [[60, 50, 30, 20]]},
+            "look like COCO's (x_min, y_min, width, height), so x_max is x_min + width",
+        ),
+        ({"bboxes": 3}, "scene 'a.png': bboxes 3 is not a list"),
+        ({"labels": []}, "scene 'a.png': 0 labels for 1 bboxes; give every box one"),
+        ({"labels": ["x", "y"]}, "2 labels for 1 bboxes"),
+        ({"phrases": []}, "0 phrases for 1 bboxes"),
+        ({"labels": [" "]}, "scene 'a.png', box 0: label ' ' is not a text"),
+        ({"labels": [4]}, "box 0: label 4 is not a text"),
+        ({"labels": "x"}, "labels 'x' is not a list of texts"),
+        ({"labels": None}, "labels None is not a list of texts"),
+        ({"width": 0}, "width 0 is no whole number of pixels"),
+        ({"height": "80"}, "height '80' is no whole number"),
+        ({"width": 100.5}, "width 100.5 is no whole"),
+        ({"width": True}, "width True is no whole"),
+        (
+            {"width": 512, "height": 512},
+            "width and height say 512 x 512, but the picture is 100 x 80 when upright",
+        ),
+        (
+            {"width": 80, "height": 100},
+            "it lies on its side; give width, height and bboxes of the upright picture",
+        ),
+        ({"generated_text": 3}, "generated_text 3 is not a text"),
+        ({"prompt_w_suffix": ["x"]}, "prompt_w_suffix ['x'] is not a text"),
+        ({"caption": {}}, "caption {} is not a text"),
+        ({"image": "gone.png"}, "gone.png: there is no such file; add it"),
+        ({"image": "A.PNG"}, "is it 'a.png'?"),
+        ({"image": "b.jpeg"}, "is it 'b.jpg'?"),
+        ({"image": ""}, "image '' is not the name of a file"),
+        ({"image": 5}, "entry 0: image 5 is not the name"),
+        ({"image": "../a.png"}, "scene '../a.png': the path leaves the folder; copy the picture into"),
+        ({"image": "images/../../a.png"}, "leaves the folder"),
+        ({"image": "..\\a.png"}, "leaves the folder"),
+        ({"image": "/etc/a.png"}, "leaves the folder"),
+        ({"image": "C:\\a.png"}, "leaves the folder"),
+        ({"image": "x\0.png"}, "there is no such file"),
+        ({"image": "x" * 400}, "there is no such file"),
+    ],
+)
+def test_a_problem_is_told_with_scene_value_and_what_to_do(folder, change, told):
+    (problem,) = problems(folder, entry("a.png") | change)
+    assert told in problem
+
+
+def test_missing_keys_are_told_with_what_may_be_meant(folder):
+    told = problems(folder, {"image": "a.png", "width": 100, "height": 80, "labels": ["x"], "boxes": []})
+    assert told[0] == "annotations.json, scene 'a.png': has no 'bboxes'; is 'boxes' meant for it?"
+    assert problems(folder, entry("a.png"), 7)[0].startswith("annotations.json, entry 1: 7 is not an object")
+
+
+def test_all_problems_come_in_one_error_in_the_order_of_the_file(folder):
+    bad = [(50, 10, 20, 40), (1, 2, 3), (1, 1, 60, 60)]
+    told = problems(
+        folder, entry("a.png", bad, labels=["x"]), entry("gone.png"), [], entry("b.jpg", width=-1)
+    )
+    places = [" ".join(problem.split(": ")[0].split(", ")[1:]) for problem in told]
+    assert places == [
+        "scene 'a.png' box 0",
+        "scene 'a.png' box 1",
+        "scene 'a.png'",
+        "scene 'gone.png'",
+        "entry 2",
+        "scene 'b.jpg'",
+    ]
+
+
+def test_a_truncated_or_oversized_picture_is_told(folder):
+    whole = (folder / "a.png").read_bytes()
+    (folder / "a.png").write_bytes(whole[:2000])
+    Image.new("1", (10_000, 8_500)).save(folder / "wall.png")
+    told = problems(folder, entry("a.png"), entry("wall.png", width=10_000, height=8_500))
+    assert "a.png: cannot be read as a picture" in told[0] and "truncated" in told[0]
+    assert "wall.png: " in told[1] and "10000 x 8500 pixels are more than" in told[1]
+
+
+def test_a_photo_turned_by_exif_is_annotated_as_seen(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 80)).save(folder / "turned.jpg", exif=exif)
+    (scene,) = read_scenes(annotate(folder, entry("turned.jpg", [(1, 1, 70, 90)], width=80, height=100)))
+    assert scene.photo().size == (80, 100)
+    (told,) = problems(folder, entry("turned.jpg"))
+    assert (
+        "100 x 80, but the picture is 80 x 100 when upright (EXIF orientation applied): it lies on its side"
+        in told
+    )
+
+
+def test_a_duplicate_is_told_by_path_content_and_name(folder):
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    Image.new("RGB", (100, 80)).save(folder / "B.png")
+    told = problems(folder, *(entry(name) for name in ("a.png", "b.jpg", "./a.png", "copy.png", "B.png")))
+    assert len(told) == 3
+    assert "scene './a.png': is listed twice, here and in entry 0, 'a.png'" in told[0]
+    assert "scene 'copy.png': is byte for byte the picture of entry 0, 'a.png'" in told[1]
+    assert "scene 'B.png': has, without suffix and case, the name of entry 1, 'b.jpg'" in told[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "annotations.json holds []; write a list of {image, width, height, labels, bboxes}"),
+        ("{}", "holds {}"),
+        ("null", "holds None"),
+        ('{"images": [], "annotations": [], "categories": []}', "looks like a COCO file"),
+        ('{"image": 1}\n{"image": 2}', "is not one JSON document"),
+        ("", "is not one JSON document"),
+        (b"\xff\xfe[", "is not one JSON document in UTF-8"),
+    ],
+)
+def test_a_file_of_another_kind_is_told(folder, text, told):
+    (folder / "annotations.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    assert told in caught.value.problems[0] and str(folder) in str(caught.value)
+
+
+def test_a_folder_without_annotations_or_no_folder_is_told(folder):
+    with pytest.raises(DatasetError, match=r"annotations\.json is missing beside 3 pictures"):
+        read_scenes(folder)
+    with pytest.raises(DatasetError, match="there is no such folder"):
+        read_scenes(folder / "none")
+
+
+def test_a_byte_order_mark_does_not_matter(folder):
+    text = "\N{ZERO WIDTH NO-BREAK SPACE}" + json.dumps([entry("a.png")])
+    (folder / "annotations.json").write_text(text, encoding="utf-8")
+    assert len(read_scenes(folder)) == 1
+
+
+def test_the_format_is_written_back(folder):
+    given_entries = [
+        entry("a.png", [(10, 20, 50, 40.5)], generated_text="ä thing", prompt_w_mine="q", licence="CC0"),
+        entry("b.jpg", phrases=["a red thing"], caption="one thing"),
+    ]
+    scenes = read_scenes(annotate(folder, *given_entries))
+    write_annotations(folder / "annotations.json", scenes)
+    assert json.loads((folder / "annotations.json").read_text(encoding="utf-8")) == given_entries
+    assert len(read_scenes(folder)) == 2
+
+
+def test_new_texts_replace_the_old_under_the_original_keys(folder):
+    scenes = read_scenes(
+        annotate(folder, entry("a.png", generated_text="old"), entry("b.jpg", generated_text="kept"))
+    )
+    prompts = {"label": {"a": "l", "b": "m"}, "suffix": {"a": "s"}, "mine": {"b": "o"}}
+    write_annotations(folder / "annotations.json", scenes, generated_text={"a": "new"}, prompts=prompts)
+    first, second = json.loads((folder / "annotations.json").read_text())
+    assert (first["generated_text"], first["prompt_w_label"], first["prompt_w_suffix"]) == ("new", "l", "s")
+    assert (second["generated_text"], second["prompt_w_label"], second["prompt_w_mine"]) == ("kept", "m", "o")
+    assert "prompt_w_suffix" not in second
+    assert read_scenes(folder)[1].prompts == {"label": "m", "mine": "o"}
+
+
+def test_a_text_for_no_scene_is_an_error_and_nothing_is_written(folder):
+    scenes = read_scenes(annotate(folder, entry("a.png")))
+    with pytest.raises(ValueError, match=r"prompt_w_suffix is given for \['z'\]"):
+        write_annotations(folder / "new.json", scenes, prompts={"suffix": {"z": "s"}})
+    assert not (folder / "new.json").exists()
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5),
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+)
+def test_boxes_read_back_bit_for_bit(tmp_path_factory, boxes, width, height):
+    path = tmp_path_factory.getbasetemp() / "boxes.json"
+    boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    labels = ("x",) * len(boxes)
+    write_annotations(path, [Scene("a", path, width, height, labels, labels, boxes)])
+    pixels = np.array(json.loads(path.read_text())[0]["bboxes"]).reshape(-1, 4)
+    assert np.array_equal((pixels / [width, height, width, height]).astype(np.float32), boxes)

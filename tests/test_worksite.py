@@ -1,0 +1,80 @@
+"""Real layouts that nobody here made, through scenes, drawing and prompts; skipped where they are absent."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import boxes, drawing, images
+from helpers.scenes import read_scenes, write_annotations
+from helpers.templates import TEMPLATES, fill
+
+WORKSITE = Path(__file__).resolve().parents[2] / "shared" / "worksite"
+pytestmark = pytest.mark.skipif(
+    not WORKSITE.is_dir(), reason="../shared/worksite is not beside this checkout"
+)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return read_scenes(WORKSITE)
+
+
+def test_all_scenes_load_with_their_crowds_and_clipped_rounding(scenes):
+    assert len(scenes) == 24
+    counts = [len(scene.boxes) for scene in scenes]
+    assert (min(counts), max(counts), counts.count(30)) == (1, 69, 1)
+    assert sum(count > 30 for count in counts) == 4
+    every = np.concatenate([scene.boxes for scene in scenes])
+    assert every.min() == 0 and every.max() == 1 and (boxes.area(every) > 0).all()
+    assert all(scene.clipped == () for scene in scenes)
+    assert all(scene.photo().size == (scene.width, scene.height) == (512, 512) for scene in scenes)
+
+
+def test_the_crowds_are_cut_to_the_30_largest(scenes):
+    for scene in scenes:
+        kept, dropped = boxes.largest(scene.boxes)
+        assert len(kept) == min(30, len(scene.boxes))
+        assert (
+            len(dropped) == 0 or boxes.area(scene.boxes)[dropped].max() <= boxes.area(scene.boxes)[kept].min()
+        )
+
+
+def test_every_scene_is_drawn(scenes):
+    drawn = [drawing.draw_boxes(scene.photo(), scene.boxes, scene.labels) for scene in scenes]
+    assert all(not np.array_equal(one, scene.photo()) for one, scene in zip(drawn, scenes, strict=True))
+    sheet = drawing.grid(drawn, 6, [scene.generated_text for scene in scenes])
+    assert sheet.width == 8 + 6 * 520 and sheet.height > 8 + 4 * 520
+
+
+def test_prompts_name_every_label_once(scenes):
+    for scene in scenes:
+        prompt = fill(TEMPLATES["label"], scene.generated_text, scene.labels)
+        named = prompt.split("focus on on ")[1].split(",focus on bboxes")[0].split(", ")
+        assert prompt.startswith(scene.generated_text) and sorted(named) == sorted(set(scene.labels))
+        assert named[0] == scene.labels[0]
+
+
+def test_the_file_is_written_back_with_prompts_and_read_again(scenes, tmp_path):
+    prompts = {scene.name: fill(TEMPLATES["suffix"], scene.generated_text, ()) for scene in scenes}
+    write_annotations(tmp_path / "annotations.json", scenes, prompts={"suffix": prompts})
+    original = json.loads((WORKSITE / "annotations.json").read_text())
+    for before, after in zip(original, json.loads((tmp_path / "annotations.json").read_text()), strict=True):
+        assert {key: after[key] for key in before if key != "bboxes"} | {"bboxes": before["bboxes"]} == before
+        assert np.abs(np.array(before["bboxes"]) - after["bboxes"]).max() < 1e-3
+        assert (
+            after["prompt_w_suffix"] == before["generated_text"] + ", professional quality, highly detailed"
+        )
+    (tmp_path / "images").symlink_to(WORKSITE / "images")
+    again = read_scenes(tmp_path)
+    assert all(np.array_equal(one.boxes, two.boxes) for one, two in zip(scenes, again, strict=True))
+
+
+@pytest.mark.parametrize("how", ["squash", "crop"])
+def test_scenes_fit_the_model(scenes, how):
+    for scene in scenes:
+        image, fitted, kept = images.fit(scene.photo(), scene.boxes, 128, how)
+        assert image.size == (128, 128) and len(fitted) == len(kept)
+        assert np.allclose(fitted, scene.boxes[kept]), "a square photo is cropped nowhere"
+        assert how == "crop" or len(kept) == len(scene.boxes)
