@@ -22,7 +22,7 @@ from transformers import (
 
 from helpers.demo.data import Scenes
 from helpers.demo.loop import Recipe, train
-from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, SIZE
+from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS
 
 RECIPE = Recipe(steps=800, batch_size=64, learning_rate=1.5e-3, warmup=100, decay=0.05)
 PIXELS = 96  # a photo or crop is squashed to this square
@@ -69,9 +69,8 @@ def fit_clip(scenes: Scenes, tokenizer: CLIPTokenizer, folder: Path, recipe: Rec
         photos = photo_tensor(scenes, rows, model.device)
         picked, slots = _one_box_each(rng, scenes.things[rows])
         things = torch.from_numpy(scenes.things[rows][picked, slots]).to(model.device)
-        boxes = torch.from_numpy(_shaken(rng, scenes.boxes[rows][picked, slots]) * SIZE).to(photos)
-        rois = torch.cat([torch.from_numpy(picked)[:, None].to(boxes), boxes], 1)
-        crops = roi_align(photos, rois, PIXELS, sampling_ratio=1, aligned=True)
+        boxes = torch.from_numpy(_shaken(rng, scenes.boxes[rows][picked, slots])).to(photos)
+        crops = cut(photos, torch.from_numpy(picked), boxes)
         whole = F.interpolate(photos, (PIXELS, PIXELS), mode="bilinear", antialias=True)
         seen = _unit(model.get_image_features(normalised(torch.cat([whole, crops]))).pooler_output)
         captions = tokenizer([scenes.training_captions[i] for i in rows], padding=True, return_tensors="pt")
@@ -87,6 +86,35 @@ def fit_clip(scenes: Scenes, tokenizer: CLIPTokenizer, folder: Path, recipe: Rec
         }
 
     return train("clip", model, loss_of, recipe, folder)
+
+
+def cut(photos: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """(n, 3, PIXELS, PIXELS): the crop of `photos[rows[i]]` under `boxes[i]`, (n, 4) fractions, for each i."""
+    rois = torch.cat([rows[:, None].to(boxes), boxes * photos.shape[-1]], 1)
+    return roi_align(photos, rois, PIXELS, sampling_ratio=1, aligned=True)
+
+
+def crop_embeddings(model: CLIPModel, photos: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """(n, WIDTH) image embeddings of crops, as CLIPVisionModelWithProjection gives them: not normalised."""
+    return model.get_image_features(normalised(cut(photos, rows, boxes))).pooler_output
+
+
+def fit_projection(model: CLIPModel, scenes: Scenes, phrases: torch.Tensor, photos: int = 1500) -> torch.Tensor:
+    """(WIDTH, WIDTH) weight that takes a crop's image embedding to its phrase's pooled state, by ridge regression.
+
+    phrases: (len(ALL_PHRASES), WIDTH) pooled text states. GLIGEN inverts CLIP's text projection for this (its appendix,
+    "image grounding"); a projection learnt on pairs is the same map with fewer assumptions.
+    """
+    rows = np.arange(photos)
+    picture, slot = np.nonzero(scenes.things[rows] >= 0)
+    boxes = torch.from_numpy(scenes.boxes[rows][picture, slot])
+    with torch.no_grad():
+        tensor = photo_tensor(scenes, rows)
+        pairs = zip(torch.from_numpy(picture).split(512), boxes.split(512), strict=True)
+        seen = torch.cat([crop_embeddings(model, tensor, *pair) for pair in pairs]).double()
+    said = phrases[torch.from_numpy(scenes.things[rows][picture, slot])].double()
+    penalty = 1e-2 * torch.eye(seen.shape[1], dtype=torch.float64) * len(seen) * seen.var()
+    return torch.linalg.solve(seen.T @ seen + penalty, seen.T @ said).T.float()
 
 
 def _one_box_each(rng: np.random.Generator, things: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

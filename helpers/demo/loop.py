@@ -2,6 +2,7 @@
 
 import json
 import math
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -1,0 +1,37 @@
+"""`python -m helpers.demo.photos`: draws the demo photos and their annotations into `data/demo`."""
+
+import json
+from pathlib import Path
+
+from helpers.demo.world import SIZE, SPLITS, draw_scene
+
+COUNT = 48
+
+
+def write_photos(folder: Path, count: int = COUNT) -> None:
+    """The first `count` scenes of the demo split, crisp, as PNG files, and `annotations.json` in the report's format.
+
+    `phrases` (one a box) and `caption` (the reference) stand beside the keys of the original.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for number, seed in enumerate(SPLITS["demo"][:count], 1):
+        scene = draw_scene(seed, crisp=True)
+        name = f"worksite-{number:02d}.png"
+        scene.image.save(folder / name, optimize=True)
+        entries.append(
+            {
+                "image": name,
+                "width": SIZE,
+                "height": SIZE,
+                "labels": list(scene.labels),
+                "bboxes": (scene.boxes.astype(float) * SIZE).round(3).tolist(),
+                "phrases": list(scene.phrases),
+                "caption": scene.caption,
+            }
+        )
+    (folder / "annotations.json").write_text(json.dumps(entries, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write_photos(Path(__file__).resolve().parents[2] / "data" / "demo")
