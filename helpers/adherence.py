@@ -28,7 +28,8 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one picture: boxes (m, 4) float32 fractions, labels, and scores (m,) in [0, 1]."""
+    """What a detector found in one picture: boxes (m, 4) float32 fractions, labels, and scores (m,) in [0,
+    1]."""
 
     boxes: np.ndarray
     labels: tuple[str, ...]
@@ -55,14 +56,16 @@ def match(asked: Layout, found: Detections) -> np.ndarray:
     Found boxes are given out one to one so that the sum of IoU is largest; 0 where none is left.
     """
     overlap = boxes.iou(asked.boxes, found.boxes)
-    overlap = np.where(np.array(asked.labels)[:, None] == np.array(found.labels, dtype=object)[None], overlap, 0)
+    overlap = np.where(
+        np.array(asked.labels)[:, None] == np.array(found.labels, dtype=object)[None], overlap, 0
+    )
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     given = np.zeros(len(asked.boxes))
     given[rows] = overlap[rows, columns]
     return given
 
 
-def found_share(ious: np.ndarray, thresholds: np.ndarray = np.linspace(0.01, 1, 100)) -> np.ndarray:
+def found_share(ious: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Share of boxes whose IoU reaches each threshold, (t,): the accuracy curve over IoU.
 
     ious: (n,), n at least 1. The area under the curve from 0 to 1 is the mean IoU.
@@ -72,11 +75,15 @@ def found_share(ious: np.ndarray, thresholds: np.ndarray = np.linspace(0.01, 1, 
 
 def size_of(layout: np.ndarray) -> list[str]:
     """The name in SIZES of each box (n, 4), by its share of the picture's area."""
-    return [next(name for name, (_, high) in SIZES.items() if area < high or high == 1) for area in boxes.area(layout)]
+    return [
+        next(name for name, (_, high) in SIZES.items() if area < high or high == 1)
+        for area in boxes.area(layout)
+    ]
 
 
 def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean IoU, share found and number of boxes for each value of a column (`label`, `size`), most boxes first.
+    """Mean IoU, share found and number of boxes for each value of a column (`label`, `size`), most boxes
+    first.
 
     rows: one a box, with columns `iou` and `found`, as `Run.boxes`.
     """
@@ -87,7 +94,8 @@ def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def derangement(n: int, seed: int = 0) -> np.ndarray:
-    """A random order (n,) in which nothing keeps its place: whose boxes picture i gets in the shuffled control.
+    """A random order (n,) in which nothing keeps its place: whose boxes picture i gets in the shuffled
+    control.
 
     Raises ValueError for n below 2.
     """
@@ -100,11 +108,12 @@ def derangement(n: int, seed: int = 0) -> np.ndarray:
 
 
 def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> Precision:
-    """COCO's average precision of found boxes against asked ones, by pycocotools, 100 detections a picture at most.
+    """COCO's average precision of found boxes against asked ones, by pycocotools, 100 detections a picture at
+    most.
 
-    AP is the mean over labels that are asked for anywhere. A label that is found but never asked for is not counted,
-    as in COCO. asked, found: one each a picture, in the same order.
-    Raises ValueError for unequal lengths and where no box is asked for.
+    AP is the mean over labels that are asked for anywhere. A label that is found but never asked for is not
+    counted, as in COCO. asked, found: one each a picture, in the same order. Raises ValueError for unequal
+    lengths and where no box is asked for.
     """
     if len(asked) != len(found):
         raise ValueError(f"{len(asked)} layouts, but detections of {len(found)} pictures")
@@ -124,7 +133,9 @@ def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> P
         value=per_label.mean(0),
         left_out=np.array([_mean_asked(values) for values in left_out.swapaxes(0, 1)]),
         by_label=dict(zip(labels, per_label, strict=True)),
-        by_size={name: _mean_asked(v) for name, v in zip(SIZES, per_size, strict=True) if np.isfinite(v).any()},
+        by_size={
+            name: _mean_asked(v) for name, v in zip(SIZES, per_size, strict=True) if np.isfinite(v).any()
+        },
     )
 
 
@@ -134,7 +145,9 @@ def _mean_asked(values: np.ndarray) -> np.ndarray:
     return asked.mean(0) if len(asked) else np.full(2, np.nan)
 
 
-def _evaluated(asked: Sequence[Layout], found: Sequence[Detections], labels: list[str], sizes: dict) -> COCOeval:
+def _evaluated(
+    asked: Sequence[Layout], found: Sequence[Detections], labels: list[str], sizes: dict
+) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_coco(asked, labels), _coco(found, labels), "bbox")
         evaluation.params.imgIds, evaluation.params.maxDets = list(range(len(asked))), [100]
@@ -148,13 +161,17 @@ def _coco(layouts: Sequence[Layout], labels: list[str]) -> COCO:
     """COCO's own index of labelled boxes; boxes of other labels are left out."""
     coco, annotations = COCO(), []
     for image, layout in enumerate(layouts):
-        for i, (box, label) in enumerate(zip(np.asarray(layout.boxes, np.float64) * _UNITS, layout.labels, strict=True)):
+        for i, (box, label) in enumerate(
+            zip(np.asarray(layout.boxes, np.float64) * _UNITS, layout.labels, strict=True)
+        ):
             if label not in labels:
                 continue
             low, size = box[:2], box[2:] - box[:2]
             annotation = {"id": len(annotations) + 1, "image_id": image, "category_id": labels.index(label)}
             annotation |= {"bbox": [*low.tolist(), *size.tolist()], "area": float(size.prod()), "iscrowd": 0}
-            annotations.append(annotation | ({"score": float(layout.scores[i])} if hasattr(layout, "scores") else {}))
+            annotations.append(
+                annotation | ({"score": float(layout.scores[i])} if hasattr(layout, "scores") else {})
+            )
     images, categories = [{"id": i} for i in range(len(layouts))], [{"id": k} for k in range(len(labels))]
     coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
     coco.createIndex()
@@ -162,7 +179,8 @@ def _coco(layouts: Sequence[Layout], labels: list[str]) -> COCO:
 
 
 def _precision(evaluation: COCOeval, row: np.ndarray) -> np.ndarray:
-    """(AP, AP50) of one label in one range of sizes over the pictures of `row`; NaN where no box is asked for.
+    """(AP, AP50) of one label in one range of sizes over the pictures of `row`; NaN where no box is asked
+    for.
 
     COCOeval can only accumulate all that it evaluated, so it is shown one label and the wanted pictures.
     """

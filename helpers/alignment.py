@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# the basic colour terms of English, as sRGB; brown, pink, black, white and grey are named but seldom meant as paint
+# the basic colour terms of English, as sRGB
 COLOURS = {
     "red": (206, 40, 40),
     "orange": (240, 130, 32),
@@ -20,12 +20,15 @@ COLOURS = {
     "grey": (128, 128, 128),
     "gray": (128, 128, 128),
 }
-_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 _D65 = np.array([0.95047, 1.0, 1.08883])
 
 
 def clip_score(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """100 times the cosine of image i and text i, at least 0 (Hessel et al. 2021, scaled as torchmetrics does), (n,).
+    """100 times the cosine of image i and text i, at least 0 (Hessel et al. 2021, scaled as torchmetrics
+    does), (n,).
 
     images, texts: (n, d) CLIP features of any length above 0.
     """
@@ -36,16 +39,19 @@ def similarity(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """Cosine of row i and row i, (n,) in [-1, 1]. images, texts: (n, d)."""
     images, texts = _unit(images), _unit(texts)
     if images.shape != texts.shape:
-        raise ValueError(f"row i of both belongs together, but the shapes are {images.shape} and {texts.shape}")
+        raise ValueError(
+            f"row i of both belongs together, but the shapes are {images.shape} and {texts.shape}"
+        )
     return np.einsum("nd,nd->n", images, texts)
 
 
 def r_precision(images: np.ndarray, texts: np.ndarray, others: int = 99) -> np.ndarray:
-    """Chance that an image is nearer to its own text than to `others` texts drawn from the rest, (n,) in [0, 1].
+    """Chance that an image is nearer to its own text than to `others` texts drawn from the rest, (n,) in [0,
+    1].
 
-    The chance is computed, not drawn (hypergeometric). Texts equally near are in random order. With fewer than
-    `others` other texts all of them are used, so the level of pure chance is 1 / (1 + min(others, n - 1)).
-    images, texts: (n, d), text i is the own one of image i. Raises ValueError for fewer than 2 texts.
+    The chance is computed, not drawn (hypergeometric). Texts equally near are in random order. With fewer
+    than `others` other texts all of them are used, so the level of pure chance is 1 / (1 + min(others, n -
+    1)). images, texts: (n, d), text i is the own one of image i. Raises ValueError for fewer than 2 texts.
     """
     images, texts = _unit(images), _unit(texts)
     n = len(texts)
@@ -114,7 +120,9 @@ def labels_named(text: str, labels: Sequence[str]) -> float:
     distinct = {label.lower() for label in labels}
     if not distinct:
         raise ValueError("no labels: the share of labels named has nothing to count")
-    named = (re.search(rf"\b{re.escape(label.removesuffix('s'))}(s|es)?\b", text.lower()) for label in distinct)
+    named = (
+        re.search(rf"\b{re.escape(label.removesuffix('s'))}(s|es)?\b", text.lower()) for label in distinct
+    )
     return sum(match is not None for match in named) / len(distinct)
 
 

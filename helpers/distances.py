@@ -1,7 +1,7 @@
 """How far a set of pictures is from a set of photos, on arrays of features. Pure, float64.
 
-Every distance has a twin `..._leave_one_out`: the same distance with row i of both sets left out, for every i at
-once, which is what `intervals.jackknife` asks for. Row i of both sets is the same scene.
+Every distance has a twin `..._leave_one_out`: the same distance with row i of both sets left out, for every i
+at once, which is what `intervals.jackknife` asks for. Row i of both sets is the same scene.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,13 @@ Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Fréchet distance between the normal distributions fitted to two feature sets (Heusel et al. 2017, eq. 6).
+    """Fréchet distance between the normal distributions fitted to two feature sets (Heusel et al. 2017, eq.
+    6).
 
         |mean_a - mean_b|^2 + tr(S_a) + tr(S_b) - 2 tr sqrt(S_a S_b)
 
-    The last trace is the nuclear norm of A B^T / sqrt((n_a - 1)(n_b - 1)) with A, B the centred features, so no
-    d x d covariance is ever made: what pytorch-fid computes, without its matrix square root.
+    The last trace is the nuclear norm of A B^T / sqrt((n_a - 1)(n_b - 1)) with A, B the centred features, so
+    no d x d covariance is ever made: what pytorch-fid computes, without its matrix square root.
 
     a: (n_a, d), b: (n_b, d). Never negative; exactly 0 for sets of equal rows, in whatever order.
     Biased upwards, the more the smaller n is: compare only distances of the same n.
@@ -36,9 +37,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`frechet_distance` without row i of both sets, for every i, at the price of one singular value decomposition.
+    """`frechet_distance` without row i of both sets, for every i, at the price of one singular value
+    decomposition.
 
-    a, b: (n, d). Returns (n,) float64. Raises ValueError as `frechet_distance`, and for n below 3 or unequal n.
+    a, b: (n, d). Returns (n,) float64. Raises ValueError as `frechet_distance`, and for n below 3 or unequal
+    n.
     """
     a, b = _checked(a, b, rows=3, paired=True)
     n = len(a)
@@ -50,7 +53,8 @@ def frechet_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def kid(a: np.ndarray, b: np.ndarray) -> float:
-    """Kernel Inception distance (Bińkowski et al. 2018): the unbiased squared MMD with the kernel (x.y / d + 1)^3.
+    """Kernel Inception distance (Bińkowski et al. 2018): the unbiased squared MMD with the kernel (x.y / d +
+    1)^3.
 
     All pairs are used, no subsets. a: (n_a, d), b: (n_b, d). Unbiased, so it may be negative.
     Raises ValueError for fewer than 2 rows, unequal d, NaN.
@@ -59,12 +63,14 @@ def kid(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def kid_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`kid` without row i of both sets, for every i: (n,) float64. Raises ValueError also for n below 3, unequal n."""
+    """`kid` without row i of both sets, for every i: (n,) float64. Raises ValueError also for n below 3,
+    unequal n."""
     return _mmd_leave_one_out(*_checked(a, b, rows=3, paired=True), _cubic, unbiased=True)
 
 
 def cmmd(a: np.ndarray, b: np.ndarray, unbiased: bool = True) -> float:
-    """CLIP MMD (Jayasumana et al. 2024): 1000 times the squared MMD with the kernel exp(-|x - y|^2 / (2 * 10^2)).
+    """CLIP MMD (Jayasumana et al. 2024): 1000 times the squared MMD with the kernel exp(-|x - y|^2 / (2 *
+    10^2)).
 
     a: (n_a, d), b: (n_b, d) CLIP features; rows are scaled to length 1 here, as in the paper.
     unbiased=False is the paper's form, which counts each picture against itself and is never negative.
@@ -74,7 +80,8 @@ def cmmd(a: np.ndarray, b: np.ndarray, unbiased: bool = True) -> float:
 
 
 def cmmd_leave_one_out(a: np.ndarray, b: np.ndarray, unbiased: bool = True) -> np.ndarray:
-    """`cmmd` without row i of both sets, for every i: (n,) float64. Raises ValueError also for n below 3, unequal n."""
+    """`cmmd` without row i of both sets, for every i: (n,) float64. Raises ValueError also for n below 3,
+    unequal n."""
     return 1000 * _mmd_leave_one_out(*_unit(*_checked(a, b, rows=3, paired=True)), _gaussian, unbiased)
 
 
@@ -102,8 +109,9 @@ def swapped_differences(
 ) -> np.ndarray:
     """distance(a, photos) - distance(b, photos) for arms that do not differ, (draws,).
 
-    In each draw the pictures of a scene are swapped between a and b with probability 1/2, which makes the two arms
-    exchangeable: what is left is the noise of the measure at this n. a, b, photos: (n, d), row i the same scene.
+    In each draw the pictures of a scene are swapped between a and b with probability 1/2, which makes the two
+    arms exchangeable: what is left is the noise of the measure at this n. a, b, photos: (n, d), row i the
+    same scene.
     """
     rng, differences = np.random.default_rng(seed), np.empty(draws)
     for draw in range(draws):
@@ -124,7 +132,9 @@ def _checked(a: np.ndarray, b: np.ndarray, rows: int, paired: bool = False) -> t
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features of different extractors: {a.shape[1]} and {b.shape[1]} dimensions")
     if paired and len(a) != len(b):
-        raise ValueError(f"row i of both sets must be the same scene, but there are {len(a)} and {len(b)} rows")
+        raise ValueError(
+            f"row i of both sets must be the same scene, but there are {len(a)} and {len(b)} rows"
+        )
     return a, b
 
 
@@ -132,12 +142,15 @@ def _unit(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
     for name, length in zip(("first", "second"), lengths, strict=True):
         if not length.all():
-            raise ValueError(f"the {name} set has a row of zeros: row {int(np.argmin(length))} has no direction")
+            raise ValueError(
+                f"the {name} set has a row of zeros: row {int(np.argmin(length))} has no direction"
+            )
     return a / lengths[0], b / lengths[1]
 
 
 def _reduced(centred: np.ndarray) -> np.ndarray:
-    """At most d rows with the same scatter matrix: the R of a QR decomposition where there are more rows than d."""
+    """At most d rows with the same scatter matrix: the R of a QR decomposition where there are more rows than
+    d."""
     return np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
 
 
@@ -146,11 +159,12 @@ def _factored(centred: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def _nuclear_norms_without_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Nuclear norms of A_i B_i^T for every i, where A_i, B_i are a, b without row i, centred again. a, b: centred.
+    """Nuclear norms of A_i B_i^T for every i, where A_i, B_i are a, b without row i, centred again. a, b:
+    centred.
 
-    With v the centred and normalised unit vector e_i, A_i B_i^T has the singular values of P M P, M = a b^T and
-    P = I - v v^T. From sum(s) = 1/pi * integral over t > 0 of ln det(I + M M^T / t^2) and Jacobi's identity for
-    complementary minors, with M = U diag(s) V^T, p = U^T v and q = V^T v,
+    With v the centred and normalised unit vector e_i, A_i B_i^T has the singular values of P M P, M = a b^T
+    and P = I - v v^T. From sum(s) = 1/pi * integral over t > 0 of ln det(I + M M^T / t^2) and Jacobi's
+    identity for complementary minors, with M = U diag(s) V^T, p = U^T v and q = V^T v,
 
         |P M P|_* = |M|_* + 1/pi * integral of ln(alpha beta + gamma^2) dt,
         alpha = 1 - sum p^2 s^2 / (t^2 + s^2),  beta the same with q,  gamma = t * sum p q s / (t^2 + s^2).
@@ -165,7 +179,9 @@ def _nuclear_norms_without_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.zeros(n)
     u, s, v = u[:, kept], s[kept], vt[kept].T
     p, q = ((x if base is None else base @ x) * np.sqrt(n / (n - 1)) for base, x in ((q_a, u), (q_b, v)))
-    outside = [0.0 if len(s) == n - 1 else np.maximum(0, 1 - np.square(x).sum(1, keepdims=True)) for x in (p, q)]
+    outside = [
+        0.0 if len(s) == n - 1 else np.maximum(0, 1 - np.square(x).sum(1, keepdims=True)) for x in (p, q)
+    ]
     step = 0.25
     t = s[0] * np.exp(np.arange(-32, 32, step))
     near, far = (x / (t**2 + s[:, None] ** 2) for x in (t**2, s[:, None] ** 2))
@@ -174,7 +190,9 @@ def _nuclear_norms_without_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     gamma = (p * q * s) @ (t / (t**2 + s[:, None] ** 2))
     product = alpha * beta + gamma**2
     small = lost_a * lost_b - lost_a - lost_b + gamma**2
-    logs = np.where(product < 0.5, np.log(np.where(product < 0.5, product, 1)), np.log1p(np.maximum(small, -0.6)))
+    logs = np.where(
+        product < 0.5, np.log(np.where(product < 0.5, product, 1)), np.log1p(np.maximum(small, -0.6))
+    )
     return s.sum() + step / np.pi * logs @ t
 
 
@@ -183,7 +201,8 @@ def _cubic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """exp(-|x - y|^2 / 200) - 1 for rows of length 1: the constant cancels in the MMD, so rounding does not enter."""
+    """exp(-|x - y|^2 / 200) - 1 for rows of length 1: the constant cancels in the MMD, so rounding does not
+    enter."""
     return np.expm1((a @ b.T - 1) / 100)
 
 

@@ -23,8 +23,8 @@ MOST = 100  # detections kept per picture: as many as COCO counts
 def image_features(clip: Clip, pictures: Sequence[Image.Image], batch_size: int = 32) -> np.ndarray:
     """CLIP features of pictures or crops of any size, (n, d) float32 of length 1.
 
-    Each picture is squashed to CLIP's square, so that nothing of a tall crop is cut off; CLIP's own processor would
-    cut the middle out of it.
+    Each picture is squashed to CLIP's square, so that nothing of a tall crop is cut off; CLIP's own processor
+    would cut the middle out of it.
     """
     side = clip.model.config.vision_config.image_size
     square = {"height": side, "width": side}
@@ -50,11 +50,13 @@ def text_features(clip: Clip, texts: Sequence[str], batch_size: int = 64) -> np.
 
 
 @torch.inference_mode()
-def inception_features(inception: Inception, pictures: Sequence[Image.Image], batch_size: int = 32) -> np.ndarray:
+def inception_features(
+    inception: Inception, pictures: Sequence[Image.Image], batch_size: int = 32
+) -> np.ndarray:
     """pytorch-fid's pool3 features, (n, 2048) float32, in the order given.
 
-    Pictures may differ in size: those of one size share a batch. The network itself squashes each to 299 x 299,
-    bilinear without antialiasing, as pytorch-fid does; fit photos to the size of the pictures first.
+    Pictures may differ in size: those of one size share a batch. The network itself squashes each to 299 x
+    299, bilinear without antialiasing, as pytorch-fid does; fit photos to the size of the pictures first.
     """
     features = np.empty((len(pictures), 2048), np.float32)
     order = sorted(range(len(pictures)), key=lambda i: pictures[i].size)
@@ -98,13 +100,16 @@ def detect(
 
 
 def cached(
-    path: Path, keys: Sequence[str], contents: Sequence[str], compute: Callable[[list[int]], Sequence[np.ndarray]]
+    path: Path,
+    keys: Sequence[str],
+    contents: Sequence[str],
+    compute: Callable[[list[int]], Sequence[np.ndarray]],
 ) -> list[np.ndarray]:
     """One array (k, d) a key, from the file where its content is the same, computed where it is not.
 
-    contents: what each array depends on, such as `content(picture)`: a picture that changed is computed again.
-    compute: takes the indices that are wanted, returns their arrays in that order; d is the same for all of them.
-    The file keeps keys that are not asked for, and is written whole or not at all.
+    contents: what each array depends on, such as `content(path)`: a picture that changed is computed again.
+    compute: takes the indices that are wanted, returns their arrays in that order; d is the same for all of
+    them. The file keeps keys that are not asked for, and is written whole or not at all.
     """
     known = _read(path)
     missing = [i for i, key in enumerate(keys) if known.get(key, ("",))[0] != contents[i]]
@@ -122,9 +127,14 @@ def cached(
     return [known[key][1] for key in keys]
 
 
-def content(path: Path, *also: object) -> str:
-    """32 hexadecimal digits that change with the bytes of a file, or with what else is given."""
-    return hashlib.sha256(Path(path).read_bytes() + repr(also).encode()).hexdigest()[:32]
+def content(path: Path) -> str:
+    """32 hexadecimal digits that change with the bytes of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]
+
+
+def digest(*parts: object) -> str:
+    """32 hexadecimal digits that change with plain values: texts, bytes, numbers, tuples of them."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def _read(path: Path) -> dict[str, tuple[str, np.ndarray]]:
@@ -149,7 +159,8 @@ def _queries(detector: Detector, labels: Sequence[str]) -> torch.Tensor:
 def _detections(
     picture: Image.Image, box: torch.Tensor, scores: torch.Tensor, labels: Sequence[str], threshold: float
 ) -> Detections:
-    """box: (p, 4) centre and size, fractions of the square that OWLv2 pads to the right and below. scores: (p, l)."""
+    """box: (p, 4) centre and size, fractions of the square that OWLv2 pads to the right and below. scores:
+    (p, l)."""
     best, label = scores.max(1)
     order = best.argsort(descending=True, stable=True)[:MOST]
     order = order[best[order] > threshold]

@@ -1,7 +1,7 @@
 """How sure a number is: standard errors by leaving one photo out, paired differences, and tests. Pure.
 
-Photos are the unit that was drawn by chance: every standard error here says how the number would move with other
-photos of the same kind, not with other boxes, pixels or seeds.
+Photos are the unit that was drawn by chance: every standard error here says how the number would move with
+other photos of the same kind, not with other boxes, pixels or seeds.
 """
 
 import math
@@ -16,6 +16,10 @@ EXACT_LIMIT = 40  # differences up to which all 2^n sign flips are counted
 DRAWS = 100_000  # sign flips drawn beyond that
 
 
+class TooFew(ValueError):
+    """There are too few photos for an interval; the message says how many there are and how many it takes."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A number with its standard error and its interval [low, high] at 95 % from n photos."""
@@ -28,16 +32,17 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """Two-sided p of value 0 by Student's t with n - 1 degrees of freedom; 1 where value and error are 0."""
+        """Two-sided p of value 0 by Student's t with n - 1 degrees of freedom; 1 where value and error are
+        0."""
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.n - 1))
 
 
 def estimate(value: float, standard_error: float, n: int) -> Estimate:
-    """The Student interval with n - 1 degrees of freedom. Raises ValueError for n below 2 or a value that is NaN."""
+    """The Student interval with n - 1 degrees of freedom. Raises TooFew for n below 2, ValueError for NaN."""
     if n < 2:
-        raise ValueError(f"an interval needs at least 2 photos, got {n}")
+        raise TooFew(f"an interval needs at least 2 photos, got {n}")
     if not (math.isfinite(value) and math.isfinite(standard_error)):
         raise ValueError(f"no interval around {value} with standard error {standard_error}")
     reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * standard_error
@@ -60,19 +65,20 @@ def mean(values: np.ndarray) -> Estimate:
     """The mean of one value a photo, (n,): the jackknife in closed form."""
     values = np.asarray(values, np.float64)
     if len(values) < 2:
-        raise ValueError(f"an interval needs at least 2 photos, got {len(values)}")
+        raise TooFew(f"an interval needs at least 2 photos, got {len(values)}")
     return estimate(values.mean(), values.std(ddof=1) / math.sqrt(len(values)), len(values))
 
 
 def ratio_left_out(sums: np.ndarray, counts: np.ndarray) -> tuple[float, np.ndarray]:
-    """sum(sums) / sum(counts), and the same without photo i, (n,): means over boxes, which leave with their photo.
+    """sum(sums) / sum(counts), and the same without photo i, (n,): means over boxes, which leave with their
+    photo.
 
-    sums, counts: (n,) per photo. Raises ValueError where a single photo holds everything that is counted.
+    sums, counts: (n,) per photo. Raises TooFew where a single photo holds everything that is counted.
     """
     sums, counts = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
     rest = counts.sum() - counts
     if not (rest > 0).all():
-        raise ValueError(f"what is counted stands in {int((counts > 0).sum())} photo only: at least 2 are needed")
+        raise TooFew(f"what is counted stands in {int((counts > 0).sum())} photo only: at least 2 are needed")
     return float(sums.sum() / counts.sum()), (sums.sum() - sums) / rest
 
 
@@ -82,7 +88,9 @@ def paired(value: float, left_out: np.ndarray, other: float, other_left_out: np.
     left_out, other_left_out: (n,) in the same order of photos. Raises ValueError for unequal n.
     """
     if len(left_out) != len(other_left_out):
-        raise ValueError(f"paired by photo, but one arm has {len(left_out)} photos and the other {len(other_left_out)}")
+        raise ValueError(
+            f"paired by photo, but one arm has {len(left_out)} photos and the other {len(other_left_out)}"
+        )
     return jackknife(value - other, np.asarray(left_out, np.float64) - np.asarray(other_left_out, np.float64))
 
 
@@ -99,15 +107,18 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Two-sided permutation p of one paired difference a photo, under: each could as well have the other sign.
+    """Two-sided permutation p of one paired difference a photo, under: each could as well have the other
+    sign.
 
-    differences: (n,). All 2^n sign flips are counted up to EXACT_LIMIT differences that are not 0; beyond that,
-    DRAWS flips are drawn and the observed one is counted among them, which keeps the level exact.
+    differences: (n,). All 2^n sign flips are counted up to EXACT_LIMIT differences that are not 0; beyond
+    that, DRAWS flips are drawn and the observed one is counted among them, which keeps the level exact.
     """
     d = np.abs(np.asarray(differences, np.float64))
     if not np.isfinite(d).all():
         raise ValueError(f"difference {int(np.argmin(np.isfinite(d)))} is not a number")
-    observed = abs(float(np.sum(differences))) - 1e-9 * d.sum()  # equal sums, added in another order, are equal
+    observed = (
+        abs(float(np.sum(differences))) - 1e-9 * d.sum()
+    )  # equal sums, added in another order, are equal
     d = d[d > 0]
     if len(d) == 0:
         return 1.0
@@ -130,7 +141,8 @@ def _all_sums(values: np.ndarray) -> np.ndarray:
 
 
 def photos_needed(difference: Estimate, power: float = 0.8) -> float:
-    """About how many photos would tell a difference of this size from 0 with that power, from its measured variance.
+    """About how many photos would tell a difference of this size from 0 with that power, from its measured
+    variance.
 
     Infinite for a difference of 0.
     """
@@ -138,4 +150,3 @@ def photos_needed(difference: Estimate, power: float = 0.8) -> float:
         return math.inf
     reach = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(power)
     return max(2.0, difference.n * (reach * difference.standard_error / difference.value) ** 2)
-

@@ -1,73 +1,153 @@
-"""An arm's pictures in, its scores out: the one place where features become numbers with names."""
+"""An arm's pictures in, its scores out: rows with a name, a value, an interval and the number of photos
+behind it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
 
-from helpers.models import Clip, Detector, Gligen, Inception
+from helpers import images, intervals
+from helpers.distances import split_half
+from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
+from helpers.judges import Judges, Look, load_judges
+from helpers.metrics import Metric, applies, box_rows, measure, metrics
+from helpers.models import Gligen
 from helpers.runs import Run
 from helpers.scenes import Scene
-from helpers.settings import ModelSet
+from helpers.settings import ModelSet, model_set
 
-PHOTOS = "photos"  # control arm: the photos themselves, and one half of them against the other
+__all__ = ["CAPTIONER", "PHOTOS", "ROUND_TRIP", "SHUFFLED", "Judges", "load_judges", "realism", "score",
+           "score_captions", "score_controls"]  # fmt: skip
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
-SHUFFLED = "shuffled-"  # control arm: + an arm's name: its pictures against the boxes of other scenes
-CAPTIONER = "captioner-"  # + a captioner's name: scores of its captions
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The models that look at pictures: CLIP, an object detector, and Inception where the model set has it."""
-
-    clip: Clip
-    detector: Detector
-    inception: Inception | None = None
-
-
-def load_judges(models: ModelSet) -> Judges:
-    """The judges of a model set, on the best device."""
-    raise NotImplementedError
+SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes
+SPLITS = 100
 
 
 def realism(models: ModelSet) -> str:
     """The name of the model set's Fréchet distance: "FID", or "Fréchet distance (demo CLIP)"."""
-    raise NotImplementedError
+    return next(iter(metrics(models.inception)))
+
+
+def metrics_of(run: Run) -> dict[str, Metric]:
+    """Every metric of a run by its name, in the order of the table."""
+    return metrics(model_set(run.card["protocol"]["models"]).inception)
 
 
 def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges) -> pd.DataFrame:
-    """Score every arm whose scores are missing or whose pictures changed; returns the long table of these arms.
+    """Score arms; what a judge said of a picture before is not asked again. Returns the long table of these
+    arms.
 
-    Writes features/<extractor>/<arm>.npz, scores/<arm>.json, scores/<arm>.npz and boxes/<arm>.jsonl. Texts are the
-    captions of the chosen captioner (prompts/caption.jsonl). Missing, flagged and constant pictures are
-    counted as scores of their own and stay out of all others, whose n says how many scenes are left.
-    Columns: arm, metric, value, standard_error, low, high, n.
+    Writes features/<judge>/<arm>.npz, boxes/<arm>.jsonl and scores/<arm>.json. Captions are those of the
+    chosen captioner (prompts/caption.jsonl). Missing, flagged and constant pictures are counted as scores of
+    their own and stay out of all others, whose n says how many scenes are left. A score for which there are
+    too few scenes has no value but a `reason`. Columns: arm, metric, value, standard_error, low, high, n.
+    Raises ValueError where an arm has no usable picture at all.
     """
-    raise NotImplementedError
+    for arm in arms:
+        evidence = collect(run, scenes, arm, judges)
+        _save(run, arm, _rows(run, evidence), evidence)
+    return _long(run, arms)
 
 
-def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges, gligen: Gligen | None) -> pd.DataFrame:
-    """The control rows of a table: PHOTOS (split half; the detector's ceiling), SHUFFLED + arm, and ROUND_TRIP.
+def score_controls(
+    run: Run, scenes: Sequence[Scene], arm: str, judges: Judges, gligen: Gligen | None = None
+) -> pd.DataFrame:
+    """The control rows of a table: PHOTOS, SHUFFLED + arm, and with gligen ROUND_TRIP.
 
-    gligen: its autoencoder makes the round trip of the photos; None leaves that row out.
+    PHOTOS: the detector and CLIP on the photos themselves, which is the ceiling; its distances are those
+    between random halves (n is the size of a half, the interval holds 95 % of SPLITS splits). ROUND_TRIP: the
+    photos through gligen's autoencoder, made here where they are missing.
     """
-    raise NotImplementedError
+    if gligen is not None:
+        _round_trip(run, scenes, gligen)
+        score(run, scenes, [ROUND_TRIP], judges)
+    photos = collect(run, scenes, PHOTOS, judges)
+    distances = {name for name, metric in metrics_of(run).items() if metric.distance}
+    rows = [row for row in _rows(run, photos) if row["metric"] not in distances]
+    _save(run, PHOTOS, _halves(run, photos) + rows, photos)
+    _save(run, SHUFFLED + arm, _rows(run, collect(run, scenes, arm, judges).shuffled()))
+    return _long(run, [PHOTOS, *([ROUND_TRIP] if gligen else []), SHUFFLED + arm])
 
 
-def score_captions(run: Run, scenes: Sequence[Scene], captioners: Sequence[str], judges: Judges) -> pd.DataFrame:
-    """Captions against their photos, as arms CAPTIONER + name: CLIP score, share of labels named, R-precision,
-    and counts of empty, repeating and echoing captions. Reads captions/<captioner>.jsonl."""
-    raise NotImplementedError
+def score_captions(
+    run: Run, scenes: Sequence[Scene], captioners: Sequence[str], judges: Judges
+) -> pd.DataFrame:
+    """Captions against their photos, as arms CAPTIONER + name: CLIP score, R-precision, share of labels
+    named, and counts of empty, repeating and echoing captions. Reads captions/<captioner>.jsonl."""
+    arms = [CAPTIONER + name for name in captioners]
+    for arm in arms:
+        _save(run, arm, _rows(run, collect(run, scenes, arm, judges)))
+    return _long(run, arms)
 
 
-def score_variety(run: Run, arm: str, other: str, judges: Judges) -> dict:
-    """Mean CLIP distance (1 - cosine) between the two pictures of a scene in two arms that differ in seed only."""
-    raise NotImplementedError
+def _rows(run: Run, evidence: Evidence) -> list[dict]:
+    n = len(evidence.scenes)
+    rows = [
+        _row(name, metric, evidence) for name, metric in metrics_of(run).items() if applies(metric, evidence)
+    ]
+    return rows + [
+        _as_row(name, intervals.Estimate(count, 0, count, count, n))
+        for name, count in evidence.counts.items()
+    ]
 
 
-def table(run: Run, arms: Sequence[str], metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Scores as people read them: one row an arm, one column a metric, cells "value ± standard error (n)".
+def _row(name: str, metric: Metric, evidence: Evidence) -> dict:
+    try:
+        measured = measure(metric, evidence)
+    except intervals.TooFew as error:
+        empty = dict.fromkeys(("value", "standard_error", "low", "high"))
+        return {"metric": name, **empty, "n": len(evidence.scenes), "reason": str(error)}
+    return _as_row(name, intervals.jackknife(measured.value, measured.left_out))
 
-    metrics: default all, in the order of METRICS. An arm without a metric has an empty cell.
-    """
-    raise NotImplementedError
+
+def _as_row(name: str, estimate: intervals.Estimate) -> dict:
+    return {"metric": name, **vars(estimate)}
+
+
+def _halves(run: Run, photos: Evidence) -> list[dict]:
+    """Distances between halves of the photos: what a perfect generator would get at half the number."""
+    rows, half = [], len(photos.scenes) // 2
+    for name, metric in metrics_of(run).items():
+        if metric.distance and half >= 2:
+            values = split_half(metric.distance, getattr(photos, metric.needs[1]), SPLITS)
+            low, high = np.quantile(values, [0.025, 0.975])
+            spread = intervals.Estimate(
+                float(values.mean()), float(values.std(ddof=1)), float(low), float(high), half
+            )
+            rows.append(_as_row(name, spread))
+    return rows
+
+
+@torch.inference_mode()
+def _round_trip(run: Run, scenes: Sequence[Scene], gligen: Gligen, batch_size: int = 8) -> None:
+    missing = run.missing(ROUND_TRIP, scenes)
+    look = Look(run, missing, PHOTOS, None)
+    for start in range(0, len(missing), batch_size):
+        part = range(start, min(start + batch_size, len(missing)))
+        photos = images.to_tensor(images.to_array([look.load(i) for i in part])).to(
+            gligen.device, gligen.dtype
+        )
+        latents = gligen.vae.encode(photos).latent_dist.mode()
+        back: list[Image.Image] = images.to_images(gligen.vae.decode(latents).sample.float().cpu())
+        for i, picture in zip(part, back, strict=True):
+            path = run.picture(ROUND_TRIP, missing[i])
+            images.save(picture, path, {"arm": ROUND_TRIP})
+
+
+def _save(run: Run, arm: str, rows: list[dict], evidence: Evidence | None = None) -> None:
+    """Written only when it says something new, so that what depends on it stays up to date."""
+    if evidence is not None:
+        boxes = box_rows(evidence)
+        name = f"boxes/{arm}.jsonl"
+        if not run.has(name) or run.read_jsonl(name) != boxes:
+            run.write_jsonl(name, boxes)
+    name = f"scores/{arm}.json"
+    if not run.has(name) or run.read_json(name) != rows:
+        run.write_json(name, rows)
+
+
+def _long(run: Run, arms: Sequence[str]) -> pd.DataFrame:
+    table = run.scores()
+    return pd.concat([table[table.arm == arm] for arm in arms], ignore_index=True)

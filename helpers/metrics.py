@@ -1,0 +1,170 @@
+"""Every score by the name that people read: what it needs, which way is better, and how it follows from
+evidence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from helpers import adherence, alignment, distances, intervals
+from helpers.evidence import Evidence
+
+Distance = Callable[[np.ndarray, np.ndarray], float]
+FEWEST = 3  # scenes from which leaving one out still leaves a distance
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
+
+    sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
+    sum(counts).
+    """
+
+    value: float
+    left_out: np.ndarray
+    sums: np.ndarray | None = None
+    counts: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """needs: the fields of Evidence without which there is no such score. digits: decimals that people read.
+
+    distance: for distances between sets, (n, d) and (m, d) features -> float, of the two fields that it
+    needs.
+    """
+
+    measure: Callable[[Evidence], Measured]
+    needs: tuple[str, ...]
+    lower_is_better: bool = False
+    digits: int = 3
+    distance: Distance | None = None
+
+
+def metrics(inception: bool) -> dict[str, Metric]:
+    """All metrics, in the order of the table. inception: whether realism is seen by pytorch-fid's Inception,
+    so that the Fréchet distance is FID; else the names say that the demo CLIP sees it."""
+    frechet, of = ("FID", "") if inception else ("Fréchet distance (demo CLIP)", " (demo CLIP)")
+    digits = 2 if inception else 4  # Inception's features are long, CLIP's have length 1
+    seen, clip = ("pictures", "photos"), ("looks", "photo_looks")
+    return {
+        frechet: _realism(distances.frechet_distance, distances.frechet_leave_one_out, seen, digits),
+        f"KID × 1000{of}": _realism(_kid, lambda a, b: 1000 * distances.kid_leave_one_out(a, b), seen, 2),
+        f"CMMD{of}": _realism(distances.cmmd, distances.cmmd_leave_one_out, clip, 3),
+        "mean IoU": Metric(partial(_over_boxes, rows=_ious), ("layouts", "detections")),
+        "found at IoU 0.5": Metric(partial(_over_boxes, rows=_found), ("layouts", "detections")),
+        "AP": Metric(partial(_precision, which=0), ("layouts", "detections")),
+        "AP50": Metric(partial(_precision, which=1), ("layouts", "detections")),
+        "crop accuracy": Metric(partial(_over_boxes, rows=_crop_correct), ("layouts", "crops", "phrases")),
+        "crop similarity": Metric(
+            partial(_over_boxes, rows=_crop_similarity), ("layouts", "crops", "phrases")
+        ),
+        "colour distance": Metric(partial(_over_boxes, rows=lambda e: e.colours), ("colours",), True, 1),
+        "CLIP score": Metric(partial(_over_photos, rows=_clip_score), ("looks", "captions"), digits=2),
+        "R-precision": Metric(partial(_over_photos, rows=_r_precision), ("looks", "captions")),
+        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",)),
+        "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",)),
+    }
+
+
+def applies(metric: Metric, evidence: Evidence) -> bool:
+    """Whether the arm has what the metric looks at: the fields, a box where it looks at boxes, a phrase that
+    names a colour where it looks at colours."""
+    if any(getattr(evidence, field) is None for field in metric.needs):
+        return False
+    if "colours" in metric.needs:
+        return any(np.isfinite(rows).any() for rows in evidence.colours)
+    return "layouts" not in metric.needs or any(len(one.boxes) for one in evidence.layouts)
+
+
+def measure(metric: Metric, evidence: Evidence) -> Measured:
+    """Raises TooFew where leaving one scene out leaves nothing to measure."""
+    if len(evidence.scenes) < FEWEST:
+        raise intervals.TooFew(f"{len(evidence.scenes)} scenes, at least {FEWEST} are needed")
+    return metric.measure(evidence)
+
+
+def box_rows(evidence: Evidence) -> list[dict]:
+    """One row for each asked box: scene, box, label, phrase, size, found, iou, crop_correct, crop_similarity,
+    colour_distance (None where the phrase names no colour)."""
+    parts = (_ious(evidence), _crop_correct(evidence), _crop_similarity(evidence), evidence.colours)
+    rows = []
+    for i, (scene, asked) in enumerate(zip(evidence.scenes, evidence.layouts, strict=True)):
+        sizes = adherence.size_of(asked.boxes)
+        for k, (label, phrase) in enumerate(zip(asked.labels, asked.phrases, strict=True)):
+            iou, correct, similarity, colour = (float(part[i][k]) for part in parts)
+            row = {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": sizes[k]}
+            row |= {"found": iou >= adherence.FOUND, "iou": iou, "crop_correct": bool(correct)}
+            rows.append(
+                row | {"crop_similarity": similarity, "colour_distance": None if np.isnan(colour) else colour}
+            )
+    return rows
+
+
+def _realism(distance: Distance, left_out: Distance, fields: tuple[str, str], digits: int) -> Metric:
+    def measured(e: Evidence) -> Measured:
+        a, b = (getattr(e, field) for field in fields)
+        return Measured(distance(a, b), left_out(a, b))
+
+    return Metric(measured, fields, True, digits, distance)
+
+
+def _kid(a: np.ndarray, b: np.ndarray) -> float:
+    return 1000 * distances.kid(a, b)
+
+
+def _precision(e: Evidence, which: int) -> Measured:
+    return Measured(float(e.precision.value[which]), e.precision.left_out[:, which])
+
+
+def _over_boxes(e: Evidence, rows: Callable[[Evidence], tuple[np.ndarray, ...]]) -> Measured:
+    """A mean over boxes; a photo leaves with all of its boxes."""
+    sums = np.array([np.nansum(one) for one in rows(e)])
+    counts = np.array([np.isfinite(one).sum() for one in rows(e)], float)
+    return Measured(*intervals.ratio_left_out(sums, counts), sums, counts)
+
+
+def _over_photos(e: Evidence, rows: Callable[[Evidence], np.ndarray]) -> Measured:
+    return _over_boxes(e, lambda e: rows(e)[:, None])
+
+
+def _ious(e: Evidence) -> tuple[np.ndarray, ...]:
+    return tuple(adherence.match(asked, found) for asked, found in zip(e.layouts, e.detections, strict=True))
+
+
+def _found(e: Evidence) -> tuple[np.ndarray, ...]:
+    return tuple(iou >= adherence.FOUND for iou in _ious(e))
+
+
+def _crop_correct(e: Evidence) -> tuple[np.ndarray, ...]:
+    place = {phrase: k for k, phrase in enumerate(e.phrases)}
+    own = np.array([place[phrase] for asked in e.layouts for phrase in asked.phrases], np.int64)
+    correct = alignment.crop_correct(np.concatenate(e.crops), np.stack([*e.phrases.values()]), own)
+    return _by_scene(correct.astype(float), e)
+
+
+def _crop_similarity(e: Evidence) -> tuple[np.ndarray, ...]:
+    own = np.stack([e.phrases[phrase] for asked in e.layouts for phrase in asked.phrases])
+    return _by_scene(alignment.similarity(np.concatenate(e.crops), own), e)
+
+
+def _by_scene(values: np.ndarray, e: Evidence) -> tuple[np.ndarray, ...]:
+    return tuple(np.split(values, np.cumsum([len(asked.boxes) for asked in e.layouts])[:-1]))
+
+
+def _clip_score(e: Evidence) -> np.ndarray:
+    return alignment.clip_score(e.looks, e.captions)
+
+
+def _r_precision(e: Evidence) -> np.ndarray:
+    return alignment.r_precision(e.looks, e.captions)
+
+
+def _variety(e: Evidence) -> np.ndarray:
+    """1 - cosine to the picture with the other seed; NaN, which is not counted, where there is none."""
+    there = np.isfinite(e.sibling).all(1)
+    values = np.full(len(there), np.nan)
+    values[there] = 1 - alignment.similarity(e.looks[there], e.sibling[there])
+    return values
