@@ -1,0 +1,81 @@
+"""A finished picture: what it was asked to be, what became of that, and its file, which explains itself."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from helpers import images
+from helpers.requests import Request, entries
+from helpers.templates import truncate
+
+SETTINGS = ("scene", "prompt", "negative_prompt", "grounding") + (
+    "guidance_scale",
+    "grounded_fraction",
+    "decay",
+    "seed",
+)
+WITHHELD = (128, 128, 128)  # colour of the file that stands for a flagged picture
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A request and what came of it. image: None where the safety checker flagged it.
+
+    record: all settings, the boxes used and dropped, the texts that were cut, and if flagged; ready for JSON.
+    """
+
+    request: Request
+    image: Image.Image | None
+    record: dict
+
+
+def record(request: Request, tokenizer, **more: object) -> dict:
+    """What one should know of a picture beside its pixels; more: settings that the request does not hold."""
+    used = entries(request)
+    texts = dict.fromkeys([request.prompt, request.negative_prompt, *filter(None, used.phrases)])
+    return {
+        **{name: getattr(request, name) for name in SETTINGS},
+        "style": request.style is not None,
+        "inpaint": request.inpaint is not None,
+        "boxes": used.boxes.tolist(),
+        "phrases": list(used.phrases),
+        "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),
+        "dropped_phrases": [request.phrases[index] for index in used.dropped],
+        "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
+        **more,
+    }
+
+
+def write(
+    pictures: Iterable[Picture], path_of: Callable[[Request], Path], workers: int = 2, **text: str
+) -> list[dict]:
+    """Save pictures as PNGs, by threads, while the next ones are made; returns their records, in order.
+
+    path_of: where the picture of a request shall lie. text: more text chunks, such as the arm's name. The file
+    of a flagged picture is plain grey, so that it is not made again, and says "flagged": "true".
+    When interrupted, every finished picture is on disk, whole. Raises OSError where one cannot be saved.
+    """
+    records, pending = [], deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for picture in pictures:
+            records.append(picture.record)
+            pending.append(pool.submit(_save, picture, path_of(picture.request), text))
+            while pending and (pending[0].done() or len(pending) > 8 * workers):
+                pending.popleft().result()
+        for one in pending:
+            one.result()
+    return records
+
+
+def _save(picture: Picture, path: Path, text: dict[str, str]) -> None:
+    said = picture.record | text
+    chunks = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blank = Image.new("RGB", (said["width"], said["height"]), WITHHELD)
+    images.save(picture.image or blank, path, chunks)

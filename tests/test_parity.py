@@ -1,0 +1,131 @@
+"""Our loop against diffusers' two GLIGEN pipelines: the same latents from the same noise."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers.denoising import Denoiser, noise
+from helpers.grounding import generate
+from helpers.requests import Request
+from tests.fakes import gligen as fakes
+
+STEPS, SIZE, AGREE = 6, (128, 128), 1e-4  # AGREE: largest relative difference of latents
+BOXES = np.array([[0.1, 0.2, 0.5, 0.9], [0.55, 0.1, 0.95, 0.4], [0.3, 0.6, 0.8, 0.8]], np.float32)
+PHRASES = ("a worker in a green vest", "an orange cone", "a blue barrel")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> dict[str, dict]:
+    """The components of a text and of a text + image checkpoint, by grounding."""
+    return {
+        "text": fakes.components(tmp_path_factory.mktemp("text")),
+        "image": fakes.components(tmp_path_factory.mktemp("image"), image=True),
+    }
+
+
+def asked(**changes) -> Request:
+    random = np.random.default_rng(0)
+    crops = tuple(
+        Image.fromarray(random.integers(0, 256, (30 + 9 * n, 40, 3), "u1")) for n in range(len(BOXES))
+    )
+    request = Request("a.jpg", "a worker with a cone in a warehouse", "blurred", BOXES, PHRASES, crops)
+    return replace(request, **changes)
+
+
+def ours(parts: dict, request: Request) -> torch.Tensor:
+    return Denoiser(fakes.gligen(parts), STEPS, "pndm", SIZE).latents([request])
+
+
+def theirs(parts: dict, request: Request, output_type: str = "latent") -> torch.Tensor | np.ndarray:
+    """What diffusers makes of it. After a fraction under 1 its fusers stay off: they are switched on again;
+    for image grounding it ignores the fraction, so they are switched off after the same number of calls."""
+    pipe = fakes.pipeline(parts)
+    options = {}
+    if request.grounding == "image":
+        calls = int(request.grounded_fraction * (STEPS + 1))
+        options = {
+            "gligen_images": list(request.crops),
+            "callback": lambda step, *_: pipe.enable_fuser(step + 1 < calls),
+        }
+    made = pipe(
+        request.prompt,
+        negative_prompt=request.negative_prompt,
+        num_inference_steps=STEPS,
+        guidance_scale=request.guidance_scale,
+        gligen_scheduled_sampling_beta=request.grounded_fraction,
+        gligen_phrases=list(request.phrases),
+        gligen_boxes=request.boxes.tolist(),
+        output_type=output_type,
+        latents=noise(request.seed, request.scene, (4, 16, 16))[None],
+        **options,
+    ).images
+    pipe.enable_fuser(True)
+    return made
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@contextmanager
+def closed_gates(parts: dict) -> Iterator[None]:
+    gates = [
+        gate
+        for name, gate in parts["unet"].named_parameters()
+        if name.endswith(("alpha_attn", "alpha_dense"))
+    ]
+    with torch.no_grad():
+        for gate in gates:
+            gate.zero_()
+        yield
+        for gate in gates:
+            gate.fill_(fakes.GATE)
+
+
+CASES = [("text", fraction, guidance) for fraction in (0.0, 0.3, 1.0) for guidance in (7.5, 1.0)] + [
+    ("image", fraction, guidance) for fraction in (0.3, 1.0) for guidance in (7.5, 1.0)
+]
+
+
+@pytest.mark.parametrize(("grounding", "fraction", "guidance"), CASES)
+def test_latents_agree_with_diffusers(parts, grounding, fraction, guidance):
+    request = asked(grounding=grounding, grounded_fraction=fraction, guidance_scale=guidance)
+    assert difference(ours(parts[grounding], request), theirs(parts[grounding], request)) <= AGREE
+
+
+@pytest.mark.parametrize(("grounding", "fraction", "guidance"), [case for case in CASES if case[1] > 0])
+def test_that_agreement_breaks_when_it_should(parts, grounding, fraction, guidance):
+    """Swapped boxes, phrases or crops, closed gates, another number of grounded calls: each differs by more
+    than twice what test_latents_agree_with_diffusers allows."""
+    own, request = (
+        parts[grounding],
+        asked(grounding=grounding, grounded_fraction=fraction, guidance_scale=guidance),
+    )
+    reference, other = theirs(own, request), {"grounded_fraction": 0.5}
+    swaps = [{"boxes": BOXES[[1, 0, 2]]}, {"phrases": PHRASES[::-1]}, other]
+    swaps += [{"crops": request.crops[::-1]}] if grounding == "image" else []
+    for changes in swaps:
+        assert difference(ours(own, replace(request, **changes)), reference) > 2 * AGREE, changes
+    with closed_gates(own):
+        assert difference(ours(own, request), reference) > 2 * AGREE
+
+
+@pytest.mark.parametrize("grounding", ["text", "image"])
+def test_pictures_agree_with_diffusers(parts, grounding):
+    """Decoding too: no pixel differs by more than a rounding."""
+    request = asked(grounding=grounding)
+    (picture,) = generate(fakes.gligen(parts[grounding]), [request], STEPS, progress=False)
+    reference = theirs(parts[grounding], request, "np")[0] * 255
+    assert np.abs(np.asarray(picture.image, np.float64) - reference).max() <= 0.51
+
+
+def test_grounding_none_is_stable_diffusion_without_fusers(parts):
+    request = asked(grounding="none")
+    reference = theirs(parts["text"], replace(request, grounding="text", grounded_fraction=0.0))
+    assert difference(ours(parts["text"], request), reference) <= AGREE
+    assert difference(ours(parts["text"], replace(request, grounding="text")), reference) > 2 * AGREE
