@@ -7,7 +7,7 @@ import numpy as np
 from helpers import boxes as rectangles
 
 OURS = "boxes are [x_min, y_min, x_max, y_max] in pixels"
-SLACK = 0.02  # of a side: boxes may leave the picture by this, or by 2 pixels, and are clipped
+SLACK = 0.02  # of a side, or 2 pixels: by so much boxes leave the picture through rounding
 SMALLEST_SIDE = 1e-3  # of a pixel: what float32 fractions can still tell apart
 
 # Other formats, turned into left top and right bottom corners in pixels. a, b: the first and the last two
@@ -39,10 +39,11 @@ def problems(boxes: list, width: float, height: float) -> Iterator[str]:
     """
     wrong = {index: told for index, box in enumerate(boxes) if (told := _problem(box, width, height))}
     sound = [index for index, box in enumerate(boxes) if _is_box(box)]
+    numbers = [index for index in sound if index in wrong]
     other = guess(np.array([boxes[index] for index in sound]), width, height)
-    if other:
-        numbers = [index for index in sound if index in wrong] or sound
-        first = wrong.get(numbers[0], f"{boxes[numbers[0]]} does not fit {width:g} x {height:g} pixels")
+    if other in FRACTIONS or (other and numbers):
+        numbers = numbers or sound
+        first = wrong.get(numbers[0], f"{boxes[numbers[0]]} lies in one pixel of {width:g} x {height:g}")
         named = ", ".join(map(str, numbers))
         yield f"box {named}: {first}; {OURS}, these look like {other}"
         wrong = {index: told for index, told in wrong.items() if index not in sound}
@@ -51,10 +52,10 @@ def problems(boxes: list, width: float, height: float) -> Iterator[str]:
 
 
 def guess(boxes: np.ndarray, width: float, height: float) -> str | None:
-    """What boxes (n, 4) look like that should be pixels (x_min, y_min, x_max, y_max), and how to turn them.
+    """The first other format in which all boxes (n, 4) are right, with the way out of it; None when none is.
 
-    They look right, and the answer is None, when none is reversed, none leaves the picture by more than SLACK
-    or 2 pixels, and they do not all lie in its first pixel. It is also None when no format fits all of them.
+    Right is: not reversed, and leaving the picture by at most SLACK of a side or 2 pixels. Fractions are looked
+    for where all boxes lie in the picture's first pixel, formats in pixels elsewhere.
     """
     if len(boxes) == 0:
         return None
@@ -65,8 +66,6 @@ def guess(boxes: np.ndarray, width: float, height: float) -> str | None:
         return bool((low < high).all() and (low >= -slack).all() and (high <= size + slack).all())
 
     tiny = size.min() > 8 and boxes.min() >= -SLACK and boxes.max() <= 1 + SLACK
-    if not tiny and fits(boxes[:, :2], boxes[:, 2:]):
-        return None
     others = FRACTIONS if tiny else PIXELS
     return next(
         (name for name, turn in others.items() if fits(*turn(boxes[:, :2], boxes[:, 2:], size))), None

@@ -34,18 +34,22 @@ def test_other_formats_are_recognised(boxes, name):
     assert told.startswith("box ") and name in told and str(boxes[0].tolist()[2]) in told
 
 
-@pytest.mark.parametrize("boxes", [PIXELS, PIXELS + np.array([-4, 3, 9, 4]), np.empty((0, 4))])
-def test_pixels_look_right_even_where_they_leave_the_picture_a_little(boxes):
-    assert formats.guess(boxes, 300, 200) is None
+@pytest.mark.parametrize("boxes", [PIXELS, PIXELS + np.array([-24, 3, 30, 12]), np.empty((0, 4))])
+def test_pixels_are_no_problem_even_where_they_leave_the_picture(boxes):
     assert list(formats.problems(boxes.tolist(), 300, 200)) == []
+
+
+def test_another_format_may_leave_the_picture_by_rounding_only():
+    assert "COCO" in formats.guess(np.array([[150, 50, 155, 20]]), 300, 200)
+    assert "COCO" not in formats.guess(np.array([[150, 50, 157, 20]]), 300, 200)
 
 
 def test_the_first_pixel_of_a_tiny_picture_is_a_box():
     assert list(formats.problems([[0, 0, 1, 1]], 4, 4)) == []
 
 
-def test_a_box_that_leaves_but_is_mostly_inside_is_no_problem():
-    assert list(formats.problems([[200, 20, 380, 100]], 300, 200)) == []
+def test_a_box_that_leaves_is_no_problem_even_if_its_axes_could_be_swapped():
+    assert list(formats.problems([[10, 20, 150, 240]], 300, 200)) == []
 
 
 @pytest.mark.parametrize(
