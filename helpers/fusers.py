@@ -17,9 +17,9 @@ _compiled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 class Calls:
     """Three ways to call one UNet, of which none leaves a trace on it; all return the predicted noise.
 
-    plain(x, time, states), grounded(x, time, states, tokens), faded(x, time, states, tokens, gates), with
-    x: (rows, channels, h, w); states: (rows, 77, width); tokens: (rows, 30 or 60, width), made by the position net
-    beforehand; gates: what `gates` returns.
+    plain(x, time, states), grounded(x, time, states, tokens) and faded(x, time, states, tokens, gates), where
+    x: (rows, channels, h, w); states: (rows, 77, width); tokens: (rows, 30 or 60, width), as the position net
+    makes them; gates: what `gates` returns.
     """
 
     plain: Callable
@@ -28,8 +28,8 @@ class Calls:
 
 
 def calls(unet: UNet2DConditionModel, compile: bool = False) -> Calls:
-    """The calls of a UNet. compile: plain and grounded are compiled, once in the life of the UNet; its weights
-    then lie channels last."""
+    """The calls of a UNet. compile: plain and grounded are compiled, once in the life of the UNet, and its
+    weights lie channels last from then on."""
     if not compile:
         return _calls(_taking_tokens(unet))
     if unet not in _compiled:
@@ -43,7 +43,7 @@ def calls(unet: UNet2DConditionModel, compile: bool = False) -> Calls:
 def gates(unet: UNet2DConditionModel, strength: torch.Tensor) -> dict[str, torch.Tensor]:
     """All gates of a UNet for rows of each strength (rows,) in [0, 1], by name.
 
-    A fuser adds tanh(gate) times something; a strength scales that by row (`fuser.scale` of GLIGEN's sampler).
+    A fuser adds tanh(gate) times something; a strength scales it by row (`fuser.scale` in GLIGEN's sampler).
     """
     scale = strength.float().view(-1, 1, 1)
     named = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(height, width) float32: 0 where one of the boxes (n, 4, fractions) reaches, 1 where the photo stays."""
+    """(height, width) float32: 0 where a box (of n, 4, fractions) reaches, 1 where the photo stays."""
     kept = np.ones((height, width), np.float32)
     # Rounded first: 0.6 in float32 is a little more, and would reach into the next of ten cells
     scaled = np.round(np.asarray(boxes, np.float64).reshape(-1, 4) * [width, height, width, height], 4)

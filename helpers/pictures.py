@@ -14,12 +14,7 @@ from helpers import images
 from helpers.requests import Request, entries
 from helpers.templates import truncate
 
-SETTINGS = ("scene", "prompt", "negative_prompt", "grounding") + (
-    "guidance_scale",
-    "grounded_fraction",
-    "decay",
-    "seed",
-)
+INPUTS = {"boxes", "phrases", "crops", "style", "inpaint"}  # of a request; the rest of it are settings
 WITHHELD = (128, 128, 128)  # colour of the file that stands for a flagged picture
 
 
@@ -40,7 +35,7 @@ def record(request: Request, tokenizer, **more: object) -> dict:
     used = entries(request)
     texts = dict.fromkeys([request.prompt, request.negative_prompt, *filter(None, used.phrases)])
     return {
-        **{name: getattr(request, name) for name in SETTINGS},
+        **{key: value for key, value in vars(request).items() if key not in INPUTS},
         "style": request.style is not None,
         "inpaint": request.inpaint is not None,
         "boxes": used.boxes.tolist(),
@@ -57,9 +52,9 @@ def write(
 ) -> list[dict]:
     """Save pictures as PNGs, by threads, while the next ones are made; returns their records, in order.
 
-    path_of: where the picture of a request shall lie. text: more text chunks, such as the arm's name. The file
-    of a flagged picture is plain grey, so that it is not made again, and says "flagged": "true".
-    When interrupted, every finished picture is on disk, whole. Raises OSError where one cannot be saved.
+    path_of: where the picture of a request shall lie. text: more text chunks, such as the arm's name.
+    The file of a flagged picture is plain grey, so that it is not made again, and says "flagged": "true".
+    When interrupted, every finished picture is on disk, whole. Raises OSError if one cannot be saved.
     """
     records, pending = [], deque()
     with ThreadPoolExecutor(workers) as pool:

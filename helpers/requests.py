@@ -48,7 +48,7 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """What fills GLIGEN's places for one picture: k <= 30 boxes (k, 4) float32, each with phrase, crop or both.
+    """What fills GLIGEN's places for one picture: k <= 30 boxes (k, 4) float32 with a phrase, a crop or both.
 
     dropped: (m,) indices of the request's boxes that found no place.
     """
