@@ -52,10 +52,10 @@ def problems(boxes: list, width: float, height: float) -> Iterator[str]:
 
 
 def guess(boxes: np.ndarray, width: float, height: float) -> str | None:
-    """The first other format in which all boxes (n, 4) are right, with the way out of it; None when none is.
+    """The first other format in which all boxes (n, 4) are right, with the way out of it; else None.
 
-    Right is: not reversed, and leaving the picture by at most SLACK of a side or 2 pixels. Fractions are looked
-    for where all boxes lie in the picture's first pixel, formats in pixels elsewhere.
+    Right is: not reversed, and leaving the picture by at most SLACK of a side or 2 pixels. Where all lie
+    in the picture's first pixel, formats with fractions are tried, elsewhere those with pixels.
     """
     if len(boxes) == 0:
         return None
