@@ -9,6 +9,7 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from helpers.settings import Checkpoint
 
@@ -93,9 +94,14 @@ def _absent_from(part: Path) -> list[str]:
 def read(kind: type, checkpoint: Checkpoint, folder: Path, part: str = "") -> object:
     """A tokenizer, processor or scheduler of that class. Raises CheckpointMissing."""
     try:
-        return kind.from_pretrained(folder / part, local_files_only=True)
+        made = kind.from_pretrained(folder / part, local_files_only=True)
     except UNREADABLE as error:
         raise CheckpointMissing(checkpoint, folder / part, f"cannot be read: {error}") from error
+    words = getattr(made, "tokenizer", made)
+    # Without its vocabulary a tokenizer loads all the same, with nothing but special tokens.
+    if isinstance(words, PreTrainedTokenizerBase) and len(words) < 10:
+        raise CheckpointMissing(checkpoint, folder / part, "no vocabulary of its tokenizer")
+    return made
 
 
 def network(
