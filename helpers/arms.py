@@ -1,10 +1,13 @@
 """The arms of a run: which ones its questions compare, and from an arm's name to its pictures."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+
+import pandas as pd
 
 from helpers import images
 from helpers.protocols import at
@@ -61,7 +64,7 @@ def draw(run: Run, names: Sequence[str], progress: bool = True) -> list[dict]:
 
 
 def join(run: Run, name: str, folder: str) -> list[dict]:
-    """Take another generator's pictures into the run as an arm: for each scene the file with the scene's name.
+    """Take another generator's pictures into the run as an arm: for each scene the file of its name.
 
     Returns scene and problem for every picture that is missing, cannot be decoded, or belongs to no scene.
     Raises ParameterError for a name that one of our own arms could have, or a folder that is not there.
@@ -115,6 +118,20 @@ def is_ours(name: str) -> bool:
     except ParameterError:
         return False
     return True
+
+
+def dropped(run: Run, names: Sequence[str]) -> pd.DataFrame:
+    """One row for each scene in which boxes were left out or texts cut, as its pictures say themselves."""
+    rows = {}
+    for name in names:
+        for scene in run.scenes:
+            told = images.read_text(run.picture(name, scene))
+            phrases, cut = json.loads(told["dropped_phrases"]), json.loads(told["cut_texts"])
+            if phrases or cut:
+                rows[scene.name] = {"boxes": len(phrases), "what stands in them": ", ".join(phrases)}
+                rows[scene.name] |= {"texts cut": len(cut)}
+    columns = ["scene", "boxes", "what stands in them", "texts cut"]
+    return pd.DataFrame([{"scene": scene, **row} for scene, row in rows.items()], columns=columns)
 
 
 def _path(run: Run, name: str, wanted: Request) -> Path:

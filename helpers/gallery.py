@@ -3,17 +3,19 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from IPython.display import HTML
 from PIL import Image
 
 from helpers import images
 from helpers.drawing import colour_of
+from helpers.runs import Run
 from helpers.scenes import Scene
+from helpers.settings import Arm
 
 SHOWN = (256, 512)  # pictures are embedded with a longer side in this range, in pixels
 
@@ -48,8 +50,8 @@ def overlay(boxes: np.ndarray, labels: Sequence[str], aspect: float) -> str:
 
 
 def figure(image: Image.Image, scene: Scene, name: str, note: str = "", attributes: str = "") -> str:
-    """A picture of a scene under the scene's boxes. name: which picture it is; note: what is to say of it."""
-    caption = f"<b>{escape(name)}</b>" + (f" {escape(note)}" if note else "")
+    """A picture of a scene under the scene's boxes. name: which picture it is; note: HTML, more about it."""
+    caption = f"<b>{escape(name)}</b> {note}"
     alt = escape(f"{name}, scene {scene.name}", quote=True)
     return (
         f'<figure {attributes}><div class="frame"><img src="{as_data(image)}" alt="{alt}" loading="lazy" '
@@ -59,41 +61,75 @@ def figure(image: Image.Image, scene: Scene, name: str, note: str = "", attribut
     )
 
 
-def side_by_side(scene: Scene, pictures: Mapping[str, tuple[Path, str]], note: str = "") -> HTML:
-    """The photo of a scene and its pictures in a row: name -> (file, note)."""
-    row = [figure(scene.photo(), scene, "photo")]
-    row += [figure(images.load(path), scene, name, told) for name, (path, told) in pictures.items()]
-    title = f"<p><b>{escape(scene.name)}</b> <small>{escape(note)}</small></p>"
-    return HTML(f'<section class="scene">{title}<div class="pictures">{"".join(row)}</div></section>')
+def row(scenes: Iterable[Scene]) -> HTML:
+    """Photos with their boxes."""
+    return HTML(
+        f'<div class="pictures">{"".join(figure(one.photo(), one, one.name) for one in scenes)}</div>'
+    )
 
 
-def slider(
-    scenes: Sequence[Scene], steps: Sequence[str], rows: Mapping[str, Sequence[Mapping[str, Path]]]
-) -> HTML:
-    """All pictures of some scenes with a slider over `steps` and a choice of scene, in plain JavaScript.
+def captions(scenes: Iterable[Scene], tables: Mapping[str, pd.DataFrame]) -> HTML:
+    """Photos, each with what every captioner says of it and what is wrong with that.
 
-    rows: name of a row, such as "text" -> one mapping a step, from scene name to file.
+    tables: captioner -> `Run.captions`, by scene.
     """
+    shown = []
+    for scene in scenes:
+        told = {name: table.loc[scene.name] for name, table in tables.items()}
+        lines = [
+            f"<br><b>{escape(name)}</b> {escape(one.generated_text)} <i>{escape(', '.join(one['flags']))}</i>"
+            for name, one in told.items()
+        ]
+        shown.append(figure(scene.photo(), scene, scene.name, "".join(lines)))
+    return HTML(f'<div class="pictures">{"".join(shown)}</div>')
+
+
+def compare(
+    run: Run,
+    scenes: Iterable[Scene],
+    names: Mapping[str, str],
+    notes: Mapping[tuple[str, str], str] | None = None,
+) -> HTML:
+    """For each scene its photo and, beside it, its picture in each arm.
+
+    names: arm -> what it is called; notes: (arm, scene) -> what to say of that picture.
+    """
+    notes, rows = notes or {}, []
+    for scene in scenes:
+        shown = [figure(scene.photo(), scene, "photo")]
+        for arm, name in names.items():
+            note = escape(notes.get((arm, scene.name), ""))
+            shown.append(figure(images.load(run.picture(arm, scene)), scene, name, note))
+        title = f"<h3>{escape(scene.name)}</h3>"
+        rows.append(f'<section class="scene">{title}<div class="pictures">{"".join(shown)}</div></section>')
+    return HTML("".join(rows))
+
+
+def folded(scenes: HTML, summary: str) -> HTML:
+    """Something that is there for whoever opens it."""
+    return HTML(f"<details><summary>{escape(summary)}</summary>{scenes.data}</details>")
+
+
+def slider(run: Run, scenes: Sequence[Scene], arms: Mapping[str, Sequence[Arm]]) -> HTML:
+    """Pictures of some scenes under a slider over guidance_scale, in plain JavaScript: all are in the page.
+
+    arms: name of a row, such as "text grounding" -> its arms, by guidance_scale.
+    """
+    scales = sorted({arm.guidance_scale for row in arms.values() for arm in row})
     shown = []
     for scene in scenes:
         here = f'data-scene="{escape(scene.name, quote=True)}"'
         shown.append(figure(scene.photo(), scene, "photo", attributes=f'{here} data-step=""'))
-        shown += [
-            figure(
-                images.load(files[scene.name]),
-                scene,
-                name,
-                f"guidance_scale {steps[index]}",
-                f'{here} data-step="{index}"',
-            )
-            for name, row in rows.items()
-            for index, files in enumerate(row)
-        ]
+        for name, row in arms.items():
+            for arm in row:
+                step = f'{here} data-step="{scales.index(arm.guidance_scale)}"'
+                picture = images.load(run.picture(arm.name, scene))
+                shown.append(figure(picture, scene, name, f"guidance_scale {arm.guidance_scale:g}", step))
     options = "".join(f"<option>{escape(scene.name)}</option>" for scene in scenes)
     return HTML(
-        f'<div class="slider" data-steps="{escape(json.dumps(list(steps)), quote=True)}">'
+        f'<div class="slider" data-steps="{json.dumps(scales)}">'
         '<div class="controls" hidden><label>guidance_scale '
-        f'<input type="range" min="0" max="{len(steps) - 1}" value="0"></label><output>{steps[0]}</output>'
+        f'<input type="range" min="0" max="{len(scales) - 1}" value="0"></label><output></output>'
         f"<label>scene <select>{options}</select></label></div>"
         f'<div class="pictures">{"".join(shown)}</div></div>'
     )

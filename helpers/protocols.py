@@ -66,7 +66,7 @@ def checkpoints(models: ModelSet) -> list[Checkpoint]:
 
 def revision(checkpoint: Checkpoint) -> str:
     """The hub commit, or for a local folder its checksum, or "absent" where there is none."""
-    if checkpoint.on_hub:
+    if checkpoint.revision is not None:
         return checkpoint.revision
     return digest(Path(checkpoint.source)) if Path(checkpoint.source).is_dir() else "absent"
 

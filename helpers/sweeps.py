@@ -17,6 +17,7 @@ from helpers.settings import Arm, check
 NOTEBOOKS = ROOT / "notebooks"
 REPORT = "06_visual_comparison"
 GUIDANCE = 7.5  # of the comparison of templates and groundings
+QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 3.0, 7.5, 11.0)  # guidance_scales that every report shows beside it
 
 
@@ -31,11 +32,12 @@ class Task:
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
-    yield Task("00_overview")
+    asked = ("dataset", "models", "steps", "scheduler", "fit", "beams")
+    yield Task("00_overview", parameters={name: run.card["protocol"][name] for name in asked})
     yield Task("01_captioning")
-    yield Task("02_template_comparison", parameters={"guidance_scale": guidance})
-    yield Task("03_gligen_grounding")
-    yield Task("03_gligen_grounding", "03_guidance_arms", {"arms": arms(run, SWEEP)})
+    yield Task("02_template_comparison", parameters={"guidance_scale": guidance, **QUIET})
+    yield Task("03_gligen_grounding", parameters=QUIET)
+    yield Task("03_gligen_grounding", "03_guidance_arms", {"arms": arms(run, SWEEP), **QUIET})
     yield Task("04_fid", parameters={"external": dict(external)})
     yield Task("05_guidance_sweep")
     yield Task(REPORT)
@@ -44,7 +46,7 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
 def more_arms(run: Run, scales: Sequence[float]) -> Iterator[Task]:
     """One notebook run an arm, so that one that fails stops no other; then scores, curves and report."""
     for arm in arms(run, scales):
-        yield Task("03_gligen_grounding", f"arms/{arm}", {"arms": [arm]})
+        yield Task("03_gligen_grounding", f"arms/{arm}", {"arms": [arm], **QUIET})
     yield from (Task("04_fid"), Task("05_guidance_sweep"), Task(REPORT))
 
 

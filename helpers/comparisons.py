@@ -1,0 +1,161 @@
+"""What stands beside what in a report: arms and controls under names for people, scenes in an order."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from helpers import adherence, intervals, scores, verdicts
+from helpers.arms import grounding_arms, guidance_arms, is_ours, template_arms
+from helpers.runs import Run
+from helpers.scenes import Scene
+from helpers.settings import Arm, model_set
+
+CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
+GROUNDING = {"none": "no boxes", "text": "text grounding", "image": "text + image grounding"}
+LOWER, HIGHER = "lower is better", "higher is better"
+CAPTION_MEASURES = {CLIP_SCORE: HIGHER, NAMED: HIGHER, "R-precision": HIGHER}
+
+
+def realism(run: Run) -> str:
+    """The name of the run's Fréchet distance."""
+    return scores.realism(model_set(run.card["protocol"]["models"]))
+
+
+def main_measures(run: Run) -> dict[str, str]:
+    """The two that are traded against each other: metric -> which way is good."""
+    return {realism(run): LOWER, FOUND: HIGHER}
+
+
+def measures(run: Run) -> dict[str, str]:
+    """The columns of the report's table: metric -> which way is good."""
+    return main_measures(run) | {"mean IoU": HIGHER, CROPS: HIGHER, CLIP_SCORE: HIGHER}
+
+
+def main_arm(run: Run) -> str:
+    """The chosen template with text grounding: what the other arms are held against."""
+    return grounding_arms(run)[1]
+
+
+def title(arm: Arm) -> str:
+    """What an arm is called where all arms have one guidance_scale."""
+    return f"{arm.template}, {GROUNDING[arm.grounding]}"
+
+
+def titles(run: Run) -> dict[str, str]:
+    """Arm -> what it is called: template x grounding as in the original's table, then those from outside."""
+    own = {name: title(Arm.parse(name)) for name in template_arms(run) + grounding_arms(run)}
+    outside = [name for name in run.arms() if not is_ours(name) and name != scores.ROUND_TRIP]
+    return own | {name: f"{name} (from outside)" for name in outside}
+
+
+def choose(run: Run, metric: str, arms: Sequence[str]) -> tuple[str, str]:
+    """The best arm in that metric, and why: the first one where there are too few scenes for a score."""
+    try:
+        return verdicts.best(run, metric, arms), f"best {metric}"
+    except ValueError as error:
+        return arms[0], f"the first, for nothing compares them: {error}"
+
+
+def controls(run: Run) -> dict[str, str]:
+    """Arm -> what it is called, for the rows that say what a number is worth."""
+    return {
+        scores.PHOTOS: "photos: one half against the other",
+        scores.ROUND_TRIP: "photos through the autoencoder",
+        scores.SHUFFLED + main_arm(run): "boxes of other scenes",
+    }
+
+
+def captioner_arms(run: Run) -> dict[str, str]:
+    """Arm of a captioner's captions -> the captioner's name."""
+    names = model_set(run.card["protocol"]["models"]).captioners
+    return {f"{scores.CAPTIONER}{name}": name for name in names}
+
+
+def sweep(run: Run) -> pd.DataFrame:
+    """The long table of scores of the guidance sweep, with grounding and guidance_scale as columns."""
+    table = run.scores()
+    places = pd.DataFrame(
+        [
+            {"arm": arm.name, "grounding": grounding, "guidance_scale": arm.guidance_scale}
+            for grounding in ("text", "image")
+            for arm in guidance_arms(run, grounding)
+        ]
+    )
+    return places.merge(table, on="arm")
+
+
+def sweep_arms(run: Run) -> dict[str, list[Arm]]:
+    """The arms of the guidance sweep by the name of their grounding."""
+    return {GROUNDING[kind]: arms for kind in ("text", "image") if (arms := guidance_arms(run, kind))}
+
+
+def grounding_names(run: Run) -> dict[str, str]:
+    """Arm -> the name of its grounding, for the grounding comparison."""
+    return {name: GROUNDING[Arm.parse(name).grounding] for name in grounding_arms(run)}
+
+
+def caption_tables(run: Run) -> dict[str, pd.DataFrame]:
+    """Captioner -> its captions, by scene."""
+    return {name: run.captions(name).set_index("scene") for name in captioner_arms(run).values()}
+
+
+def labels(scenes: Sequence[Scene]) -> pd.DataFrame:
+    """One row a label, the commonest first: boxes, and photos that have it."""
+    pairs = [(label, scene.name) for scene in scenes for label in scene.labels]
+    pairs = pd.DataFrame(pairs, columns=["label", "scene"])
+    table = pairs.groupby("label").agg(boxes=("scene", "size"), photos=("scene", "nunique"))
+    return table.sort_values("boxes", ascending=False, kind="stable").reset_index()
+
+
+def per_scene(run: Run, arm: str) -> pd.DataFrame:
+    """One row a scene: boxes, found, crops (named rightly), iou (mean), qualifies (all found and named)."""
+    rows = run.boxes(arm)
+    table = rows.groupby("scene", sort=False).agg(
+        boxes=("box", "size"), found=("found", "sum"), crops=("crop_correct", "sum"), iou=("iou", "mean")
+    )
+    table["qualifies"] = (table.found == table.boxes) & (table.crops == table.boxes)
+    return table
+
+
+def boxes_by(run: Run, column: str) -> pd.DataFrame:
+    """Mean IoU and share found by `label` or `size`, for the main arm and, beside it, for the photos."""
+    mine = adherence.by_group(run.boxes(main_arm(run)), column)
+    photos = adherence.by_group(run.boxes(scores.PHOTOS), column)
+    return mine.merge(photos, on=[column], suffixes=("", ", photos"))
+
+
+def training(run: Run) -> pd.DataFrame:
+    """For the photos and each arm: pictures, how many qualify, and their share with its interval at 95 %."""
+    rows = []
+    for arm, name in {scores.PHOTOS: "the photos themselves", **titles(run)}.items():
+        passed = per_scene(run, arm).qualifies
+        share = f"{passed.mean():.0%}"
+        if len(passed) > 1:
+            reach = intervals.mean(passed.to_numpy(float))
+            share += f" ({max(reach.low, 0):.0%} to {min(reach.high, 1):.0%})"
+        rows.append({"arm": name, "pictures": len(passed), "qualify": int(passed.sum()), "share": share})
+    return pd.DataFrame(rows)
+
+
+def ranked(run: Run) -> list[Scene]:
+    """The scenes, best followed first: share of boxes found in the main arm, then mean IoU."""
+    table = per_scene(run, main_arm(run))
+    table["share"] = table.found / table.boxes
+    order = table.sort_values(["share", "iou"], ascending=False, kind="stable").index
+    scenes = {scene.name: scene for scene in run.scenes}
+    return [scenes[name] for name in order]
+
+
+def evenly(scenes: Sequence[Scene], number: int) -> list[Scene]:
+    """`number` of the scenes in even steps, the first and the last among them."""
+    number = min(number, len(scenes))
+    return [scenes[round(step * (len(scenes) - 1) / max(number - 1, 1))] for step in range(number)]
+
+
+def notes(run: Run) -> dict[tuple[str, str], str]:
+    """(arm, scene) -> how many of its boxes were found, for the arms of the grounding comparison."""
+    return {
+        (arm, scene): f"{row.found} of {row.boxes} boxes found"
+        for arm in grounding_arms(run)
+        for scene, row in per_scene(run, arm).iterrows()
+    }
