@@ -112,7 +112,7 @@ def cached(
     them. The file keeps keys that are not asked for, and is written whole or not at all.
     """
     known = _read(path)
-    missing = [i for i, key in enumerate(keys) if known.get(key, ("",))[0] != contents[i]]
+    missing = [i for i, key in enumerate(keys) if known.get(key, (None,))[0] != contents[i]]
     if missing:
         computed = compute(missing)
         known |= {keys[i]: (contents[i], rows) for i, rows in zip(missing, computed, strict=True)}
