@@ -10,7 +10,8 @@ from PIL import Image
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
 from helpers.checkpoints import locate, read
-from helpers.models import Captioner, best_device, best_dtype, load_captioner, release
+from helpers.devices import best_device, best_dtype
+from helpers.models import Captioner, load_captioner, release
 from helpers.settings import Checkpoint
 
 ROOM = 1.25  # memory that captioning needs, as a multiple of the weights

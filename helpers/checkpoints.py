@@ -1,8 +1,10 @@
 """Where a checkpoint lies, whether all of it is there, and reading a part of it."""
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from huggingface_hub import constants, snapshot_download
@@ -13,6 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from helpers.settings import Checkpoint
 
+INCEPTION_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+INCEPTION = Checkpoint(
+    "pytorch-fid Inception", INCEPTION_URL + "pt_inception-2015-12-05-6726825d.pth", "6726825d"
+)
 UNREADABLE = (OSError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
@@ -129,3 +135,25 @@ def network(
         named = ", ".join(unset[:3])
         raise CheckpointMissing(checkpoint, place, f"no weights for {named} ({len(unset)} in all)")
     return model.to(device).eval().requires_grad_(False)
+
+
+def inception_weights(weights: str | Path | None = None) -> tuple[dict[str, torch.Tensor], str]:
+    """The state of pytorch-fid's network and the first eight digits of its file's SHA-256.
+
+    weights: a file; None takes pytorch-fid's own from torch.hub's cache, downloaded if need be and checked
+    against the SHA-256 in its name. Raises CheckpointMissing.
+    """
+    own = Path(torch.hub.get_dir()) / "checkpoints" / Path(INCEPTION.source).name
+    file = Path(weights) if weights else own
+    if not weights and not own.is_file():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(INCEPTION.source, str(own), hash_prefix=INCEPTION.revision)
+        except URLError as error:
+            raise CheckpointMissing(INCEPTION, f"{own} and {INCEPTION.source}", error) from error
+    if not file.is_file():
+        raise CheckpointMissing(INCEPTION, file, "no such file")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    if not weights and digest != INCEPTION.revision:
+        raise CheckpointMissing(INCEPTION, file, f"damaged, its SHA-256 starts with {digest}; delete it")
+    return torch.load(file, map_location="cpu", weights_only=True), digest

@@ -5,12 +5,10 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 """
 
 import gc
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from unittest import mock
-from urllib.error import URLError
 
 import diffusers
 import torch
@@ -19,18 +17,12 @@ from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPIm
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
 
-from helpers.checkpoints import CheckpointMissing, locate, network, read
+from helpers.checkpoints import INCEPTION, inception_weights, locate, network, read
+from helpers.devices import CPU, Device, Dtype, placed
 from helpers.halves import HALVES
 from helpers.settings import Checkpoint
 
-CPU = torch.device("cpu")
-Device = torch.device | str | None  # None: the best one
-Dtype = torch.dtype | None  # None: the best one for device and model
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
-INCEPTION_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-INCEPTION = Checkpoint(
-    "pytorch-fid Inception", INCEPTION_URL + "pt_inception-2015-12-05-6726825d.pth", "6726825d"
-)
 
 
 @dataclass
@@ -89,29 +81,6 @@ class Gligen:
         return "image" if self.unet.config.attention_type == ATTENTION["image"] else "text"
 
 
-def best_device() -> torch.device:
-    """The first CUDA GPU, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def best_dtype(device: torch.device, family: str) -> torch.dtype:
-    """bfloat16 on GPUs that compute in it, float16 on older ones, float32 on a CPU.
-
-    family: "opt", "t5", "gligen", "clip", "detector" or "inception". The last three measure and stay in
-    float32, so that scores agree between machines. T5 overflows in float16: float32 on older GPUs.
-    """
-    if device.type == "cpu" or family in ("clip", "detector", "inception"):
-        return torch.float32
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return torch.float32 if family == "t5" else torch.float16
-
-
-def _placed(device: Device, dtype: Dtype, family: str) -> tuple[torch.device, torch.dtype]:
-    device = torch.device(device) if device else best_device()
-    return device, dtype or best_dtype(device, family)
-
-
 def load_captioner(
     checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None, half: str | None = None
 ) -> Captioner:
@@ -121,7 +90,7 @@ def load_captioner(
     """
     folder, commit = locate(checkpoint)
     config = read(transformers.Blip2Config, checkpoint, folder)
-    device, dtype = _placed(device, dtype, "opt" if config.use_decoder_only_language_model else "t5")
+    device, dtype = placed(device, dtype, "opt" if config.use_decoder_only_language_model else "t5")
     processor = read(transformers.Blip2Processor, checkpoint, folder)
     # Repositories older than transformers 4.46 lack both; their tokenizer has just been given the token.
     processor.num_query_tokens = processor.num_query_tokens or config.num_query_tokens
@@ -145,7 +114,7 @@ def load_gligen(
     """
     folder, commit = locate(checkpoint)
     attention = _attention(checkpoint, folder, grounding)
-    device, dtype = _placed(device, dtype, "gligen")
+    device, dtype = placed(device, dtype, "gligen")
     plain = partial(read, checkpoint=checkpoint, folder=folder)
     trained = partial(network, checkpoint=checkpoint, folder=folder, device=device, dtype=dtype)
     parts = {
@@ -181,20 +150,22 @@ def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> s
 
 def load_clip(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Clip:
     """CLIP with its processor. Raises CheckpointMissing."""
-    folder, commit = locate(checkpoint)
-    device, dtype = _placed(device, dtype, "clip")
-    model = network(transformers.CLIPModel, checkpoint, folder, device, dtype)
-    processor = read(transformers.CLIPProcessor, checkpoint, folder)
-    return Clip(model, processor, device, dtype, checkpoint, commit)
+    kinds = transformers.CLIPModel, transformers.CLIPProcessor
+    return Clip(*_pair(checkpoint, kinds, *placed(device, dtype, "clip")))
 
 
 def load_detector(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Detector:
     """OWLv2 with its processor. Raises CheckpointMissing."""
+    kinds = transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor
+    return Detector(*_pair(checkpoint, kinds, *placed(device, dtype, "detector")))
+
+
+def _pair(
+    checkpoint: Checkpoint, kinds: tuple[type, type], device: torch.device, dtype: torch.dtype
+) -> tuple:
     folder, commit = locate(checkpoint)
-    device, dtype = _placed(device, dtype, "detector")
-    model = network(transformers.Owlv2ForObjectDetection, checkpoint, folder, device, dtype)
-    processor = read(transformers.Owlv2Processor, checkpoint, folder)
-    return Detector(model, processor, device, dtype, checkpoint, commit)
+    processor = read(kinds[1], checkpoint, folder)
+    return network(kinds[0], checkpoint, folder, device, dtype), processor, device, dtype, checkpoint, commit
 
 
 def load_inception(weights: str | Path | None = None, device: Device = None) -> Inception:
@@ -205,29 +176,12 @@ def load_inception(weights: str | Path | None = None, device: Device = None) -> 
     """
     from pytorch_fid import inception  # torchvision takes a second to import
 
-    own = Path(torch.hub.get_dir()) / "checkpoints" / Path(INCEPTION.source).name
-    file = Path(weights) if weights else own
-    if not file.is_file():
-        if weights:
-            raise CheckpointMissing(INCEPTION, file, "no such file")
-        _download_inception(file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    if not weights and digest != INCEPTION.revision:
-        raise CheckpointMissing(INCEPTION, file, f"damaged, its SHA-256 starts with {digest}; delete it")
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state, digest = inception_weights(weights)
     # pytorch-fid builds its network only together with a download: hand it the state that was just read.
     with mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
         model = inception.InceptionV3()
-    device, dtype = _placed(device, None, "inception")
+    device, dtype = placed(device, None, "inception")
     return Inception(model.to(device).eval(), None, device, dtype, INCEPTION, digest)
-
-
-def _download_inception(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(INCEPTION.source, str(file), hash_prefix=INCEPTION.revision)
-    except URLError as error:
-        raise CheckpointMissing(INCEPTION, f"{file} and {INCEPTION.source}", error) from error
 
 
 def release(*models: Loaded | Gligen) -> None:

@@ -1,6 +1,5 @@
 """The two model sets, the arms of a comparison, and the checks of notebook parameters."""
 
-import difflib
 import math
 import os
 import re
@@ -10,15 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.parameters import ParameterError, Rule, dataset, nearest, number, option
 from helpers.templates import TEMPLATES
 
-Rule = Callable[[object], str | None]  # value -> None, or what to do about it
 GROUNDINGS = ("none", "text", "image")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-
-
-class ParameterError(ValueError):
-    """Notebook parameters that cannot be right; the message names each one, its value and what to do."""
 
 
 def data_folder() -> Path:
@@ -155,48 +149,17 @@ class Arm:
         return cls(template, grounding, float(guidance), float(fraction or 1), int(seed or 0))
 
 
-def nearest(word: object, options: Iterable[str]) -> str:
-    """Advice for a word that is none of the options: all of them, and the one that is probably meant."""
-    options = list(options)
-    close = difflib.get_close_matches(str(word), options, n=1)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"choose one of {', '.join(map(repr, options))}{meant}"
-
-
-def _option(options: Iterable[str]) -> Rule:
-    return lambda value: None if value in list(options) else nearest(value, options)
-
-
-def _number(kinds: type | tuple[type, ...], low: float, high: float, advice: str) -> Rule:
-    def rule(value: object) -> str | None:
-        number = isinstance(value, kinds) and not isinstance(value, bool)
-        return None if number and low <= value <= high and math.isfinite(value) else advice
-
-    return rule
-
-
-def _dataset(value: object) -> str | None:
-    folder = Path(value) if isinstance(value, (str, Path)) and str(value) else None
-    if folder is None or not folder.is_dir():
-        return "no such folder; give the folder that holds the photos and annotations.json"
-    if not any(path.suffix.lower() in PHOTO_SUFFIXES for path in folder.rglob("*")):
-        return f"no photos in this folder; put pictures there ({', '.join(PHOTO_SUFFIXES)})"
-    if not (folder / "annotations.json").is_file():
-        return "no annotations.json in this folder; it lists image, width, height, labels and bboxes"
-    return None
-
-
 REAL = (int, float)
 RULES: dict[str, Rule] = {
-    "models": _option(MODEL_SETS),
-    "captioner": _option(("opt", "t5")),
-    "grounding": _option(GROUNDINGS),
-    "guidance_scale": _number(REAL, 0, math.inf, "give a finite number >= 0; 1 is no guidance, 7.5 is usual"),
-    "grounded_fraction": _number(REAL, 0, 1, "give the share of steps that see the boxes, from 0 to 1"),
-    "steps": _number(int, 1, 1000, "give a whole number from 1 to 1000; demo models want 20, published 50"),
-    "seed": _number(int, 0, 2**63 - 1, "give a whole number >= 0"),
-    "batch_size": _number(int, 1, 4096, "give a whole number from 1 to 4096"),
-    "dataset": _dataset,
+    "models": option(MODEL_SETS),
+    "captioner": option(("opt", "t5")),
+    "grounding": option(GROUNDINGS),
+    "guidance_scale": number(REAL, 0, math.inf, "give a finite number >= 0; 1 is no guidance, 7.5 is usual"),
+    "grounded_fraction": number(REAL, 0, 1, "give the share of steps that see the boxes, from 0 to 1"),
+    "steps": number(int, 1, 1000, "give a whole number from 1 to 1000; demo models want 20, published 50"),
+    "seed": number(int, 0, 2**63 - 1, "give a whole number >= 0"),
+    "batch_size": number(int, 1, 4096, "give a whole number from 1 to 4096"),
+    "dataset": dataset,
 }
 
 
@@ -207,7 +170,7 @@ def check(templates_known: Iterable[str] = tuple(TEMPLATES), **parameters: objec
     templates_known: names of the templates that may be asked for, the user's own ones included.
     Raises ParameterError listing every problem: parameter, value, what to do.
     """
-    rules = {**RULES, "template": _option(templates_known)}
+    rules = {**RULES, "template": option(templates_known)}
     problems = []
     for name, value in parameters.items():
         singular = name if name in rules else name.removesuffix("s")

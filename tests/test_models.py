@@ -14,17 +14,10 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from helpers import checkpoints, models
-from helpers.models import (
-    CheckpointMissing,
-    best_dtype,
-    load_captioner,
-    load_clip,
-    load_detector,
-    load_gligen,
-    load_inception,
-    release,
-)
+from helpers import checkpoints
+from helpers.checkpoints import CheckpointMissing
+from helpers.devices import best_dtype
+from helpers.models import load_captioner, load_clip, load_detector, load_gligen, load_inception, release
 from helpers.settings import Checkpoint, model_set
 from tests.fakes.blip2 import write_blip2
 from tests.fakes.clip import write_clip
@@ -369,4 +362,4 @@ def test_every_loader_says_when_a_checkpoint_is_missing(tmp_path):
     for load in (load_captioner, load_gligen, load_clip, load_detector):
         with pytest.raises(CheckpointMissing, match="no such folder"):
             load(local(tmp_path / "nowhere"))
-    assert issubclass(models.CheckpointMissing, OSError)
+    assert issubclass(CheckpointMissing, OSError)
