@@ -17,12 +17,13 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention import GatedSelfAttentionDense
 from transformers import CLIPModel, CLIPTokenizer
 
+from helpers.demo.autoencoder import LATENT_CHANNELS
 from helpers.demo.clip import WIDTH, crop_embeddings, photo_tensor
 from helpers.demo.data import Scenes
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
 
-RECIPE = Recipe(steps=5000, batch_size=24, learning_rate=1e-3, warmup=200, decay=0.01, betas=(0.9, 0.99))
+RECIPE = Recipe(steps=3000, batch_size=24, learning_rate=1e-3, warmup=200, decay=0.01, betas=(0.9, 0.99))
 IMAGE_RECIPE = Recipe(steps=700, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
 CHANNELS = (64, 128, 192)
 TOKENS = 30  # boxes a picture, as GLIGEN was trained with; absent ones carry the null feature
@@ -42,9 +43,11 @@ ALL_TEXTS = (*ALL_PHRASES, *(f"a {kind}" for kind in KINDS), *KINDS)
 
 
 def build(attention_type: str = "gated") -> UNet2DConditionModel:
-    """An untrained UNet on 16 x 16 x 4 latents with its gates open; "gated" or "gated-text-image"."""
+    """An untrained UNet on 16 x 16 latents with its gates open; "gated" or "gated-text-image"."""
     unet = UNet2DConditionModel(
         sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         # attention at 8 x 8 and 4 x 4 only: on a CPU the 16 x 16 level would take half of the time
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -120,7 +123,7 @@ def looking_loss(given: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 class Frozen:
     """What GLIGEN learns on: everything that no longer changes, as tensors.
 
-    latents: (n, 4, 16, 16) scaled to unit deviation. phrases: (len(ALL_TEXTS), WIDTH) pooled text states.
+    latents: (n, LATENT_CHANNELS, 16, 16) scaled to unit deviation. phrases: (len(ALL_TEXTS), WIDTH) pooled text states.
     tokenizer, clip: for captions and crops.
     """
 
