@@ -56,7 +56,7 @@ def fit_autoencoder(scenes: Scenes, folder: Path, recipe: Recipe = RECIPE, model
     return train(name, model, loss_of, recipe, folder)
 
 
-def encode(model: AutoencoderKL, photos: np.ndarray, batch_size: int = 32) -> torch.Tensor:
+def encode(model: AutoencoderKL, photos: np.ndarray, batch_size: int = 8) -> torch.Tensor:
     """(n, LATENT_CHANNELS, 16, 16) float32 latents, not scaled, of photos (n, SIZE, SIZE, 3) uint8."""
     latents = []
     with torch.no_grad():
