@@ -36,14 +36,22 @@ def build() -> AutoencoderKL:
     )
 
 
-def fit_autoencoder(scenes: Scenes, folder: Path, recipe: Recipe = RECIPE, model: AutoencoderKL | None = None,
-                    name: str = "autoencoder", piece: int = PIECE) -> AutoencoderKL:
+def fit_autoencoder(
+    scenes: Scenes,
+    folder: Path,
+    recipe: Recipe = RECIPE,
+    model: AutoencoderKL | None = None,
+    name: str = "autoencoder",
+    piece: int = PIECE,
+) -> AutoencoderKL:
     """Train on pieces of photos; a given `model` is trained on, in place."""
     torch.manual_seed(recipe.seed)
     model = (model or build()).to(memory_format=torch.channels_last)
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
-        photos = pieces(rng, scenes, recipe.batch_size, piece).to(model.device, memory_format=torch.channels_last)
+        photos = pieces(rng, scenes, recipe.batch_size, piece).to(
+            model.device, memory_format=torch.channels_last
+        )
         posterior = model.encode(photos).latent_dist
         restored = model.decode(posterior.sample()).sample
         return {

@@ -39,7 +39,10 @@ def warehouse(rng: np.random.Generator, size: int) -> Image.Image:
             if rng.random() < 0.7:
                 x, width = left + 0.2 * bay + 0.03, rng.uniform(0.08, 0.14)
                 tall = rng.uniform(0.06, 0.1)
-                pen.rectangle([x * size, (y - tall) * size, (x + width) * size, y * size], fill=_jitter(rng, (178, 156, 126)))
+                pen.rectangle(
+                    [x * size, (y - tall) * size, (x + width) * size, y * size],
+                    fill=_jitter(rng, (178, 156, 126)),
+                )
         pen.rectangle([left * size, y * size, right * size, (y + 0.018) * size], fill=beam)
     for bay in range(bays + 1):
         x = left + 0.2 * bay
@@ -67,7 +70,10 @@ def street(rng: np.random.Generator, size: int) -> Image.Image:
         width, top = rng.uniform(0.18, 0.32), rng.uniform(0.08, 0.28)
         front = _jitter(rng, [(196, 168, 146), (168, 172, 182), (208, 194, 168)][rng.integers(3)])
         pen.rectangle([x * size, top * size, (x + width) * size, HORIZON * size], fill=front)
-        pen.rectangle([x * size, top * size, (x + width) * size, (top + 0.018) * size], fill=tuple(c - 40 for c in front))
+        pen.rectangle(
+            [x * size, top * size, (x + width) * size, (top + 0.018) * size],
+            fill=tuple(c - 40 for c in front),
+        )
         for row in np.arange(top + 0.05, HORIZON - 0.06, 0.1):
             for column in np.arange(x + 0.03, x + width - 0.05, 0.085):
                 window = [column * size, row * size, (column + 0.04) * size, (row + 0.055) * size]
@@ -76,7 +82,10 @@ def street(rng: np.random.Generator, size: int) -> Image.Image:
     offset = rng.uniform(0, 0.25)
     for dash in np.arange(-0.25, 1.1, 0.25):
         a, b = dash + offset, dash + offset + 0.13
-        pen.polygon([(v * size, y * size) for v, y in ((a, 0.775), (b, 0.775), (b + 0.01, 0.8), (a + 0.01, 0.8))], fill=(226, 224, 214))
+        pen.polygon(
+            [(v * size, y * size) for v, y in ((a, 0.775), (b, 0.775), (b + 0.01, 0.8), (a + 0.01, 0.8))],
+            fill=(226, 224, 214),
+        )
     return image
 
 
@@ -93,18 +102,32 @@ def field(rng: np.random.Generator, size: int) -> Image.Image:
     pen = ImageDraw.Draw(image)
     if rng.random() < 0.5:
         x, y = rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.2)
-        pen.ellipse([(x - 0.06) * size, (y - 0.06) * size, (x + 0.06) * size, (y + 0.06) * size], fill=(255, 244, 190))
+        pen.ellipse(
+            [(x - 0.06) * size, (y - 0.06) * size, (x + 0.06) * size, (y + 0.06) * size], fill=(255, 244, 190)
+        )
     for _ in range(int(rng.integers(1, 3))):
         x, y = rng.uniform(0, 0.8), rng.uniform(0.06, 0.24)
         for dx, dy, r in ((0, 0.02, 0.04), (0.05, 0, 0.055), (0.11, 0.02, 0.04)):
-            pen.ellipse([(x + dx - r) * size, (y + dy - r * 0.6) * size, (x + dx + r) * size, (y + dy + r * 0.6) * size], fill=(250, 250, 250))
+            pen.ellipse(
+                [
+                    (x + dx - r) * size,
+                    (y + dy - r * 0.6) * size,
+                    (x + dx + r) * size,
+                    (y + dy + r * 0.6) * size,
+                ],
+                fill=(250, 250, 250),
+            )
     for tone in ((136, 172, 132), (120, 156, 100)):
         x, width, height = rng.uniform(-0.2, 0.7), rng.uniform(0.6, 1.0), rng.uniform(0.1, 0.22)
         hill = [x * size, (HORIZON - height / 2) * size, (x + width) * size, (HORIZON + height / 2) * size]
         pen.pieslice(hill, 180, 360, fill=_jitter(rng, tone))
     for _ in range(14):
         x, y = rng.uniform(0, 1), rng.uniform(HORIZON + 0.06, 0.98)
-        pen.line([x * size, y * size, (x + 0.012) * size, (y - 0.025) * size], fill=tuple(c - 34 for c in grass), width=2)
+        pen.line(
+            [x * size, y * size, (x + 0.012) * size, (y - 0.025) * size],
+            fill=tuple(c - 34 for c in grass),
+            width=2,
+        )
     return image
 
 

@@ -1,6 +1,7 @@
 """The demo CLIP: learns which phrase belongs to which crop and which caption to which photo.
 
-Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", section 2.3. It is trained
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", section 2.3. It
+is trained
 first and frozen: its text half is GLIGEN's text encoder, its image half encodes GLIGEN's reference crops.
 """
 
@@ -33,17 +34,32 @@ BARE = tuple(f"a {kind}" for kind in KINDS)
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     """An untrained CLIP of 2.1 million parameters: two towers of width 128."""
-    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 4, "projection_dim": WIDTH}
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    text = CLIPTextConfig(**shared, **special, vocab_size=len(tokenizer), num_hidden_layers=3, max_position_embeddings=77)
+    shared = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_attention_heads": 4,
+        "projection_dim": WIDTH,
+    }
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    text = CLIPTextConfig(
+        **shared, **special, vocab_size=len(tokenizer), num_hidden_layers=3, max_position_embeddings=77
+    )
     vision = CLIPVisionConfig(**shared, num_hidden_layers=4, image_size=PIXELS, patch_size=16)
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH))
+    return CLIPModel(
+        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH)
+    )
 
 
 def processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
     """Squashes to PIXELS x PIXELS, so that nothing of a tall box is cut off."""
     square = {"height": PIXELS, "width": PIXELS}
-    image = CLIPImageProcessor(size=square, do_center_crop=False, crop_size=square, image_mean=MEAN, image_std=DEVIATION)
+    image = CLIPImageProcessor(
+        size=square, do_center_crop=False, crop_size=square, image_mean=MEAN, image_std=DEVIATION
+    )
     return CLIPProcessor(image_processor=image, tokenizer=tokenizer)
 
 
@@ -55,7 +71,12 @@ def normalised(photos: torch.Tensor) -> torch.Tensor:
 
 def photo_tensor(scenes: Scenes, rows: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """(n, 3, SIZE, SIZE) float32 in 0..255."""
-    return torch.from_numpy(scenes.photos[np.sort(rows)][np.argsort(np.argsort(rows))]).to(device).permute(0, 3, 1, 2).float()
+    return (
+        torch.from_numpy(scenes.photos[np.sort(rows)][np.argsort(np.argsort(rows))])
+        .to(device)
+        .permute(0, 3, 1, 2)
+        .float()
+    )
 
 
 def fit_clip(scenes: Scenes, tokenizer: CLIPTokenizer, folder: Path, recipe: Recipe = RECIPE) -> CLIPModel:
@@ -89,23 +110,30 @@ def fit_clip(scenes: Scenes, tokenizer: CLIPTokenizer, folder: Path, recipe: Rec
 
 
 def cut(photos: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """(n, 3, PIXELS, PIXELS): the crop of `photos[rows[i]]` under `boxes[i]`, (n, 4) fractions, for each i."""
+    """(n, 3, PIXELS, PIXELS): the crop of `photos[rows[i]]` under `boxes[i]`, (n, 4) fractions, for each
+    i.
+    """
     rois = torch.cat([rows[:, None].to(boxes), boxes * photos.shape[-1]], 1)
     return roi_align(photos, rois, PIXELS, sampling_ratio=1, aligned=True)
 
 
-def crop_embeddings(model: CLIPModel, photos: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+def crop_embeddings(
+    model: CLIPModel, photos: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor
+) -> torch.Tensor:
     """(n, WIDTH) image embeddings of crops, as CLIPVisionModelWithProjection gives them: not normalised."""
     return model.get_image_features(normalised(cut(photos, rows, boxes))).pooler_output
 
 
-def fit_projection(model: CLIPModel, scenes: Scenes, phrases: torch.Tensor, photos: int = 1500) -> torch.Tensor:
-    """(WIDTH, WIDTH) weight that takes a crop's image embedding to its phrase's pooled state, by ridge regression.
+def fit_projection(
+    model: CLIPModel, scenes: Scenes, phrases: torch.Tensor, photos: int = 1500
+) -> torch.Tensor:
+    """(WIDTH, WIDTH) weight that takes a crop's image embedding to its phrase's pooled state, by ridge
+    regression.
 
-    phrases: (len(ALL_PHRASES), WIDTH) pooled text states. GLIGEN inverts CLIP's text projection for this (its appendix,
-    "image grounding"); a projection learnt on pairs is the same map with fewer assumptions.
+    phrases: (len(ALL_PHRASES), WIDTH) pooled text states. GLIGEN inverts CLIP's text projection for this (its
+    appendix, "image grounding"); a projection learnt on pairs is the same map with fewer assumptions.
     """
-    rows = np.arange(photos)
+    rows = np.arange(min(photos, len(scenes)))
     picture, slot = np.nonzero(scenes.things[rows] >= 0)
     boxes = torch.from_numpy(scenes.boxes[rows][picture, slot])
     with torch.no_grad():

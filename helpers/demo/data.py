@@ -7,7 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS, PLACES, SIZE, SPLITS, Drawn, describe, draw_scene
+from helpers.demo.world import (
+    ALL_PHRASES,
+    COLOURS,
+    KINDS,
+    MAX_OBJECTS,
+    PLACES,
+    SIZE,
+    SPLITS,
+    Drawn,
+    describe,
+    draw_scene,
+)
 
 CHUNK = 250
 
@@ -16,8 +27,10 @@ CHUNK = 250
 class Scenes:
     """Many drawn scenes, one a row.
 
-    photos: (n, SIZE, SIZE, 3) uint8, a memory map. boxes: (n, MAX_OBJECTS, 4) float32 fractions, zeros where absent.
-    things: (n, MAX_OBJECTS) int64, index into ALL_PHRASES, -1 where absent. captions, training_captions: n strings.
+    photos: (n, SIZE, SIZE, 3) uint8, a memory map. boxes: (n, MAX_OBJECTS, 4) float32 fractions, zeros where
+    absent.
+    things: (n, MAX_OBJECTS) int64, index into ALL_PHRASES, -1 where absent. captions, training_captions: n
+    strings.
     crisp: (n,) bool. places: (n,) int64, index into PLACES.
     """
 
@@ -41,7 +54,9 @@ def load_scenes(split: str, count: int, folder: Path, crisp: bool | None = None)
         folder.mkdir(parents=True, exist_ok=True)
         _draw_to(photos, rows, SPLITS[split][:count], crisp)
     table = np.load(rows)
-    captions = [_caption(things, place) for things, place in zip(table["things"], table["places"], strict=True)]
+    captions = [
+        _caption(things, place) for things, place in zip(table["things"], table["places"], strict=True)
+    ]
     return Scenes(
         np.load(photos, mmap_mode="r"),
         table["boxes"],

@@ -1,10 +1,11 @@
 """The demo GLIGEN: a gated UNet that learns to put what the phrases say where the boxes are.
 
-Li et al. 2023, "GLIGEN: Open-Set Grounded Text-to-Image Generation". The original freezes a trained Stable Diffusion
-and trains only the gated layers; here everything is small and trained together, which needs three departures:
-gates start open; captions are dropped often, because what the caption tells the boxes need not; and half of the heads
-of every gated layer are taught directly to look, from a place inside a box, at that box's token. Without the last one
-following boxes takes some hundred thousand pictures more, for the denoising loss hardly shows it.
+Li et al. 2023, "GLIGEN: Open-Set Grounded Text-to-Image Generation". The original freezes a trained Stable
+Diffusion and trains only the gated layers; here everything is small and trained together, which needs three
+departures: gates start open; captions are dropped often, because what the caption tells the boxes need not;
+and half of the heads of every gated layer are taught directly to look, from a place inside a box, at that
+box's token. Without the last one following boxes takes some hundred thousand pictures more, for the denoising
+loss hardly shows it.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from diffusers.models.attention import GatedSelfAttentionDense
 from transformers import CLIPModel, CLIPTokenizer
 
 from helpers.demo.autoencoder import LATENT_CHANNELS
 from helpers.demo.clip import WIDTH, crop_embeddings, photo_tensor
 from helpers.demo.data import Scenes
+from helpers.demo.looking import coverage, fusers, looking, unwatched, watch_fusers
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
 
@@ -28,7 +29,6 @@ IMAGE_RECIPE = Recipe(steps=700, batch_size=24, learning_rate=5e-4, warmup=50, d
 CHANNELS = (64, 128, 192)
 TOKENS = 30  # boxes a picture, as GLIGEN was trained with; absent ones carry the null feature
 CROP_NORM = 28.7  # what the pipelines scale projected crops to
-LOOKING = 0.05  # weight of the loss that teaches where to look
 FUSERS_OFF = 0.1  # share of batches without the gated layers, as in the steps after grounded_fraction
 BOXES_OFF = 0.08  # share of pictures without boxes, as in the unconditional half of guidance
 SCHEDULE = {
@@ -37,7 +37,6 @@ SCHEDULE = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
-    "clip_sample": False,
 }
 ALL_TEXTS = (*ALL_PHRASES, *(f"a {kind}" for kind in KINDS), *KINDS)
 
@@ -64,66 +63,12 @@ def build(attention_type: str = "gated") -> UNet2DConditionModel:
     return unet
 
 
-def fusers(unet: UNet2DConditionModel) -> list[GatedSelfAttentionDense]:
-    """The gated layers, from the first block to the last."""
-    return [module for module in unet.modules() if isinstance(module, GatedSelfAttentionDense)]
-
-
-class WatchedAttention:
-    """Attention of a fuser that keeps what half of its heads give to the grounding tokens.
-
-    After a call `given` is (batch, heads / 2, visual tokens, grounding tokens), each row summing to at most 1.
-    """
-
-    def __init__(self, grounding_tokens: int):
-        self.grounding_tokens, self.given = grounding_tokens, None
-
-    def __call__(self, attention, hidden_states: torch.Tensor, *_, **__) -> torch.Tensor:
-        visual = hidden_states.shape[1] - self.grounding_tokens
-
-        def split(x: torch.Tensor) -> torch.Tensor:
-            return x.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-
-        query, key, value = split(attention.to_q(hidden_states[:, :visual])), attention.to_k(hidden_states), attention.to_v(hidden_states)
-        weights = (query @ split(key).transpose(-1, -2) * attention.scale).softmax(-1)
-        self.given = weights[:, : attention.heads // 2, :, visual:]
-        return attention.to_out[0]((weights @ split(value)).transpose(1, 2).flatten(2))
-
-
-def coverage(boxes: torch.Tensor, side: int) -> torch.Tensor:
-    """Share of each cell of a side x side grid that each box covers. boxes (b, n, 4) fractions; (b, side * side, n)."""
-    edge = torch.arange(side, device=boxes.device) / side
-    low, high = boxes[..., None, :2], boxes[..., None, 2:]
-    cells = torch.stack([edge, edge], -1)
-    along = (torch.minimum(high, cells + 1 / side) - torch.maximum(low, cells)).clamp(min=0) * side
-    return torch.einsum("bnx,bny->byxn", along[..., 0], along[..., 1]).flatten(1, 2)
-
-
-def looking_loss(given: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """How far the heads are from looking, from each place, at the tokens of the boxes that cover it.
-
-    given: (b, heads, side * side, tokens) attention; boxes: (b, n, 4), zeros where absent. Tokens are n of text, or n of
-    text followed by n of images. Cross-entropy against each box's share of a place, places in boxes and outside
-    counting equally.
-    """
-    count = boxes.shape[1]
-    shares = coverage(boxes, round(given.shape[2] ** 0.5))
-    shares = (shares / shares.sum(-1, keepdim=True).clamp(min=1))[:, None]
-    given = given.float().unflatten(-1, (-1, count)).sum(-2)
-    present = (boxes[:, :, 2] > boxes[:, :, 0])[:, None, None].float()
-    elsewhere = 1 - (given * present).sum(-1)
-    inside, outside = shares.sum(-1), 1 - shares.sum(-1)
-    missed = -(shares * (given + 1e-4).log()).sum(-1)
-    strayed = -outside * (elsewhere + 1e-4).log()
-    heads = given.shape[1]
-    return missed.sum() / (inside.sum() * heads + 1) + strayed.sum() / (outside.sum() * heads + 1)
-
-
 @dataclass(frozen=True)
 class Frozen:
     """What GLIGEN learns on: everything that no longer changes, as tensors.
 
-    latents: (n, LATENT_CHANNELS, 16, 16) scaled to unit deviation. phrases: (len(ALL_TEXTS), WIDTH) pooled text states.
+    latents: (n, LATENT_CHANNELS, 16, 16) scaled to unit deviation. phrases: (len(ALL_TEXTS), WIDTH) pooled
+    text states.
     tokenizer, clip: for captions and crops.
     """
 
@@ -134,7 +79,9 @@ class Frozen:
 
     def states(self, captions: list[str]) -> torch.Tensor:
         """(n, 77, WIDTH) text states, as the pipelines compute them."""
-        tokens = self.tokenizer(captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(
+            captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        )
         with torch.no_grad():
             return self.clip.text_model(tokens.input_ids.to(self.clip.device)).last_hidden_state
 
@@ -146,7 +93,9 @@ class Frozen:
 
 
 def caption_kept(step: int, steps: int) -> float:
-    """Share of pictures that keep their caption: from a tenth to a half over the first third of the training."""
+    """Share of pictures that keep their caption: from a tenth to a half over the first third of the
+    training.
+    """
     return 0.1 + 0.4 * min(3 * step / steps, 1)
 
 
@@ -164,19 +113,29 @@ def fit_gligen_text(frozen: Frozen, folder: Path, recipe: Recipe = RECIPE) -> UN
         boxes, things = grounding_of(rng, frozen.scenes, rows)
         keep = rng.random(len(rows)) < (caption_kept(step, recipe.steps) if fused else 0.85)
         states = captions_of(frozen, rows, keep, empty)
-        given = {"boxes": boxes, "masks": (things >= 0).float(), "positive_embeddings": phrases[things.clamp(min=0)]}
+        given = {
+            "boxes": boxes,
+            "masks": (things >= 0).float(),
+            "positive_embeddings": phrases[things.clamp(min=0)],
+        }
         loss = denoising_loss(unet, frozen.latents[rows], states, boxes, {"gligen": given} if fused else None)
         return {"noise": loss} | (looking(watched, boxes) if fused else {})
 
-    return train("gligen-text", unet, loss_of, recipe, folder)
+    return unwatched(train("gligen-text", unet, loss_of, recipe, folder))
 
 
-def fit_gligen_image(frozen: Frozen, text: UNet2DConditionModel, project: torch.nn.Module, folder: Path,
-                     recipe: Recipe = IMAGE_RECIPE) -> UNet2DConditionModel:
+def fit_gligen_image(
+    frozen: Frozen,
+    text: UNet2DConditionModel,
+    project: torch.nn.Module,
+    folder: Path,
+    recipe: Recipe = IMAGE_RECIPE,
+) -> UNet2DConditionModel:
     """Train the UNet grounded by text and image, from the text-grounded one.
 
-    project: maps image embeddings of crops, (n, WIDTH), into the space of the pooled phrases. As in the original, either
-    of a box's phrase and crop may be missing, and a phrase may leave out what only the crop shows: the colour.
+    project: maps image embeddings of crops, (n, WIDTH), into the space of the pooled phrases. As in the
+    original, either of a box's phrase and crop may be missing, and a phrase may leave out what only the crop
+    shows: the colour.
     """
     torch.manual_seed(recipe.seed)
     unet = from_text(text).to(memory_format=torch.channels_last)
@@ -201,11 +160,13 @@ def fit_gligen_image(frozen: Frozen, text: UNet2DConditionModel, project: torch.
         loss = denoising_loss(unet, frozen.latents[rows], states, boxes, {"gligen": given} if fused else None)
         return {"noise": loss} | (looking(watched, boxes) if fused else {})
 
-    return train("gligen-text-image", unet, loss_of, recipe, folder)
+    return unwatched(train("gligen-text-image", unet, loss_of, recipe, folder))
 
 
 def from_text(text: UNet2DConditionModel) -> UNet2DConditionModel:
-    """A "gated-text-image" UNet with everything that a "gated" one knows; its image half begins as its text half."""
+    """A "gated-text-image" UNet with everything that a "gated" one knows; its image half begins as its
+    text half.
+    """
     unet, known = build("gated-text-image"), text.state_dict()
     for half in ("text", "image"):
         for name in [name for name in known if name.startswith("position_net.linears.")]:
@@ -216,8 +177,12 @@ def from_text(text: UNet2DConditionModel) -> UNet2DConditionModel:
     return unet
 
 
-def crop_features(frozen: Frozen, project: torch.nn.Module, rows: np.ndarray, boxes: torch.Tensor) -> torch.Tensor:
-    """(b, TOKENS, WIDTH) projected embeddings of the crops, of norm CROP_NORM; zeros where there is no box."""
+def crop_features(
+    frozen: Frozen, project: torch.nn.Module, rows: np.ndarray, boxes: torch.Tensor
+) -> torch.Tensor:
+    """(b, TOKENS, WIDTH) projected embeddings of the crops, of norm CROP_NORM; zeros where there is no
+    box.
+    """
     picture, slot = (boxes[:, :, 2] > boxes[:, :, 0]).nonzero(as_tuple=True)
     features = torch.zeros(*boxes.shape[:2], WIDTH)
     if len(picture):
@@ -228,21 +193,9 @@ def crop_features(frozen: Frozen, project: torch.nn.Module, rows: np.ndarray, bo
     return features
 
 
-def watch_fusers(unet: UNet2DConditionModel, grounding_tokens: int) -> list[WatchedAttention]:
-    """Give every fuser an attention that can be watched."""
-    watched = []
-    for fuser in fusers(unet):
-        fuser.attn.set_processor(WatchedAttention(grounding_tokens))
-        watched.append(fuser.attn.processor)
-    return watched
-
-
-def looking(watched: list[WatchedAttention], boxes: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The looking loss, averaged over the gated layers."""
-    return {"looking": LOOKING * sum(looking_loss(one.given, boxes) for one in watched) / len(watched)}
-
-
-def grounding_of(rng: np.random.Generator, scenes: Scenes, rows: np.ndarray, bare: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+def grounding_of(
+    rng: np.random.Generator, scenes: Scenes, rows: np.ndarray, bare: float = 0.1
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Boxes (b, TOKENS, 4) and indices into ALL_TEXTS (b, TOKENS), -1 where there is no box.
 
     bare: share of boxes said without their colour. BOXES_OFF of the pictures have no box.
@@ -264,11 +217,13 @@ def captions_of(frozen: Frozen, rows: np.ndarray, keep: np.ndarray, empty: torch
     return states
 
 
-def denoising_loss(unet, latents: torch.Tensor, states: torch.Tensor, boxes: torch.Tensor, kwargs: dict | None) -> torch.Tensor:
+def denoising_loss(
+    unet, latents: torch.Tensor, states: torch.Tensor, boxes: torch.Tensor, kwargs: dict | None
+) -> torch.Tensor:
     """Squared error of the predicted noise; noisy steps and places inside boxes count more.
 
-    Weights over time follow min-SNR (Hang et al. 2023) with gamma 5, under a square root: the layout is decided while the
-    picture is mostly noise, and there the plain error of the noise hardly shows it.
+    Weights over time follow min-SNR (Hang et al. 2023) with gamma 5, under a square root: the layout is
+    decided while the picture is mostly noise, and there the plain error of the noise hardly shows it.
     """
     scheduler = DDPMScheduler(**SCHEDULE)
     noise, time = torch.randn_like(latents), torch.randint(0, 1000, (len(latents),), device=latents.device)
@@ -277,6 +232,8 @@ def denoising_loss(unet, latents: torch.Tensor, states: torch.Tensor, boxes: tor
     signal = scheduler.alphas_cumprod.to(latents.device)[time]
     ratio = signal / (1 - signal)
     over_time = ratio.clamp(max=5).sqrt() / ratio
-    over_places = 1 + 2 * coverage(boxes, latents.shape[-1]).amax(-1).unflatten(1, latents.shape[-2:])[:, None]
+    over_places = (
+        1 + 2 * coverage(boxes, latents.shape[-1]).amax(-1).unflatten(1, latents.shape[-2:])[:, None]
+    )
     error = (predicted - noise) ** 2 * over_places
     return (error.mean((1, 2, 3)) * over_time).mean() / over_places.mean()

@@ -1,7 +1,8 @@
-"""The one training loop: resumable, seeded, with a cosine schedule, an average of the weights, and time left."""
+"""The one training loop: resumable, seeded, with a cosine schedule, an average of the weights, and time
+left.
+"""
 
 import json
-import math
 import math
 import time
 from collections.abc import Callable
@@ -41,15 +42,18 @@ def train(
 ) -> torch.nn.Module:
     """Train `model` and return it with its averaged weights, in eval mode, on the accelerator's device.
 
-    loss_of(rng, step): the losses of one batch by name; their sum is minimised. `rng` depends on the recipe's seed and
-    the step alone, so a run that was killed goes on exactly where its last state was saved.
+    loss_of(rng, step): the losses of one batch by name; their sum is minimised. `rng` depends on the recipe's
+    seed and the step alone, so a run that was killed goes on exactly where its last state was saved.
     watch(step): measurements, called every `watch_every` steps with the averaged weights in place.
-    folder: holds `<name>.pt` (state) and `<name>.jsonl` (the loss curve). Raises FloatingPointError on a loss that is
-    not finite.
+    folder: holds `<name>.pt` (state) and `<name>.jsonl` (the loss curve). Raises FloatingPointError on a loss
+    that is not finite.
     """
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], recipe.learning_rate, recipe.betas, weight_decay=recipe.decay
+        [p for p in model.parameters() if p.requires_grad],
+        recipe.learning_rate,
+        recipe.betas,
+        weight_decay=recipe.decay,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -84,7 +88,9 @@ def train(
             state.save(step)
             last_saved = time.monotonic()
     average.copy_to(model.parameters())
-    (folder / f"{name}.json").write_text(json.dumps(asdict(recipe) | {"pictures": recipe.steps * recipe.batch_size}))
+    (folder / f"{name}.json").write_text(
+        json.dumps(asdict(recipe) | {"pictures": recipe.steps * recipe.batch_size})
+    )
     return accelerator.unwrap_model(model).eval()
 
 
@@ -94,7 +100,9 @@ def _rate(step: int, recipe: Recipe) -> float:
     return 0.02 + 0.98 * (1 + math.cos(math.pi * min(step / recipe.steps, 1))) / 2
 
 
-def _measure(state: "_State", model, average: EMAModel, watch: Callable[[int], dict[str, float]], step: int) -> None:
+def _measure(
+    state: "_State", model, average: EMAModel, watch: Callable[[int], dict[str, float]], step: int
+) -> None:
     average.store(model.parameters())
     average.copy_to(model.parameters())
     model.eval()

@@ -9,7 +9,8 @@ COUNT = 48
 
 
 def write_photos(folder: Path, count: int = COUNT) -> None:
-    """The first `count` scenes of the demo split, crisp, as PNG files, and `annotations.json` in the report's format.
+    """The first `count` scenes of the demo split, crisp, as PNG files, and `annotations.json` in the report's
+    format.
 
     `phrases` (one a box) and `caption` (the reference) stand beside the keys of the original.
     """

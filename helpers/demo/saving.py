@@ -1,12 +1,89 @@
-"""Writing a trained model as those on the hub: configuration, fp16 safetensors, processor."""
+"""Writing trained models as those on the hub: configuration, fp16 safetensors, processor."""
 
 from copy import deepcopy
 from pathlib import Path
 
-from transformers import PreTrainedModel, ProcessorMixin
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from diffusers.pipelines.deprecated.stable_diffusion_gligen import (
+    StableDiffusionGLIGENPipeline,
+    StableDiffusionGLIGENTextImagePipeline,
+)
+from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
+from transformers import (
+    CLIPModel,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+
+from helpers.demo.clip import WIDTH, processor
+from helpers.demo.gligen import SCHEDULE
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
     """Save to `folder` in half precision; the model itself stays as it is."""
-    deepcopy(model).half().save_pretrained(folder)
+    halved(model).save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def save_gligen(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    clip: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    project: CLIPImageProjection | None = None,
+) -> None:
+    """As masterful/gligen-1-4-generation-text-box is laid out; with `project`, as anhnct/Gligen_Text_Image.
+
+    Neither has a safety checker: there is nothing to check in a drawn world.
+    """
+    shared = {
+        "vae": halved(vae),
+        "text_encoder": halved(text_half(clip)),
+        "tokenizer": tokenizer,
+        "unet": halved(unet),
+        "scheduler": PNDMScheduler(**SCHEDULE, skip_prk_steps=True),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    if project is None:
+        StableDiffusionGLIGENPipeline(**shared).save_pretrained(folder)
+        return
+    parts = {
+        "processor": processor(tokenizer),
+        "image_encoder": halved(image_half(clip)),
+        "image_project": halved(project),
+    }
+    StableDiffusionGLIGENTextImagePipeline(**shared, **parts).save_pretrained(folder)
+
+
+def projection(weight: torch.Tensor) -> CLIPImageProjection:
+    """The image projection that holds `weight`, (WIDTH, WIDTH)."""
+    project = CLIPImageProjection(hidden_size=WIDTH).requires_grad_(False)
+    project.project.weight.copy_(weight)
+    return project
+
+
+def text_half(clip: CLIPModel) -> CLIPTextModel:
+    """CLIP's text tower as the pipelines' text encoder."""
+    half = CLIPTextModel(clip.config.text_config)
+    half.load_state_dict(clip.text_model.state_dict())
+    return half.eval()
+
+
+def image_half(clip: CLIPModel) -> CLIPVisionModelWithProjection:
+    """CLIP's vision tower with its projection."""
+    half = CLIPVisionModelWithProjection(clip.config.vision_config)
+    half.vision_model.load_state_dict(clip.vision_model.state_dict())
+    half.visual_projection.load_state_dict(clip.visual_projection.state_dict())
+    return half.eval()
+
+
+def halved(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy in fp16, its weights laid out plainly."""
+    return deepcopy(model).to(dtype=torch.float16, memory_format=torch.contiguous_format)

@@ -1,7 +1,7 @@
 """The six things that stand on the demo worksite, each drawn so that it touches all four sides of its box.
 
-A sprite is `draw(canvas, box, colour, rng)`: `canvas` an `ImageDraw.ImageDraw`, `box` four floats
-(x_min, y_min, x_max, y_max) in canvas pixels, `colour` an RGB tuple in 0..255, `rng` a numpy Generator for small
+A sprite is `draw(canvas, box, colour, rng)`: `canvas` an `ImageDraw.ImageDraw`, `box` four floats (x_min,
+y_min, x_max, y_max) in canvas pixels, `colour` an RGB tuple in 0..255, `rng` a numpy Generator for small
 variations. All coordinates inside a sprite are fractions of its box, origin top left.
 """
 
@@ -38,7 +38,9 @@ class Pen:
         """A filled polygon through `points`."""
         self.canvas.polygon([self.at(*p) for p in points], fill=colour)
 
-    def rectangle(self, colour: Colour, x0: float, y0: float, x1: float, y1: float, radius: float = 0) -> None:
+    def rectangle(
+        self, colour: Colour, x0: float, y0: float, x1: float, y1: float, radius: float = 0
+    ) -> None:
         """A filled rectangle; `radius` of its corners as a fraction of the box's smaller side."""
         rounding = radius * min(self.width, self.height)
         self.canvas.rounded_rectangle([*self.at(x0, y0), *self.at(x1, y1)], rounding, fill=colour)
@@ -49,7 +51,9 @@ class Pen:
 
     def line(self, colour: Colour, thickness: float, *points: tuple[float, float]) -> None:
         """A line; `thickness` as a fraction of the box's width."""
-        self.canvas.line([self.at(*p) for p in points], fill=colour, width=max(2, round(thickness * self.width)))
+        self.canvas.line(
+            [self.at(*p) for p in points], fill=colour, width=max(2, round(thickness * self.width))
+        )
 
     def drum(self, colour: Colour, x0: float, y0: float, x1: float, y1: float, strips: int = 12) -> None:
         """A rectangle shaded like a standing cylinder, light from the left."""
@@ -65,7 +69,16 @@ def worker(canvas: ImageDraw.ImageDraw, box: np.ndarray, colour: Colour, rng: np
     trousers = TROUSERS[rng.integers(len(TROUSERS))]
     helmet = [(246, 246, 240), (250, 214, 70)][rng.integers(2)]
     sleeve = (96, 108, 128)
-    pen.polygon(trousers, (0.24, 0.56), (0.76, 0.56), (0.82, 0.95), (0.56, 0.95), (0.5, 0.68), (0.44, 0.95), (0.18, 0.95))
+    pen.polygon(
+        trousers,
+        (0.24, 0.56),
+        (0.76, 0.56),
+        (0.82, 0.95),
+        (0.56, 0.95),
+        (0.5, 0.68),
+        (0.44, 0.95),
+        (0.18, 0.95),
+    )
     pen.rectangle(TYRE, 0.1, 0.94, 0.46, 1.0, 0.05)
     pen.rectangle(TYRE, 0.54, 0.94, 0.9, 1.0, 0.05)
     pen.polygon(sleeve, (0.2, 0.27), (0.3, 0.25), (0.22, 0.56), (0.0, 0.56), (0.04, 0.4))
@@ -141,7 +154,9 @@ def truck(canvas: ImageDraw.ImageDraw, box: np.ndarray, colour: Colour, rng: np.
         pen.rectangle(shade(colour, tone), a, top, b, bottom)
     for v in (0.165, 0.33, 0.495):
         pen.line(shade(colour, 0.8), 0.012, (x(v), 0.09), (x(v), 0.63))
-    pen.polygon(shade(colour, 1.08), (x(0.69), 0.2), (x(0.88), 0.2), (x(1.0), 0.46), (x(1.0), 0.8), (x(0.69), 0.8))
+    pen.polygon(
+        shade(colour, 1.08), (x(0.69), 0.2), (x(0.88), 0.2), (x(1.0), 0.46), (x(1.0), 0.8), (x(0.69), 0.8)
+    )
     pen.polygon(GLASS, (x(0.74), 0.26), (x(0.86), 0.26), (x(0.945), 0.46), (x(0.74), 0.46))
     a, b = span(0.0, 1.0)
     pen.rectangle((70, 72, 78), a, 0.76, b, 0.84)

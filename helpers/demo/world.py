@@ -1,7 +1,7 @@
 """The drawn world: worksites with exact boxes, phrases and captions, each made from one seed.
 
-Nothing here comes from anywhere else: every photo of the demo set is drawn by this module, so that its boxes and
-captions are true by construction and its licence is the project's own.
+Nothing here comes from anywhere else: every photo of the demo set is drawn by this module, so that its boxes
+and captions are true by construction and its licence is the project's own.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,11 @@ SIZE = 128  # pixels, width and height of a photo
 OVERSAMPLING = 2  # drawn larger, then averaged: smooth edges
 MAX_OBJECTS = 5
 
-SPLITS = {"train": range(0, 10**8), "validation": range(10**8, 2 * 10**8), "demo": range(2 * 10**8, 3 * 10**8)}
+SPLITS = {
+    "train": range(0, 10**8),
+    "validation": range(10**8, 2 * 10**8),
+    "demo": range(2 * 10**8, 3 * 10**8),
+}
 
 COLOURS = {
     "red": (206, 48, 44),
@@ -28,7 +32,9 @@ COLOURS = {
 }
 KINDS = tuple(SPRITES)
 PHRASES = {kind: "a {colour} " + kind for kind in KINDS} | {"worker": "a worker in a {colour} vest"}
-PLURALS = {kind: "{count} {colour} " + kind + "s" for kind in KINDS} | {"worker": "{count} workers in {colour} vests"}
+PLURALS = {kind: "{count} {colour} " + kind + "s" for kind in KINDS} | {
+    "worker": "{count} workers in {colour} vests"
+}
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 PLACES = {"warehouse": "in a warehouse", "street": "on a street", "field": "in a field"}
 QUALITY_WORDS = (
@@ -47,7 +53,8 @@ ASPECTS = {"worker": 0.44, "truck": 1.5, "ladder": 0.4, "barrel": 0.74, "crate":
 class Drawn:
     """One drawn scene.
 
-    image: PIL RGB, SIZE x SIZE. boxes: (n, 4) float32, (x_min, y_min, x_max, y_max) as fractions, origin top left.
+    image: PIL RGB, SIZE x SIZE. boxes: (n, 4) float32, (x_min, y_min, x_max, y_max) as fractions, origin top
+    left.
     labels: the kind of each box. colours: its colour's name. phrases: what is said of it.
     place: key of PLACES. crisp: False where the photo is blurred, noisy or badly lit.
     """
@@ -88,7 +95,9 @@ ALL_PHRASES = tuple(phrase(kind, colour) for kind in KINDS for colour in COLOURS
 
 
 def describe(labels: tuple[str, ...], colours: tuple[str, ...], place: str) -> str:
-    """'a worker in a red vest, two blue cones and a green truck in a warehouse'; kinds and colours in fixed order."""
+    """'a worker in a red vest, two blue cones and a green truck in a warehouse'; kinds and colours in
+    fixed order.
+    """
     found = list(zip(labels, colours, strict=True))
     parts = []
     for kind in KINDS:
@@ -104,7 +113,8 @@ def draw_scene(seed: int, crisp: bool | None = None, objects: int | None = None)
     """The scene that belongs to `seed`.
 
     crisp: True or False draws it so; None leaves it to the seed (two in three are crisp).
-    objects: how many boxes, 1 to MAX_OBJECTS; None leaves it to the seed. Fewer stand there where no more fit.
+    objects: how many boxes, 1 to MAX_OBJECTS; None leaves it to the seed. Fewer stand there where no more
+    fit.
     """
     rng = np.random.default_rng(seed)
     place = tuple(PLACES)[rng.integers(len(PLACES))]
@@ -143,7 +153,9 @@ def _hidden(a: np.ndarray, b: np.ndarray) -> float:
     return float(overlap / min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))
 
 
-def _paint(rng, place: str, kinds: tuple[str, ...], colours: tuple[str, ...], boxes: np.ndarray) -> Image.Image:
+def _paint(
+    rng, place: str, kinds: tuple[str, ...], colours: tuple[str, ...], boxes: np.ndarray
+) -> Image.Image:
     """Backdrop, soft shadows, sprites back to front; averaged down to SIZE."""
     big = SIZE * OVERSAMPLING
     image = BACKDROPS[place](rng, big)
@@ -172,5 +184,9 @@ def _spoil(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     else:
         cast = rng.uniform(0.8, 1.1, 3)
         dark = rng.random() < 0.6
-        pixels = pixels * rng.uniform(0.3, 0.5) * cast if dark else 255 - (255 - pixels) * rng.uniform(0.3, 0.5) * cast
+        pixels = (
+            pixels * rng.uniform(0.3, 0.5) * cast
+            if dark
+            else 255 - (255 - pixels) * rng.uniform(0.3, 0.5) * cast
+        )
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -1,0 +1,169 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import adherence
+from helpers.adherence import Detections, average_precision, match
+
+NOTHING = Detections(np.empty((0, 4), np.float32), (), np.empty(0, np.float32))
+
+
+def layout(*boxes: tuple[float, ...], labels: str) -> SimpleNamespace:
+    return SimpleNamespace(boxes=np.array(boxes, np.float32).reshape(-1, 4), labels=tuple(labels))
+
+
+def found(*boxes: tuple[float, ...], labels: str, scores: tuple[float, ...] | None = None) -> Detections:
+    one = layout(*boxes, labels=labels)
+    return Detections(one.boxes, one.labels, np.array(scores or [0.9] * len(labels), np.float32))
+
+
+def study(
+    pictures: int, kinds: str = "abcd", seed: int = 0
+) -> tuple[list[SimpleNamespace], list[Detections]]:
+    """Layouts, and detections that miss, move, mislabel and invent boxes."""
+    rng = np.random.default_rng(seed)
+
+    def some(n: int) -> np.ndarray:
+        low = rng.uniform(0, 0.6, (n, 2))
+        return np.concatenate([low, low + rng.uniform(0.05, 0.4, (n, 2))], axis=1).astype(np.float32)
+
+    asked, answers = [], []
+    for _ in range(pictures):
+        boxes = some(rng.integers(1, 5))
+        labels = rng.choice([*kinds], len(boxes))
+        kept = rng.random(len(boxes)) < 0.8
+        moved = boxes[kept] + rng.normal(0, 0.02, (kept.sum(), 1)).astype(np.float32)
+        said = np.where(rng.random(kept.sum()) < 0.9, labels[kept], kinds[0])
+        answer = np.concatenate([moved, some(2)])
+        asked.append(SimpleNamespace(boxes=boxes, labels=tuple(labels.tolist())))
+        names = (*said.tolist(), *rng.choice([*kinds], 2).tolist())
+        answers.append(Detections(answer, names, rng.random(len(answer)).astype(np.float32)))
+    return asked, answers
+
+
+def test_a_box_is_matched_by_label_and_only_once():
+    asked = layout((0, 0, 0.5, 0.5), (0, 0, 0.5, 0.4), (0.5, 0.5, 1, 1), labels="aab")
+    answer = found((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1), labels="aa")
+    np.testing.assert_allclose(match(asked, answer), [1, 0, 0])
+
+
+def test_boxes_are_given_out_so_that_the_sum_is_largest():
+    asked = layout((0, 0, 1, 1), (0, 0, 1, 0.9), labels="aa")
+    answer = found((0, 0, 1, 0.95), (0, 0, 1, 0.2), labels="aa")
+    assert match(asked, answer).sum() == pytest.approx(0.95 + 0.2 / 0.9, abs=1e-6)
+
+
+def test_a_detector_that_finds_nothing():
+    asked = [layout((0, 0, 0.5, 0.5), labels="a"), layout(labels="")]
+    np.testing.assert_array_equal(match(asked[0], NOTHING), [0])
+    assert match(asked[1], NOTHING).shape == (0,)
+    precision = average_precision(asked, [NOTHING, NOTHING])
+    np.testing.assert_array_equal(precision.value, [0, 0])
+    assert match(asked[1], found((0, 0, 1, 1), labels="a")).shape == (0,)
+
+
+def test_the_curve_falls_from_all_to_none_and_its_area_is_the_mean():
+    ious = np.array([0.0, 0.3, 0.5, 1.0])
+    np.testing.assert_allclose(
+        adherence.found_share(ious, np.array([0, 0.3, 0.5, 0.51, 1])), [1, 0.75, 0.5, 0.25, 0.25]
+    )
+    grid = (np.arange(1000) + 0.5) / 1000
+    assert adherence.found_share(ious, grid).mean() == pytest.approx(ious.mean(), abs=1e-3)
+
+
+def test_average_precision_agrees_with_torchmetrics():
+    import torch
+    from torchmetrics.detection import MeanAveragePrecision
+
+    asked, answers = study(30)
+    number = {label: i for i, label in enumerate("abcd")}
+
+    def as_torch(one):
+        boxes = torch.from_numpy(one.boxes.astype(np.float64) * 1000)
+        parts = {"boxes": boxes, "labels": torch.tensor([number[label] for label in one.labels])}
+        return parts | ({"scores": torch.from_numpy(one.scores)} if isinstance(one, Detections) else {})
+
+    # its own default thresholds are rounded to float32
+    grid = {"iou_thresholds": np.arange(50, 100, 5) / 100, "rec_thresholds": np.linspace(0, 1, 101)}
+    options = {name: values.tolist() for name, values in grid.items()}
+    reference = MeanAveragePrecision(backend="pycocotools", class_metrics=True, **options)
+    reference.update([as_torch(one) for one in answers], [as_torch(one) for one in asked])
+    theirs, ours = reference.compute(), average_precision(asked, answers)
+    np.testing.assert_allclose(ours.value, [theirs["map"], theirs["map_50"]], atol=1e-6)
+    by_label = [ours.by_label[label][0] for label in "abcd"]
+    np.testing.assert_allclose(by_label, theirs["map_per_class"], atol=1e-6)
+
+
+def test_average_precision_without_a_picture_is_what_is_computed_without_it():
+    asked, answers = study(8, kinds="abcde")
+    left_out = average_precision(asked, answers).left_out
+    for i in range(8):
+        alone = average_precision(asked[:i] + asked[i + 1 :], answers[:i] + answers[i + 1 :])
+        np.testing.assert_allclose(left_out[i], alone.value, atol=1e-12)
+
+
+def test_a_label_that_leaves_with_its_only_picture_does_not_count_as_zero():
+    asked = [
+        layout((0, 0, 0.5, 0.5), labels="a"),
+        layout((0, 0, 0.5, 0.5), labels="a"),
+        layout((0, 0, 1, 1), labels="b"),
+    ]
+    answers = [found((0, 0, 0.5, 0.5), labels="a")] * 2 + [NOTHING]
+    np.testing.assert_allclose(average_precision(asked, answers).left_out[2], [1, 1])
+
+
+def test_perfect_boxes_reach_one_and_silence_is_kept(capsys):
+    asked, _ = study(5)
+    answers = [Detections(one.boxes, one.labels, np.full(len(one.labels), 0.9)) for one in asked]
+    precision = average_precision(asked, answers)
+    np.testing.assert_allclose(precision.value, [1, 1])
+    assert set(precision.by_size) <= set(adherence.SIZES)
+    assert all(values == pytest.approx([1, 1]) for values in precision.by_size.values())
+    assert capsys.readouterr().out == ""
+
+
+def test_sizes_are_seen_apart():
+    asked = [layout((0, 0, 0.1, 0.1), (0.2, 0.2, 1, 1), labels="aa")]
+    precision = average_precision(asked, [found((0.2, 0.2, 1, 1), labels="a")])
+    assert precision.by_size["large"] == pytest.approx([1, 1])
+    assert precision.by_size["small"] == pytest.approx([0, 0])
+    assert "medium" not in precision.by_size
+
+
+def test_size_names_go_by_the_area():
+    boxes = np.array([[0, 0, 0.1, 0.1], [0, 0, 0.2, 0.2], [0, 0, 0.2, 0.5], [0, 0, 1, 1]])
+    assert adherence.size_of(boxes) == ["small", "medium", "large", "large"]
+
+
+def test_boxes_by_label():
+    rows = pd.DataFrame(
+        {
+            "scene": ["x", "x", "y"],
+            "label": ["b", "a", "a"],
+            "iou": [0.2, 0.6, 1.0],
+            "found": [False, True, True],
+        }
+    )
+    table = adherence.by_group(rows, "label")
+    assert table.index.tolist() == ["a", "b"]
+    assert table.loc["a"].tolist() == [pytest.approx(0.8), 1.0, 2, 2]
+    assert table.loc["b"].tolist() == [pytest.approx(0.2), 0.0, 1, 1]
+
+
+@pytest.mark.parametrize("n", [2, 3, 48])
+def test_shuffled_boxes_come_from_another_scene(n):
+    order = adherence.derangement(n)
+    assert sorted(order) == list(range(n))
+    assert (order != np.arange(n)).all()
+    np.testing.assert_array_equal(order, adherence.derangement(n))
+
+
+def test_what_cannot_be_measured_is_said():
+    with pytest.raises(ValueError, match="1 layouts, but detections of 2"):
+        average_precision([layout(labels="")], [NOTHING, NOTHING])
+    with pytest.raises(ValueError, match="no box is asked for"):
+        average_precision([layout(labels="")], [NOTHING])
+    with pytest.raises(ValueError, match="between 1 scenes"):
+        adherence.derangement(1)

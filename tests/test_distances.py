@@ -1,0 +1,225 @@
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers import distances
+from helpers.distances import cmmd, frechet_distance, kid
+
+PAIRED = [
+    (distances.frechet_distance, distances.frechet_leave_one_out),
+    (distances.kid, distances.kid_leave_one_out),
+    (distances.cmmd, distances.cmmd_leave_one_out),
+    (
+        lambda a, b: distances.cmmd(a, b, unbiased=False),
+        lambda a, b: distances.cmmd_leave_one_out(a, b, unbiased=False),
+    ),
+]
+SHAPES = {"more rows": (300, 300, 24), "rank deficient": (20, 35, 64), "one of each": (30, 90, 48)}
+
+
+def two_sets(n_a: int, n_b: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features as networks give them: positive, correlated, of unequal scale."""
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(d, d)) / np.sqrt(d) * np.linspace(0.2, 2, d)
+    a, b = (np.abs(rng.normal(size=(n, d)) @ mix + shift) for n, shift in ((n_a, 0.5), (n_b, 0.8)))
+    return a.astype(np.float32), b.astype(np.float32)
+
+
+def by_square_root(a: np.ndarray, b: np.ndarray) -> float:
+    """The definition, through scipy's matrix square root of a symmetric product."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    s_a, s_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(s_a)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    overlap = np.sqrt(np.maximum(scipy.linalg.eigvalsh(root @ s_b @ root), 0)).sum()
+    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s_a) + np.trace(s_b) - 2 * overlap)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_frechet_distance_agrees_with_pytorch_fid(shape):
+    from pytorch_fid.fid_score import calculate_frechet_distance
+
+    a, b = two_sets(*shape)
+    moments = [x for s in (a.astype(float), b.astype(float)) for x in (s.mean(0), np.cov(s, rowvar=False))]
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # scipy will drop an argument that pytorch-fid gives
+        reference = calculate_frechet_distance(*moments)
+    assert frechet_distance(a, b) == pytest.approx(reference, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_frechet_distance_agrees_with_its_definition(shape):
+    a, b = two_sets(*shape)
+    assert frechet_distance(a, b) == pytest.approx(by_square_root(a, b), rel=1e-6)
+
+
+def test_equal_covariances_leave_the_squared_distance_of_means():
+    a, _ = two_sets(50, 1, 12)
+    shift = np.linspace(-1, 2, 12)
+    assert frechet_distance(a, a.astype(float) + shift) == pytest.approx(shift @ shift, rel=1e-9)
+
+
+def test_scaled_features_leave_the_difference_of_the_deviations():
+    a = two_sets(20, 1, 40)[0].astype(float)
+    a -= a.mean(0)
+    assert frechet_distance(a, 3 * a) == pytest.approx(4 * np.trace(np.cov(a, rowvar=False)), rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(40, 8), (8, 40)])
+def test_equal_sets_are_exactly_at_zero_in_any_order(shape):
+    a = np.random.default_rng(0).normal(size=shape)
+    assert frechet_distance(a, a) == 0.0
+    assert frechet_distance(a, a[::-1]) == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 9), st.integers(2, 9), st.integers(1, 9), st.integers(0, 10**6))
+def test_frechet_distance_is_symmetric_and_never_negative(n_a, n_b, d, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 2, (n_a, d)), rng.integers(0, 2, (n_b, d))
+    there, back = frechet_distance(a, b), frechet_distance(b, a)
+    assert there >= 0 and back >= 0
+    assert there == pytest.approx(back, abs=1e-9)
+
+
+def test_kid_agrees_with_torchmetrics():
+    import torch
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    class Features(torch.nn.Module):
+        num_features = 24
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    a, b = two_sets(60, 60, 24)
+    with pytest.warns(UserWarning, match="will save all extracted features"):
+        reference = KernelInceptionDistance(feature=Features(), subsets=1, subset_size=60)
+    reference.update(torch.from_numpy(a), real=False)
+    reference.update(torch.from_numpy(b), real=True)
+    assert kid(a, b) == pytest.approx(float(reference.compute()[0]), rel=1e-4)
+
+
+def test_kid_is_unbiased():
+    rng = np.random.default_rng(0)
+    values = [kid(rng.normal(size=(12, 5)), rng.normal(size=(15, 5))) for _ in range(400)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / 20
+    assert min(values) < 0
+
+
+def test_the_biased_form_of_cmmd_is_the_papers():
+    a, b = two_sets(30, 20, 16)
+    x, y = (s.astype(float) / np.linalg.norm(s.astype(float), axis=1, keepdims=True) for s in (a, b))
+
+    def mean_kernel(p, q):
+        return np.exp(-np.square(p[:, None] - q[None]).sum(-1) / 200).mean()
+
+    paper = 1000 * (mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y))
+    assert cmmd(a, b, unbiased=False) == pytest.approx(paper, rel=1e-6)
+    assert cmmd(a, b, unbiased=False) > cmmd(a, b)
+
+
+def test_cmmd_looks_at_directions_only():
+    a, b = two_sets(30, 20, 16)
+    assert cmmd(7 * a, b) == pytest.approx(cmmd(a, b), rel=1e-5)
+
+
+def test_a_kernel_in_blocks_is_the_kernel(monkeypatch):
+    a, b = two_sets(30, 45, 16)
+    whole = kid(a, b)
+    monkeypatch.setattr(distances, "KERNEL_BLOCK", 7)
+    assert kid(a, b) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("pair", PAIRED, ids=["frechet", "kid", "cmmd", "cmmd biased"])
+@pytest.mark.parametrize("shape", [(12, 30), (30, 5), (9, 8), (9, 9), (3, 6)])
+def test_leaving_one_out_is_what_is_computed_without_it(pair, shape):
+    value, leave_one_out = pair
+    a, b = two_sets(shape[0], shape[0], shape[1])
+    each = [value(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(len(a))]
+    np.testing.assert_allclose(leave_one_out(a, b), each, rtol=1e-7, atol=1e-10)
+
+
+def test_leaving_one_out_survives_repeated_pictures_and_a_constant_feature():
+    a, b = (x.astype(float) for x in two_sets(10, 10, 12))
+    a[3] = a[4]
+    b[:, 2] = 1
+    b[8] = b[1]
+    each = [frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(10)]
+    np.testing.assert_allclose(distances.frechet_leave_one_out(a, b), each, rtol=1e-6)
+
+
+def test_pictures_that_are_all_the_same():
+    a, b = np.ones((6, 4)), np.random.default_rng(0).normal(size=(6, 4))
+    each = [frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(6)]
+    np.testing.assert_allclose(distances.frechet_leave_one_out(a, b), each, rtol=1e-9)
+
+
+def test_memory_grows_with_n_times_d_and_not_with_d_squared():
+    n, d = 24, 3000
+    a, b = np.random.default_rng(0).normal(size=(2, n, d))
+    tracemalloc.start()
+    frechet_distance(a, b), distances.frechet_leave_one_out(a, b)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * n * d * 8 < d * d * 8
+
+
+def test_halves_of_the_photos_are_closer_than_other_photos():
+    photos, others = two_sets(60, 30, 8)
+    halves = distances.split_half(frechet_distance, photos, splits=20)
+    assert halves.shape == (20,) and len(set(halves)) == 20
+    assert halves.max() < frechet_distance(others + 1, photos)
+    np.testing.assert_array_equal(halves, distances.split_half(frechet_distance, photos, splits=20))
+
+
+def test_swapping_makes_different_arms_equal():
+    rng = np.random.default_rng(0)
+    photos, a = rng.normal(size=(2, 40, 6))
+    b = a + 2
+    gaps = distances.swapped_differences(frechet_distance, a, b, photos, draws=200)
+    assert abs(gaps.mean()) < 4 * gaps.std() / np.sqrt(200)
+    assert frechet_distance(b, photos) - frechet_distance(a, photos) > np.abs(gaps).max()
+    assert not distances.swapped_differences(frechet_distance, a, a, photos, draws=5).any()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (np.zeros((1, 3)), np.zeros((5, 3)), "first set has too few pictures: 1, at least 2"),
+        (np.zeros((5, 3)), np.zeros((0, 3)), "second set has too few pictures: 0"),
+        (np.zeros((5, 3)), np.zeros((5, 4)), "different extractors: 3 and 4"),
+        (np.zeros((5, 3)), np.array([[0.0, 1, 2], [0, np.nan, 1]]), "second set has NaN .* in row 1"),
+        (np.zeros(5), np.zeros((5, 4)), r"first set has shape \(5,\)"),
+    ],
+)
+@pytest.mark.parametrize("distance", [frechet_distance, kid, cmmd])
+def test_bad_features_are_named(distance, a, b, message):
+    with pytest.raises(ValueError, match=message):
+        distance(a, b)
+
+
+@pytest.mark.parametrize("pair", PAIRED[:3], ids=["frechet", "kid", "cmmd"])
+def test_leaving_one_out_needs_three_scenes_and_pairs(pair):
+    a = np.random.default_rng(0).normal(size=(4, 3))
+    with pytest.raises(ValueError, match="at least 3"):
+        pair[1](a[:2], a[:2])
+    with pytest.raises(ValueError, match="4 and 3 rows"):
+        pair[1](a, a[:3])
+
+
+def test_a_direction_is_needed():
+    with pytest.raises(ValueError, match="row 1 has no direction"):
+        cmmd(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 1]]))
+
+
+def test_three_photos_cannot_be_split():
+    with pytest.raises(ValueError, match="3 photos"):
+        distances.split_half(kid, np.ones((3, 2)))
