@@ -5,7 +5,19 @@ import pytest
 from PIL import Image, ImageDraw
 
 from helpers.demo.sprites import SPRITES
-from helpers.demo.world import ALL_PHRASES, ASPECTS, COLOURS, KINDS, MAX_OBJECTS, QUALITY_WORDS, SIZE, SPLITS, describe, draw_scene, phrase
+from helpers.demo.world import (
+    ALL_PHRASES,
+    ASPECTS,
+    COLOURS,
+    KINDS,
+    MAX_OBJECTS,
+    QUALITY_WORDS,
+    SIZE,
+    SPLITS,
+    describe,
+    draw_scene,
+    phrase,
+)
 
 
 def test_splits_never_overlap():
@@ -27,7 +39,9 @@ def test_a_sprite_fills_its_box_and_nothing_else(kind):
     for seed, (x, y, height) in enumerate([(5, 30, 160), (60, 100, 90), (64, 64, 50)]):
         box = x, y, x + round(height * ASPECTS[kind]), y + height
         canvas = Image.new("RGB", (256, 256), (1, 2, 3))
-        SPRITES[kind](ImageDraw.Draw(canvas), np.array(box, float), COLOURS["green"], np.random.default_rng(seed))
+        SPRITES[kind](
+            ImageDraw.Draw(canvas), np.array(box, float), COLOURS["green"], np.random.default_rng(seed)
+        )
         painted = (np.asarray(canvas) != (1, 2, 3)).any(-1)
         rows, columns = np.nonzero(painted.any(1))[0], np.nonzero(painted.any(0))[0]
         found = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

@@ -1,0 +1,138 @@
+"""The training chain: every part after a step or two, saved as published and loaded like the published ones."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.demo import gligen
+from helpers.demo.autoencoder import pieces
+from helpers.demo.data import load_scenes
+from helpers.demo.looking import coverage, looking_loss
+from helpers.demo.loop import Recipe, train
+from helpers.demo.train import main
+from helpers.models import load_clip, load_gligen
+from helpers.settings import Checkpoint
+
+PARTS = ["clip", "gligen-text", "gligen-text-image"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    options = ["--scenes", "70", "--latents", "30", "--share", "0.0001"]
+    main([*PARTS, "--work", str(folder / "work"), "--models", str(folder / "models"), *options])
+    return folder
+
+
+@pytest.mark.parametrize("part", PARTS[1:])
+def test_a_trained_gligen_is_laid_out_as_the_published_one(made, part):
+    folder = made / "models" / part
+    parts = {name for name, (library, _) in _components(folder).items() if library}
+    assert {"scheduler", "text_encoder", "tokenizer", "unet", "vae"} <= parts
+    assert ({"image_encoder", "image_project", "processor"} <= parts) == (part == "gligen-text-image")
+    assert (folder / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+    loaded = load_gligen(Checkpoint(part, str(folder), None), "image" if part.endswith("image") else "text")
+    assert loaded.unet.dtype == torch.float32 and loaded.unet.config.in_channels == loaded.vae.config.latent_channels
+
+
+def test_fp16_on_disk(made):
+    from safetensors import safe_open
+
+    with safe_open(made / "models/gligen-text/unet/diffusion_pytorch_model.safetensors", "pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
+
+
+def test_the_text_encoder_is_the_text_half_of_clip(made):
+    clip = load_clip(Checkpoint("clip", str(made / "models" / "clip"), None))
+    gligen_text = load_gligen(Checkpoint("gligen-text", str(made / "models" / "gligen-text"), None), "text")
+    tokens = gligen_text.tokenizer(["a worker in a red vest"], return_tensors="pt")
+    with torch.no_grad():
+        ours, theirs = gligen_text.text_encoder(**tokens), clip.model.text_model(**tokens)
+    assert torch.equal(ours.last_hidden_state, theirs.last_hidden_state)
+
+
+def test_the_image_unet_begins_as_the_text_unet():
+    torch.manual_seed(0)
+    text = gligen.build().eval()
+    both = gligen.from_text(text).eval()
+    for key in ("null_position_feature",):
+        assert torch.equal(getattr(both.position_net, key), getattr(text.position_net, key))
+    latents, states = torch.randn(1, text.config.in_channels, 16, 16), torch.randn(1, 77, gligen.WIDTH)
+    with torch.no_grad():
+        assert torch.equal(text(latents, 500, states).sample, both(latents, 500, states).sample)
+
+
+def test_an_unknown_part_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["gligen-txt"])
+    assert "gligen-txt" in capsys.readouterr().err
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
+    def fit(folder, steps):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+
+        def loss_of(rng, step):
+            x = torch.from_numpy(rng.normal(size=(8, 3))).float()
+            return {"square": (model(x) - x.sum(1, keepdim=True)).square().mean()}
+
+        return train("line", model, loss_of, Recipe(steps, 8, 0.05, warmup=1, seed=3), folder)
+
+    class Killed(Exception):
+        pass
+
+    def killed(folder):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+
+        def loss_of(rng, step):
+            if step == 20:
+                raise Killed
+            x = torch.from_numpy(rng.normal(size=(8, 3))).float()
+            return {"square": (model(x) - x.sum(1, keepdim=True)).square().mean()}
+
+        with pytest.raises(Killed):
+            train("line", model, loss_of, Recipe(40, 8, 0.05, warmup=1, seed=3), folder)
+
+    whole = fit(tmp_path / "whole", 40)
+    from helpers.demo import loop
+
+    before, loop.SAVE_EVERY_SECONDS = loop.SAVE_EVERY_SECONDS, -1
+    try:
+        killed(tmp_path / "killed")
+    finally:
+        loop.SAVE_EVERY_SECONDS = before
+    resumed = fit(tmp_path / "killed", 40)
+    assert torch.equal(whole.weight, resumed.weight)
+    assert json.loads((tmp_path / "killed" / "line.json").read_text())["steps"] == 40
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError, match="step 0"):
+        train("x", model, lambda rng, step: {"l": model.weight.sum() * torch.inf}, Recipe(3, 1, 0.1), tmp_path)
+
+
+def test_coverage_is_each_box_share_of_each_cell():
+    shares = coverage(torch.tensor([[[0.0, 0.0, 0.5, 0.25]]]), 2)
+    assert shares[0, :, 0].tolist() == [0.5, 0.0, 0.0, 0.0]
+
+
+def test_looking_at_the_own_box_costs_less_than_looking_at_another():
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])
+    own = coverage(boxes, 4)[:, None] * 0.9
+    assert looking_loss(own, boxes) < looking_loss(own.flip(-1), boxes)
+
+
+def test_pieces_lie_on_the_grid_of_the_latents(tmp_path):
+    scenes = load_scenes("validation", 4, tmp_path)
+    batch = pieces(np.random.default_rng(0), scenes, 6, 64)
+    assert batch.shape == (6, 3, 64, 64) and -1 <= batch.min() and batch.max() <= 1
+
+
+def _components(folder):
+    config = json.loads((folder / "model_index.json").read_text())
+    return {name: part for name, part in config.items() if isinstance(part, list)}
