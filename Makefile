@@ -27,7 +27,7 @@ demo-models: $(BIN)/ready  ## train data/models again; resumes
 	$(BIN)/python -m helpers.demo.train
 
 demo-quality: $(BIN)/ready  ## measure data/models on scenes that no training saw
-	$(BIN)/python -m helpers.demo.quality
+	$(BIN)/python -m helpers.demo.measure
 
 clean:  ## the environment and the caches; runs stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -8,17 +8,17 @@ from helpers.demo.world import SIZE, SPLITS, draw_scene
 COUNT = 48
 
 
-def write_photos(folder: Path, count: int = COUNT) -> None:
-    """The first `count` scenes of the demo split, crisp, as PNG files, and `annotations.json` in the report's
+def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
+    """The first `count` scenes of a split, crisp, as PNG files, and `annotations.json` in the report's
     format.
 
     `phrases` (one a box) and `caption` (the reference) stand beside the keys of the original.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for number, seed in enumerate(SPLITS["demo"][:count], 1):
+    entries, digits = [], len(str(count))
+    for number, seed in enumerate(SPLITS[split][:count], 1):
         scene = draw_scene(seed, crisp=True)
-        name = f"worksite-{number:02d}.png"
+        name = f"worksite-{number:0{digits}d}.png"
         scene.image.save(folder / name, optimize=True)
         entries.append(
             {
