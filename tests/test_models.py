@@ -117,6 +117,15 @@ def test_bin_weights_are_the_same_weights(saved, copy):
     assert all(same(*pair) for pair in zip(modules(ours), modules(theirs), strict=True))
 
 
+def test_a_repository_may_mix_the_formats(saved, copy):
+    """As anhnct's, where the image projection alone has no safetensors."""
+    folder = copy("image")
+    published_bin(folder / "image_project")
+    ours, theirs = load_gligen(local(folder, safetensors=None)), load_gligen(local(saved.image))
+    assert not [*(folder / "image_project").glob("*.safetensors")]
+    assert same(ours.image_project, theirs.image_project) and same(ours.unet, theirs.unet)
+
+
 def test_the_fp16_variant_is_read_into_float32(saved, copy):
     checkpoint = local(published_bin(copy("text"), ".fp16"), variant="fp16", safetensors=False)
     gligen, exact = load_gligen(checkpoint, dtype=torch.float32), load_gligen(local(saved.text))
