@@ -47,11 +47,22 @@ def test_tags_of_neighbours_do_not_cover_each_other():
         assert painted(both, colour).sum() > 0.85 * painted(one, colour).sum()
 
 
-def test_a_crowd_keeps_every_outline_and_drops_tags_without_a_place():
-    boxes = np.tile([0.4, 0.4, 0.6, 0.6], (60, 1))
-    drawn = drawing.draw_boxes(GREY, boxes, ["Person"] * 60)
-    assert painted(drawn, drawing.colour_of("Person"))[64, 80:120].any()
-    assert (np.asarray(drawn) == 128).all(axis=2).mean() > 0.5
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_a_small_box_is_drawn_over_a_large_one(order):
+    boxes, colours = (
+        np.array([[0.25, 0.5, 0.75, 1.0], [0.25, 0.5, 0.5, 0.75]]),
+        np.array(["#ff0000", "#00ff00"]),
+    )
+    drawn = drawing.draw_boxes(GREY, boxes[order], ["", ""], colours[order].tolist())
+    assert painted(drawn, "#00ff00")[85:115, 50].all() and painted(drawn, "#ff0000")[125:155, 50].all()
+
+
+def test_in_a_crowd_tags_stay_whole_and_those_without_a_place_are_left_out():
+    colours = [f"#{number:02x}0000" for number in range(100, 160)]
+    drawn = drawing.draw_boxes(GREY, np.tile([0.4, 0.4, 0.6, 0.6], (60, 1)), ["Person"] * 60, colours)
+    sizes = [painted(drawn, colour).sum() for colour in colours[:-1]]  # the last one also draws the outline
+    assert len(set(sizes)) == 2 and min(sizes) == 0 and 2 <= np.count_nonzero(sizes) <= 12
+    assert painted(drawn, colours[-1]).sum() > 0
 
 
 def test_labels_and_colours_must_be_one_a_box():
