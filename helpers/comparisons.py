@@ -118,10 +118,10 @@ def per_scene(run: Run, arm: str) -> pd.DataFrame:
 
 
 def boxes_by(run: Run, column: str) -> pd.DataFrame:
-    """Mean IoU and share found by `label` or `size`, for the main arm and, beside it, for the photos."""
-    mine = adherence.by_group(run.boxes(main_arm(run)), column)
-    photos = adherence.by_group(run.boxes(scores.PHOTOS), column)
-    return mine.merge(photos, on=[column], suffixes=("", ", photos"))
+    """Box following by `label` or `size`: of the main arm and, beside it, of the photos, the ceiling."""
+    mine, photos = (adherence.by_group(run.boxes(arm), column) for arm in (main_arm(run), scores.PHOTOS))
+    both = mine[["boxes", "found", "mean_iou"]].join(photos[["found", "mean_iou"]], rsuffix=" in photos")
+    return both.rename(columns=lambda name: name.replace("_", " ")).reset_index()
 
 
 def training(run: Run) -> pd.DataFrame:

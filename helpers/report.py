@@ -41,9 +41,9 @@ def answers(rows: Sequence[tuple[str, Sequence[str]]]) -> HTML:
 
 def number(value: float, standard_error: float) -> str:
     """A value with as many decimals as its error allows: two digits of the standard error."""
-    if not math.isfinite(value):
+    if pd.isna(value):
         return "–"
-    if not (math.isfinite(standard_error) and standard_error > 0):
+    if pd.isna(standard_error) or standard_error <= 0:
         return f"{value:.3g}"
     decimals = min(4, max(0, 1 - math.floor(math.log10(standard_error))))
     return f"{value:,.{decimals}f}"
@@ -62,26 +62,25 @@ def score_table(
 ) -> HTML:
     """Arms as rows, metrics as columns, every number with its interval at 95 % and N.
 
-    scores: long, as Run.scores. names: arm -> what it is called; arms that are no pictures of a generator are set
-    apart as controls. metrics: metric -> what is good, such as "lower is better". chosen: the arm to tint.
+    scores: long, as Run.scores. names: arm -> what it is called; what is no generator's arm is set apart as a
+    control. metrics: metric -> what is good, such as "lower is better". chosen: the arm to tint.
     """
     heads = [f"{escape(metric)}<small>{escape(good)}</small>" for metric, good in metrics.items()]
     cells = {(row["arm"], row["metric"]): cell(row) for _, row in scores.iterrows()}
     values = [[cells.get((arm, metric), "–") for metric in metrics] for arm in names]
     kinds = ["chosen" if arm == chosen else "" if "-g" in arm else "control" for arm in names]
     index = pd.Index([escape(name) for name in names.values()])
-    frame = pd.DataFrame(values, index, heads)
-    classes = pd.DataFrame([[kind] * len(metrics) for kind in kinds], index, heads)
+    frame = pd.DataFrame(values, index, pd.Index(heads, name="arm"))  # the name stands over the rows' heads
+    classes = pd.DataFrame([[kind] * len(metrics) for kind in kinds], index, frame.columns)
     return _html(frame.style, caption, classes)
 
 
 def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:
-    """A data frame as people read it: the first column heads the rows, everything is escaped."""
-    frame = frame.set_index(frame.columns[0])
-    frame.index.name = None
-    styler = frame.style.format(precision=decimals, na_rep="–", escape="html")
-    styler = styler.format_index(escape="html").format_index(escape="html", axis=1)
-    return _html(styler, caption, frame.map(lambda value: "text" if isinstance(value, str) else ""))
+    """A data frame as people read it: no index, numbers to the right, everything escaped."""
+    frame = frame.reset_index(drop=True)
+    styler = frame.style.format(precision=decimals, na_rep="–", escape="html").hide(axis="index")
+    classes = frame.map(lambda value: "text" if isinstance(value, str) else "")
+    return _html(styler.format_index(escape="html", axis=1), caption, classes)
 
 
 def card(entries: Mapping[str, object]) -> HTML:

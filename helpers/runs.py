@@ -118,7 +118,10 @@ class Run:
         self.uses.add(("", "scores/*.json"))
         files = sorted(self.folder.glob("scores/*.json"))
         rows = [{"arm": path.stem} | score for path in files for score in json.loads(path.read_text())]
-        return pd.DataFrame(rows, columns=["arm", "metric", "value", "standard_error", "low", "high", "n"])
+        numbers = ["value", "standard_error", "low", "high"]
+        return pd.DataFrame(rows, columns=["arm", "metric", *numbers, "n"]).astype(
+            dict.fromkeys(numbers, float)
+        )
 
     def boxes(self, arm: str) -> pd.DataFrame:
         """scene, box, label, found, iou, crop_correct: one row for each box asked for."""

@@ -1,0 +1,171 @@
+"""The report in a real browser: it fetches nothing, complains of nothing, and everybody can use it."""
+
+import shutil
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from helpers import charts, gallery, images, report, runs
+from helpers.runs import Run
+from helpers.settings import Arm
+from tests.fakes.study import EVIL, write_scenes
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
+)
+SCALES = (1.0, 7.5, 11.0)
+MEASURES = {"FID": "lower is better", "found at IoU 0.5": "higher is better"}
+
+
+def pieces(run):
+    """Every kind of thing that the report shows."""
+    arms = {kind: [Arm("suffix", kind, scale) for scale in SCALES] for kind in ("text", "image")}
+    rows = [
+        {
+            "arm": arm.name,
+            "grounding": kind,
+            "guidance_scale": arm.guidance_scale,
+            "metric": metric,
+            "value": 3.0,
+        }
+        for kind, row in arms.items()
+        for arm in row
+        for metric in MEASURES
+    ]
+    scores = pd.DataFrame(rows).assign(standard_error=0.3, low=2.4, high=3.6, n=4)
+    names = {arm.name: f"suffix, {kind}" for kind, row in arms.items() for arm in row[:1]} | {
+        "photos": "photos"
+    }
+    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["empty"]] * 4})
+    table.index = [scene.name for scene in run.scenes]
+    yield report.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
+    yield report.answers([("Which?", ["This one.", EVIL])])
+    yield report.TOGGLE
+    yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"})
+    yield gallery.folded(gallery.row(run.scenes), "More")
+    yield report.score_table(scores, names, MEASURES, "Scores", chosen=arms["text"][0].name)
+    yield charts.as_svg(charts.curves(scores, MEASURES, "guidance_scale", 11), "Curves")
+    yield charts.as_svg(charts.intervals(scores, MEASURES, names), "Intervals")
+    yield gallery.slider(run, run.scenes[:2], arms)
+    yield gallery.captions(run.scenes, {"opt": table})
+    yield report.table(pd.DataFrame({"scene": ["a"], "n": [0.5]}), "A table")
+    yield report.card({"protocol": {"steps": 20}, "device": "toaster"})
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
+        run = Run.open(folder / "run", dataset=str(write_scenes(folder / "photos")), models="demo", steps=20)
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    for name in (Arm("suffix", kind, scale).name for kind in ("text", "image") for scale in SCALES):
+        for scene in run.scenes:
+            images.save(Image.fromarray(noise), run.picture(name, scene))
+    shown = [new_output("display_data", {"text/html": html.data}) for html in pieces(run)]
+    cells = [new_code_cell("show()", outputs=[one]) for one in shown]
+    cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
+    nbformat.write(new_notebook(cells=cells, metadata={"title": "A report"}), folder / "a.ipynb")
+    report.render(folder / "a.ipynb", folder / "report.html")
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.told, page.asked = [], []
+    page.on("console", lambda message: page.told.append(message.text))
+    page.on("pageerror", lambda error: page.told.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(address)
+    yield page
+    page.close()
+
+
+def test_nothing_is_fetched_and_nothing_complains(page, address):
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.mouse.wheel(0, 20000)
+    page.wait_for_load_state("networkidle")
+    assert page.told == []
+    assert [url for url in page.asked if url != address and not url.startswith("data:")] == []
+
+
+def test_every_picture_decodes(page):
+    sizes = page.evaluate(
+        "Promise.all([...document.images].map(one => {one.loading = 'eager'; return one.decode().then("
+        "() => one.naturalWidth)}))"
+    )
+    assert len(sizes) > 20 and min(sizes) > 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible_in_light_and_dark(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_light_and_dark_differ_and_both_have_ink(page):
+    def colours():
+        return page.evaluate(
+            "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        )
+
+    page.emulate_media(color_scheme="light")
+    light = colours()
+    page.emulate_media(color_scheme="dark")
+    assert len({*light, *colours()}) == 4
+
+
+def test_boxes_and_labels_can_be_switched(page):
+    box, label = page.locator(".frame svg").first, page.locator(".frame svg text").first
+    assert box.is_visible() and not label.is_visible()
+    page.get_by_label("their labels").check()
+    assert label.is_visible()
+    page.get_by_label("boxes asked for").uncheck()
+    assert not box.is_visible() and page.locator(".frame img").first.is_visible()
+
+
+def test_boxes_lie_on_the_picture_where_they_were_asked_for(page):
+    frame = page.locator(".frame").first.bounding_box()
+    box = page.locator(".frame").first.locator("rect").last.bounding_box()
+    assert box["x"] - frame["x"] == pytest.approx(4 / 64 * frame["width"], abs=1.5)
+    assert box["y"] - frame["y"] == pytest.approx(6 / 64 * frame["height"], abs=1.5)
+
+
+def test_the_slider_shows_the_pictures_of_its_scale_and_scene(page):
+    slider = page.locator(".slider")
+    assert slider.locator("figure:visible").count() == 3
+    slider.get_by_role("slider").press("End")
+    assert slider.locator("output").inner_text() == "11"
+    assert "guidance_scale 11" in slider.locator("figure:visible").nth(1).inner_text()
+    slider.get_by_role("combobox").select_option("photo-1")
+    shown = slider.locator("figure:visible img").evaluate_all("all => all.map(one => one.alt)")
+    assert len(shown) == 3 and all(alt.endswith("photo-1") for alt in shown)
+
+
+def test_it_fits_a_telephone(page):
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_without_javascript_every_picture_is_there(browser, address):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(address)
+    assert page.locator(".slider figure:visible").count() == 2 * (1 + 6)
+    page.close()

@@ -1,0 +1,149 @@
+"""All notebooks in fresh kernels with tiny random checkpoints: from photos to the report, twice."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+
+from helpers import images, sweeps
+from helpers.runs import Run
+from tests.fakes.study import EVIL, write_models, write_scenes
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "worksite"
+ARMS = 3 + 2 + 2 * 3  # templates, groundings, the sweep's scales that are not the main one
+
+
+def make(folder, *options):
+    return sweeps.main(
+        ["report", "--dataset", str(folder / "scenes"), "--run", str(folder / "run"), *options]
+    )
+
+
+def add_worksite(scenes):
+    """A few real layouts with real pictures, the one with most boxes among them, where they are at hand."""
+    if not SHARED.is_dir():
+        return
+    entries = json.loads((SHARED / "annotations.json").read_text())
+    entries = sorted(entries, key=lambda entry: -len(entry["bboxes"]))[:2]
+    for entry in entries:
+        shutil.copy(SHARED / "images" / entry["image"], scenes)
+    path = scenes / "annotations.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) + entries))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
+        add_worksite(write_scenes(folder / "scenes", 3))
+        assert make(folder, "--steps", "2") == 0
+        yield folder
+
+
+@pytest.fixture
+def page(study):
+    return BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
+
+
+def test_every_arm_has_every_picture_and_every_score(study):
+    run = Run(study / "run")
+    ours = [arm for arm in run.arms() if "-g" in arm]
+    assert len(ours) == ARMS and not any(run.missing(arm, run.scenes) for arm in ours)
+    scored = set(run.scores().dropna(subset="value").arm)
+    assert {*ours, "photos", "round-trip", "captioner-opt", "captioner-t5"} <= scored
+
+
+def test_the_files_of_the_study_go_back_to_the_original_format(study):
+    entries = json.loads((study / "run" / "annotations.json").read_text())
+    assert len(entries) == len(Run(study / "run").scenes)
+    assert all({"generated_text", "prompt_w_label", "prompt_w_suffix"} <= entry.keys() for entry in entries)
+
+
+def test_a_picture_explains_itself(study):
+    run = Run(study / "run")
+    told = images.read_text(run.picture("caption-text-g7.5", run.scenes[0]))
+    assert told["arm"] == "caption-text-g7.5" and json.loads(told["steps"]) == 2
+    assert len(json.loads(told["boxes"])) == 2
+
+
+def test_the_report_answers_five_questions(page):
+    questions = [item.h3.text for item in page.find("ol", class_="answers").find_all("li")]
+    assert len(questions) == 5 and all(question.endswith("?") for question in questions)
+    answers = [item.text for item in page.find("ol", class_="answers").find_all("li")]
+    assert all(re.search(r"\d", answer) for answer in answers)
+    assert page.h2.text == "Five questions"
+
+
+def test_the_report_says_that_demo_models_do_not_know_such_photos(page):
+    assert "do not know real photos" in page.find(class_="banner").text
+
+
+def test_every_picture_of_the_report_is_there_and_decodes(study, page):
+    sources = [tag["src"] for tag in page.find_all("img")]
+    assert len(sources) > 2 * len(Run(study / "run").scenes)
+    for source in sources:
+        head, data = source.split(",", 1)
+        assert head == "data:image/webp;base64"
+        Image.open(io.BytesIO(base64.b64decode(data))).load()
+
+
+def test_the_report_names_no_address_and_escapes_labels(page):
+    text = str(page)
+    assert EVIL in page.text
+    assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:|#)[\w/:.]+""", text)
+    assert set(re.findall(r"https?://[\w.]+", text)) <= {"https://example.org"}  # the evil label, as text
+
+
+def test_controls_stand_in_the_table(page):
+    rows = [row.th.text for row in page.find_all("tr") if row.th and row.find("td", class_="control")]
+    assert any("photos" in row for row in rows) and any("autoencoder" in row for row in rows)
+    assert any("other scenes" in row for row in rows)
+
+
+def test_executed_notebooks_are_kept_without_bars(study):
+    kept = sorted((study / "run" / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in kept] == sorted(
+        [*(path.stem for path in sweeps.NOTEBOOKS.glob("0*.ipynb")), "03_guidance_arms"]
+    )
+    for path in kept:
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not [one for one in cell.get("outputs", []) if one.get("name") == "stderr"], cell.outputs
+
+
+def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(study, capsys):
+    page = study / "run" / "report.html"
+    before, made = page.stat().st_mtime_ns, Run(study / "run").count_pictures()
+    assert make(study, "--steps", "2") == 0
+    assert capsys.readouterr().out.count("done before") == 8 and page.stat().st_mtime_ns == before
+    run = Run(study / "run")
+    lost = run.picture("suffix-text-g11" if "suffix-text-g11" in run.arms() else run.arms()[0], run.scenes[1])
+    content = lost.read_bytes()
+    lost.write_bytes(content[: len(content) // 2])  # as a crash may leave it
+    assert make(study, "--steps", "2") == 0
+    assert lost.read_bytes() == content and run.count_pictures() == made
+    assert "done before" in capsys.readouterr().out
+
+
+def test_another_protocol_in_the_same_run_is_refused(study, capsys):
+    assert make(study, "--steps", "3") == 2
+    assert "steps = 3" in capsys.readouterr().err
+
+
+def test_pictures_from_elsewhere_join_as_an_arm(study, tmp_path):
+    run = Run(study / "run")
+    for scene in run.scenes[:-1]:
+        Image.new("RGB", (40, 40), "olive").save(tmp_path / f"{scene.name}.png")
+    (tmp_path / "stranger.png").write_bytes(b"no picture")
+    assert make(study, "--steps", "2", "--external", f"mine={tmp_path}") == 0
+    page = BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
+    assert "mine (from outside)" in page.text
+    executed = (study / "run" / "notebooks" / "04_fid.ipynb").read_text()
+    assert "stranger" in executed and "no picture" in executed

@@ -1,0 +1,187 @@
+"""What holds the project together: one set of versions, notebooks by their rules, a small Makefile."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from helpers import sweeps
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_CELL = 12
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def lock():
+    lines = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines()]
+    return {line.name: line for line in lines if line.marker is None or line.marker.evaluate()}
+
+
+def test_the_lock_has_one_exact_version_of_everything_and_no_address(lock):
+    text = (ROOT / "requirements.lock").read_text()
+    assert not re.search(r"://|@|--|\\", text)
+    assert all(re.fullmatch(r"==[\w.!+]+", str(one.specifier)) for one in lock.values())
+
+
+def test_the_lock_satisfies_the_project_and_its_tests(project, lock):
+    extras = project["optional-dependencies"]
+    for wanted in map(Requirement, project["dependencies"] + extras["dev"] + extras["cluster"]):
+        version = str(lock[wanted.name].specifier).removeprefix("==")
+        assert wanted.specifier.contains(version), f"{wanted} but {version}; run uv pip compile"
+
+
+def test_the_environment_for_conda_cannot_drift(project):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert pip == "pip" and packages == {"pip": ["-r requirements.lock", "-e ."]}
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(python.split("=")[1])
+
+
+def test_everything_the_package_ships_is_listed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".") for path in ROOT.glob("helpers/**/__init__.py")
+    }
+    assert set(listed) == found
+
+
+def test_a_target_of_the_makefile_has_three_lines_at_most():
+    recipes = re.findall(
+        r"^([\w./$()-]+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
+    )
+    targets = {target: recipe.count("\n") for target, recipe in recipes}
+    wanted = {"report", "sweep", "lab", "test", "check", "bench", "demo-models", "demo-quality", "clean"}
+    assert wanted <= targets.keys() and max(targets.values()) <= 3
+
+
+@pytest.mark.parametrize("target", ["report", "sweep"])
+def test_make_hands_every_variable_over(target):
+    values = {
+        "DATASET": "my photos",
+        "MODELS": "published",
+        "RUN": "runs/mine",
+        "STEPS": "75",
+        "GUIDANCE": "11",
+    }
+    command = [
+        "make",
+        "-n",
+        target,
+        "EXTERNAL=a=b c=d",
+        *(f"{name}={value}" for name, value in values.items()),
+    ]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    line = next(line for line in shown.splitlines() if "helpers.sweeps" in line)
+    options = sweeps.read_options([target, *shlex.split(line)[4:]])
+    assert (options.dataset, options.models, options.run) == ("my photos", "published", "runs/mine")
+    assert (options.steps, options.guidance, options.external) == (75, [11.0], ["a=b", "c=d"])
+
+
+@every_notebook
+def test_a_notebook_is_valid_stripped_and_has_stable_names(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    names = [cell.id for cell in book.cells]
+    assert len(names) == len(set(names)) and all(name.startswith(path.stem.split("_")[0]) for name in names)
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(path))
+    assert set(book.metadata) == {"kernelspec", "language_info", "title"}
+
+
+@every_notebook
+def test_a_notebook_says_what_it_is_for_in_its_first_words(path):
+    first = nbformat.read(path, as_version=4).cells[0]
+    if path.stem != sweeps.REPORT:  # whose title is generated, with what the run is about
+        assert re.fullmatch(r"# .+\n\n.+\.", first.source) and first.cell_type == "markdown"
+
+
+@every_notebook
+def test_parameters_are_tagged_typed_literals_with_a_comment(path):
+    tagged = [cell for cell in code(path) if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == code(path)[:1]
+    for line in tagged[0].source.splitlines():
+        assert re.fullmatch(r"\w+: (str|int|float|bool|list|dict) = .+  # .+", line), line
+    for statement in ast.parse(tagged[0].source).body:
+        assert type(ast.literal_eval(statement.value)).__name__ == statement.annotation.id
+
+
+@every_notebook
+def test_papermill_documents_every_parameter(path):
+    for name, facts in papermill.inspect_notebook(str(path)).items():
+        assert facts["help"] and facts["inferred_type_name"] != "None", name
+
+
+@every_notebook
+def test_every_parameter_is_used(path):
+    first, *rest = code(path)
+    names = {
+        node.id for cell in rest for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)
+    }
+    assert {statement.target.id for statement in ast.parse(first.source).body} <= names
+
+
+@every_notebook
+def test_cells_are_short_and_hold_no_functions(path):
+    for cell in code(path):
+        assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
+        kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+        assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.Try, ast.While}
+
+
+def test_the_report_notebook_holds_names_and_no_logic():
+    logic = (
+        ast.For,
+        ast.If,
+        ast.IfExp,
+        ast.ListComp,
+        ast.DictComp,
+        ast.SetComp,
+        ast.GeneratorExp,
+        ast.BoolOp,
+    )
+    for cell in code(ROOT / "notebooks" / f"{sweeps.REPORT}.ipynb"):
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, logic)], cell.source
+
+
+@every_notebook
+def test_a_notebook_ends_with_its_limits_and_the_way_on(path):
+    book = nbformat.read(path, as_version=4)
+    assert any(cell.cell_type == "markdown" and cell.source.startswith("## Limits") for cell in book.cells)
+    if path.stem != "explore":
+        onward = re.fullmatch(r"run\.finish\((?:\"(\w+)\")?\)", book.cells[-1].source)
+        later = [one.stem for one in NOTEBOOKS if one.stem > path.stem and one.stem[0] == "0"]
+        assert (onward[1] or "") == (later[0] if later else "")
+
+
+@pytest.mark.parametrize(
+    "path", [*NOTEBOOKS, *sorted((ROOT / "helpers" / "template").rglob("*.*"))], ids=lambda path: path.name
+)
+def test_notebooks_and_templates_name_no_address(path):
+    assert not re.findall(r"https?://", path.read_text())
+
+
+def test_a_run_of_nbstripout_would_change_nothing():
+    keys = "metadata.papermill cell.metadata.papermill metadata.language_info.version"
+    options = ["--keep-id", "--extra-keys", keys, "--drop-tagged-cells", "injected-parameters"]
+    command = [sys.executable, "-m", "nbstripout", "--verify", *options, *map(str, NOTEBOOKS)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout

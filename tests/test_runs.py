@@ -1,0 +1,99 @@
+"""A run folder: whole files, resuming, a protocol that cannot change, and knowing what was used."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import images, runs
+from helpers.runs import FINISHED, Run
+from helpers.settings import ParameterError
+from tests.fakes.study import write_scenes
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
+    dataset = write_scenes(tmp_path / "photos")
+    return Run.open(tmp_path / "run", dataset=str(dataset), steps=20)
+
+
+def test_a_run_is_begun_once_and_opened_again(run):
+    before = (run.folder / "run.json").stat().st_mtime_ns
+    again = Run.open(run.folder, **run.card["protocol"])
+    assert again.card == run.card and (run.folder / "run.json").stat().st_mtime_ns == before
+
+
+def test_another_protocol_is_refused_by_name_and_value(run):
+    with pytest.raises(ParameterError, match=r"steps = 30: .* was made with 20"):
+        Run.open(run.folder, steps=30, dataset=run.card["protocol"]["dataset"])
+
+
+def test_a_folder_that_is_no_run_says_what_starts_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="00_overview"):
+        Run(tmp_path)
+
+
+def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(run):
+    run.write_jsonl("captions/opt.jsonl", [{"scene": "a", "seconds": 1.0}])
+    with pytest.raises(ValueError, match="JSON"):
+        run.write_jsonl("captions/opt.jsonl", [{"scene": "a"}, {"scene": "b", "seconds": float("nan")}])
+    assert run.captions("opt").to_dict("records") == [{"scene": "a", "seconds": 1.0}]
+    assert os.listdir(run.folder / "captions") == ["opt.jsonl"]
+
+
+def test_an_unchanged_file_is_not_touched(run):
+    path = run.write_json("choices/template.json", {"template": "suffix"})
+    os.utime(path, (1, 1))
+    run.write_json("choices/template.json", {"template": "suffix"})
+    assert path.stat().st_mtime == 1
+    run.write_json("choices/template.json", {"template": "label"})
+    assert path.stat().st_mtime > 1
+
+
+def test_numbers_of_numpy_are_written_as_numbers(run):
+    run.write_json("x.json", {"a": np.float32(0.5), "b": np.arange(2), "c": np.bool_(True)})
+    assert run.read_json("x.json") == {"a": 0.5, "b": [0, 1], "c": True}
+    with pytest.raises(TypeError, match="set"):
+        run.write_json("y.json", {1, 2})
+
+
+def test_missing_are_absent_and_damaged_pictures_in_the_order_of_scenes(run):
+    for scene in run.scenes[:3]:
+        images.save(Image.new("RGB", (8, 8)), run.picture("a-text-g1", scene))
+    damaged = run.picture("a-text-g1", run.scenes[1])
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    assert [scene.name for scene in run.missing("a-text-g1", run.scenes)] == ["photo-1", "photo-3"]
+    assert run.arms() == ["a-text-g1"] and run.count_pictures() == 3
+
+
+def test_scores_of_all_arms_are_one_long_table(run):
+    score = {"metric": "mean IoU", "value": 0.5, "standard_error": 0.1, "low": 0.3, "high": 0.7, "n": 4}
+    run.write_json("scores/b.json", [score])
+    run.write_json("scores/a.json", [score | {"value": 0.6}, score | {"metric": "AP", "value": None}])
+    table = run.scores()
+    assert table.columns.tolist() == ["arm", "metric", "value", "standard_error", "low", "high", "n"]
+    assert table.arm.tolist() == ["a", "a", "b"] and table.value.isna().tolist() == [False, True, False]
+
+
+def test_a_notebook_knows_what_it_used_and_sees_a_change_of_it(run):
+    run.write_json("a.json", 1)
+    reader = Run(run.folder)
+    assert reader.read_json("a.json") == 1 and reader.scenes
+    bundle = reader.finish("next")._repr_mimebundle_()
+    used = {(folder, pattern): stamp for folder, pattern, stamp in bundle[FINISHED]["uses"]}
+    assert set(used) == {("", "run.json"), ("", "a.json"), (run.card["protocol"]["dataset"], "**/*")}
+    assert "[next](next.ipynb)" in bundle["text/markdown"] and "toaster" in bundle["text/markdown"]
+    assert json.dumps(bundle)
+    run.write_json("a.json", 2)
+    assert reader.stamp("", "a.json") != used["", "a.json"]
+    assert reader.stamp("", "run.json") == used["", "run.json"]
+
+
+def test_a_new_arm_is_a_change_for_who_listed_the_arms(run):
+    run.arms()
+    before = run.stamp("", "pictures/*/*.png")
+    images.save(Image.new("RGB", (8, 8)), run.picture("b-text-g1", "photo-0"))
+    assert run.stamp("", "pictures/*/*.png") != before
