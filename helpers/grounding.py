@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 import torch
-from accelerate.utils import find_executable_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -62,25 +62,30 @@ def _stream(
     make: Callable[[list[Request], int], list[Picture]], requests: list[Request], size: int, progress: bool
 ) -> Iterator[Picture]:
     """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out."""
-
-    def halve() -> int:
-        nonlocal size
-        if size == 1:
-            raise MemoryError("out of memory at batch_size 1: ask for smaller pictures or free some memory")
-        size //= 2
-        return size
-
-    def attempt(batch_size: int) -> list[Picture]:
-        return make(requests[done : done + batch_size], batch_size)
-
     done = 0
     with tqdm(total=len(requests), unit="picture", disable=not progress) as bar:
         while done < len(requests):
-            made = find_executable_batch_size(attempt, size, halve)()
+            try:
+                made = make(requests[done : done + size], size)
+            except RuntimeError as error:
+                _check_memory(error, size)
+                made = []
+            if not made:  # cleared here, where the error no longer holds on to its tensors
+                clear_device_cache(garbage_collection=True)
+                size //= 2
             done += len(made)
             for picture in made:
                 bar.update()
                 yield picture
+
+
+def _check_memory(error: RuntimeError, size: int) -> None:
+    """Raise the error unless it is lack of memory, for which half the batch may be the remedy."""
+    if not should_reduce_batch_size(error):
+        raise error
+    if size == 1:
+        advice = "ask for smaller pictures, or free some memory"
+        raise MemoryError(f"out of memory at batch_size 1: {advice}") from error
 
 
 def _make(denoiser: Denoiser, requests: list[Request], rows: int, safety: bool) -> list[Picture]:

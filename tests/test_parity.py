@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from helpers.denoising import Denoiser, noise
+from helpers.denoising import SCHEDULERS, Denoiser, noise
 from helpers.grounding import generate
-from helpers.requests import Request
+from helpers.models import Gligen, load_gligen
+from helpers.requests import STYLE_BOX, Request
+from helpers.settings import model_set
 from tests.fakes import gligen as fakes
 
 STEPS, SIZE, AGREE = 6, (128, 128), 1e-4  # AGREE: largest relative difference of latents
@@ -37,32 +40,30 @@ def asked(**changes) -> Request:
     return replace(request, **changes)
 
 
-def ours(parts: dict, request: Request) -> torch.Tensor:
-    return Denoiser(fakes.gligen(parts), STEPS, "pndm", SIZE).latents([request])
+def ours(parts: dict, request: Request, scheduler: str = "pndm") -> torch.Tensor:
+    return Denoiser(fakes.gligen(parts), STEPS, scheduler, SIZE).latents([request])
 
 
-def theirs(parts: dict, request: Request, output_type: str = "latent") -> torch.Tensor | np.ndarray:
+def theirs(
+    parts: dict, request: Request, output_type: str = "latent", **options
+) -> torch.Tensor | np.ndarray:
     """What diffusers makes of it. After a fraction under 1 its fusers stay off: they are switched on again;
     for image grounding it ignores the fraction, so they are switched off after the same number of calls."""
     pipe = fakes.pipeline(parts)
-    options = {}
     if request.grounding == "image":
         calls = int(request.grounded_fraction * (STEPS + 1))
-        options = {
-            "gligen_images": list(request.crops),
-            "callback": lambda step, *_: pipe.enable_fuser(step + 1 < calls),
-        }
+        options["callback"] = lambda step, *_: pipe.enable_fuser(step + 1 < calls)
+        options = {"gligen_images": list(request.crops)} | options
+    told = {"gligen_phrases": list(request.phrases), "gligen_boxes": request.boxes.tolist()}
     made = pipe(
         request.prompt,
         negative_prompt=request.negative_prompt,
         num_inference_steps=STEPS,
         guidance_scale=request.guidance_scale,
         gligen_scheduled_sampling_beta=request.grounded_fraction,
-        gligen_phrases=list(request.phrases),
-        gligen_boxes=request.boxes.tolist(),
         output_type=output_type,
         latents=noise(request.seed, request.scene, (4, 16, 16))[None],
-        **options,
+        **told | options,
     ).images
     pipe.enable_fuser(True)
     return made
@@ -129,3 +130,47 @@ def test_grounding_none_is_stable_diffusion_without_fusers(parts):
     reference = theirs(parts["text"], replace(request, grounding="text", grounded_fraction=0.0))
     assert difference(ours(parts["text"], request), reference) <= AGREE
     assert difference(ours(parts["text"], replace(request, grounding="text")), reference) > 2 * AGREE
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # diffusers' own, with NumPy 2
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_agrees_with_diffusers(parts, name):
+    kind, options = SCHEDULERS[name]
+    scheduler = kind.from_config(parts["text"]["scheduler"].config, **options)
+    reference = theirs(parts["text"] | {"scheduler": scheduler}, asked())
+    assert difference(ours(parts["text"], asked(), name), reference) <= AGREE
+    others = [ours(parts["text"], asked(), other) for other in SCHEDULERS if other != name]
+    assert min(difference(other, reference) for other in others) > 2 * AGREE
+
+
+def test_a_style_agrees_with_diffusers(parts):
+    """diffusers wants a placeholder phrase, masked, and a placeholder image for every other box."""
+    request, style = asked(), asked().crops[0]
+    reference = theirs(
+        parts["image"],
+        replace(request, grounding="image"),
+        gligen_boxes=[*BOXES.tolist(), list(STYLE_BOX)],
+        gligen_phrases=[*PHRASES, "placeholder"],
+        gligen_images=[style] * 4,
+        input_phrases_mask=[1, 1, 1, 0],
+        input_images_mask=[0, 0, 0, 1],
+    )
+    assert difference(ours(parts["image"], replace(request, style=style)), reference) <= AGREE
+    assert difference(ours(parts["image"], request), reference) > 2 * AGREE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grounding", ["text", "image"])
+def test_the_demo_checkpoints_agree_with_diffusers(grounding):
+    checkpoint = model_set("demo").gligen[grounding]
+    if not Path(checkpoint.source).is_dir():
+        pytest.skip(f"{checkpoint.source} is not there yet: run `make demo-models`")
+    gligen: Gligen = load_gligen(checkpoint, grounding, "cpu", torch.float32)
+    parts = {name: part for name, part in vars(gligen).items() if name in fakes.PARTS and part is not None}
+    parts |= {"safety_checker": None, "feature_extractor": None}
+    request = asked(grounding=grounding)
+    reference = theirs(parts, request)
+    assert difference(ours(parts, request), reference) <= AGREE
+    assert difference(ours(parts, replace(request, boxes=BOXES[[1, 0, 2]])), reference) > 2 * AGREE

@@ -26,6 +26,10 @@ from transformers import (
 )
 
 WIDTH = 16  # of text states, phrases and image embeddings
+PARTS = (
+    *("unet", "vae", "text_encoder", "tokenizer", "scheduler", "image_encoder", "image_project", "processor"),
+    *("safety_checker", "feature_extractor"),
+)
 GATE = 0.8  # GLIGEN's gates start at 0, where grounding does nothing and no comparison could fail
 WORDS = "worker cone crate barrel truck ladder helmet vest warehouse street orange green blue red yellow with"
 # The scheduler of Stable Diffusion 1.4
@@ -183,20 +187,8 @@ def write_gligen(
 
 def gligen(parts: dict) -> SimpleNamespace:
     """The same components with the field names of `helpers.models.Gligen`."""
-    names = (
-        "unet",
-        "vae",
-        "text_encoder",
-        "tokenizer",
-        "scheduler",
-        "image_encoder",
-        "image_project",
-        "processor",
-        "safety_checker",
-        "feature_extractor",
-    )
     return SimpleNamespace(
-        **{name: parts.get(name) for name in names},
+        **{name: parts.get(name) for name in PARTS},
         device=torch.device("cpu"),
         dtype=torch.float32,
         checkpoint=SimpleNamespace(name="tiny", revision=None),
