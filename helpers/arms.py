@@ -4,10 +4,12 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from helpers import images
 from helpers.protocols import at
@@ -17,17 +19,25 @@ from helpers.scenes import Scene
 from helpers.settings import GROUNDINGS, Arm, ParameterError, model_set
 
 
+def fitted(scene: Scene, protocol: dict) -> Scene:
+    """The scene with the boxes that its pictures are asked for, after the photo was fitted to their square."""
+    canvas = Image.new("L", (scene.width, scene.height))
+    _, boxes, kept = images.fit(canvas, scene.boxes, protocol["size"], protocol["fit"])
+    phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
+    return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
+
+
 def request(scene: Scene, prompt: str, arm: Arm, protocol: dict) -> Request:
     """What the arm asks for in a scene: boxes fitted as the protocol says, and, for "image", a crop a box."""
-    photo = scene.photo()
-    _, boxes, kept = images.fit(photo, scene.boxes, protocol["size"], protocol["fit"])
-    with_crops = arm.grounding == "image"
+    photo, asked = scene.photo(), fitted(scene, protocol)
+    if protocol["fit"] == "crop":  # crops are cut at full resolution, from what the boxes are fractions of
+        photo = images.fit(photo, scene.boxes, min(photo.size), "crop")[0]
     return Request(
         scene=scene.name,
         prompt=prompt,
-        boxes=boxes,
-        phrases=tuple(scene.phrases[index] for index in kept),
-        crops=tuple(images.crop(photo, scene.boxes[index]) for index in kept) if with_crops else (),
+        boxes=asked.boxes,
+        phrases=asked.phrases,
+        crops=tuple(images.crop(photo, box) for box in asked.boxes) if arm.grounding == "image" else (),
         grounding=arm.grounding,
         guidance_scale=arm.guidance_scale,
         grounded_fraction=arm.grounded_fraction,

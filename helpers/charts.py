@@ -36,7 +36,7 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
     "lower is better". mark: a place on x that is pointed out.
     """
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(4.6 * len(metrics), 3.4), layout="constrained")
+        page = Figure(figsize=(5.4 * len(metrics), 3.6), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics)))
         for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
             for grounding, rows in scores[scores.metric == metric].groupby("grounding", sort=False):
@@ -53,7 +53,7 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
 def intervals(scores: pd.DataFrame, metrics: Mapping[str, str], names: Mapping[str, str]) -> Figure:
     """One panel a metric: an arm a line, its value as a dot in its interval. names: arm -> shown name."""
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(4.6 * len(metrics), 0.7 + 0.36 * len(names)), layout="constrained")
+        page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(names)), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics), sharey=True))
         for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
             rows = scores[scores.metric == metric].set_index("arm")

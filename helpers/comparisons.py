@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from scipy import stats
 
-from helpers import adherence, intervals, scores, verdicts
+from helpers import adherence, scores, verdicts
 from helpers.arms import grounding_arms, guidance_arms, is_ours, template_arms
 from helpers.runs import Run
 from helpers.scenes import Scene
@@ -125,14 +126,12 @@ def boxes_by(run: Run, column: str) -> pd.DataFrame:
 
 
 def training(run: Run) -> pd.DataFrame:
-    """For the photos and each arm: pictures, how many qualify, and their share with its interval at 95 %."""
+    """For the photos and each arm: pictures, how many qualify, and the share with its interval (Wilson)."""
     rows = []
     for arm, name in {scores.PHOTOS: "the photos themselves", **titles(run)}.items():
         passed = per_scene(run, arm).qualifies
-        share = f"{passed.mean():.0%}"
-        if len(passed) > 1:
-            reach = intervals.mean(passed.to_numpy(float))
-            share += f" ({max(reach.low, 0):.0%} to {min(reach.high, 1):.0%})"
+        reach = stats.binomtest(int(passed.sum()), len(passed)).proportion_ci(method="wilson")
+        share = f"{passed.mean():.0%}, {reach.low:.0%} to {reach.high:.0%}"
         rows.append({"arm": name, "pictures": len(passed), "qualify": int(passed.sum()), "share": share})
     return pd.DataFrame(rows)
 

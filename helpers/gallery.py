@@ -12,11 +12,17 @@ from IPython.display import HTML
 from PIL import Image
 
 from helpers import images
+from helpers.arms import fitted
 from helpers.drawing import colour_of
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import Arm
 
+# What has to hold in a notebook, too, where the page's own style is not
+ROW = "display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,14rem),1fr));gap:.9rem"
+FRAME = "position:relative;line-height:0"
+OVER = "position:absolute;inset:0;width:100%;height:100%"
+TEXT = 'font-size="4.4" fill="#fff" stroke="#000" stroke-opacity=".65" stroke-width=".9" paint-order="stroke"'
 SHOWN = (256, 512)  # pictures are embedded with a longer side in this range, in pixels
 
 
@@ -42,11 +48,12 @@ def overlay(boxes: np.ndarray, labels: Sequence[str], aspect: float) -> str:
         label, colour = escape(labels[index]), colour_of(labels[index])
         parts.append(
             f'<g><title>{label}</title><rect x="{x_min:.2f}" y="{y_min:.2f}" width="{x_max - x_min:.2f}" '
-            f'height="{y_max - y_min:.2f}" rx="0.8" stroke="{colour}"/>'
-            f'<text x="{x_min + 1:.2f}" y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
+            f'height="{y_max - y_min:.2f}" rx="0.8" fill="none" stroke-width="1.1" stroke="{colour}"/>'
+            f'<text {TEXT} x="{x_min + 1:.2f}" y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
         )
     told = escape(f"boxes: {', '.join(labels) or 'none'}", quote=True)
-    return f'<svg viewBox="0 0 100 {height:.2f}" role="img" aria-label="{told}">{"".join(parts)}</svg>'
+    box = f'style="{OVER}" viewBox="0 0 100 {height:.2f}"'
+    return f'<svg {box} role="img" aria-label="{told}">{"".join(parts)}</svg>'
 
 
 def figure(image: Image.Image, scene: Scene, name: str, note: str = "", attributes: str = "") -> str:
@@ -54,8 +61,8 @@ def figure(image: Image.Image, scene: Scene, name: str, note: str = "", attribut
     caption = f"<b>{escape(name)}</b> {note}"
     alt = escape(f"{name}, scene {scene.name}", quote=True)
     return (
-        f'<figure {attributes}><div class="frame"><img src="{as_data(image)}" alt="{alt}" loading="lazy" '
-        f'width="{image.width}" height="{image.height}">'
+        f'<figure {attributes}><div class="frame" style="{FRAME}"><img src="{as_data(image)}" alt="{alt}" '
+        f'loading="lazy" style="width:100%;height:auto" width="{image.width}" height="{image.height}">'
         f"{overlay(scene.boxes, scene.labels, image.height / image.width)}</div>"
         f"<figcaption>{caption}</figcaption></figure>"
     )
@@ -63,9 +70,7 @@ def figure(image: Image.Image, scene: Scene, name: str, note: str = "", attribut
 
 def row(scenes: Iterable[Scene]) -> HTML:
     """Photos with their boxes."""
-    return HTML(
-        f'<div class="pictures">{"".join(figure(one.photo(), one, one.name) for one in scenes)}</div>'
-    )
+    return HTML(_row(*(figure(one.photo(), one, one.name) for one in scenes)))
 
 
 def captions(scenes: Iterable[Scene], tables: Mapping[str, pd.DataFrame]) -> HTML:
@@ -81,7 +86,7 @@ def captions(scenes: Iterable[Scene], tables: Mapping[str, pd.DataFrame]) -> HTM
             for name, one in told.items()
         ]
         shown.append(figure(scene.photo(), scene, scene.name, "".join(lines)))
-    return HTML(f'<div class="pictures">{"".join(shown)}</div>')
+    return HTML(f"{_row(*shown)}")
 
 
 def compare(
@@ -99,10 +104,17 @@ def compare(
         shown = [figure(scene.photo(), scene, "photo")]
         for arm, name in names.items():
             note = escape(notes.get((arm, scene.name), ""))
-            shown.append(figure(images.load(run.picture(arm, scene)), scene, name, note))
+            asked = fitted(scene, run.card["protocol"])
+            shown.append(figure(images.load(run.picture(arm, scene)), asked, name, note))
         title = f"<h3>{escape(scene.name)}</h3>"
-        rows.append(f'<section class="scene">{title}<div class="pictures">{"".join(shown)}</div></section>')
+        rows.append(f'<section class="scene">{title}{_row(*shown)}</section>')
     return HTML("".join(rows))
+
+
+def pair(scene: Scene, image: Image.Image, name: str) -> HTML:
+    """The photo and one picture, side by side."""
+    shown = figure(scene.photo(), scene, "photo") + figure(image, scene, name)
+    return HTML(_row(shown))
 
 
 def folded(scenes: HTML, summary: str) -> HTML:
@@ -118,18 +130,23 @@ def slider(run: Run, scenes: Sequence[Scene], arms: Mapping[str, Sequence[Arm]])
     scales = sorted({arm.guidance_scale for row in arms.values() for arm in row})
     shown = []
     for scene in scenes:
+        asked = fitted(scene, run.card["protocol"])
         here = f'data-scene="{escape(scene.name, quote=True)}"'
         shown.append(figure(scene.photo(), scene, "photo", attributes=f'{here} data-step=""'))
         for name, row in arms.items():
             for arm in row:
                 step = f'{here} data-step="{scales.index(arm.guidance_scale)}"'
                 picture = images.load(run.picture(arm.name, scene))
-                shown.append(figure(picture, scene, name, f"guidance_scale {arm.guidance_scale:g}", step))
+                shown.append(figure(picture, asked, name, f"guidance_scale {arm.guidance_scale:g}", step))
     options = "".join(f"<option>{escape(scene.name)}</option>" for scene in scenes)
     return HTML(
         f'<div class="slider" data-steps="{json.dumps(scales)}">'
         '<div class="controls" hidden><label>guidance_scale '
         f'<input type="range" min="0" max="{len(scales) - 1}" value="0"></label><output></output>'
         f"<label>scene <select>{options}</select></label></div>"
-        f'<div class="pictures">{"".join(shown)}</div></div>'
+        f"{_row(*shown)}</div>"
     )
+
+
+def _row(*figures: str) -> str:
+    return f'<div class="pictures" style="{ROW}">{"".join(figures)}</div>'

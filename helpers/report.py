@@ -12,6 +12,7 @@ from nbconvert import HTMLExporter
 from pandas.io.formats.style import Styler
 from traitlets.config import Config
 
+from helpers.answers import Answer
 from helpers.files import beside
 
 FOLDER = Path(__file__).with_name("template")
@@ -30,13 +31,14 @@ def opening(title: str, lead: str, facts: Mapping[str, object], warning: str = "
     return HTML(f'<h1>{escape(title)}</h1>{lead}<ul class="facts">{items}</ul>{banner}')
 
 
-def answers(rows: Sequence[tuple[str, Sequence[str]]]) -> HTML:
-    """Questions, each with the sentences that the numbers support."""
-    items = (
-        f"<li><h3>{escape(question)}</h3>{''.join(f'<p>{escape(one)}</p>' for one in sentences)}</li>"
-        for question, sentences in rows
-    )
-    return HTML(f'<ol class="answers">{"".join(items)}</ol>')
+def answers(rows: Sequence[Answer]) -> HTML:
+    """Questions, each with its answer in a sentence and, smaller, the comparisons that it rests on."""
+    items = ""
+    for row in rows:
+        grounds = "".join(f"<li>{escape(one)}</li>" for one in row.grounds)
+        short = f"<h3>{escape(row.question)}</h3><p>{escape(row.short)}</p>"
+        items += f"<li>{short}{f'<ul>{grounds}</ul>' if grounds else ''}</li>"
+    return HTML(f'<ol class="answers">{items}</ol>')
 
 
 def number(value: float, standard_error: float) -> str:
@@ -83,14 +85,12 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:
     return _html(styler.format_index(escape="html", axis=1), caption, classes)
 
 
-def card(entries: Mapping[str, object]) -> HTML:
-    """The protocol card: names and values, mappings opened one level."""
-    rows = []
-    for name, value in entries.items():
-        parts = value.items() if isinstance(value, Mapping) else [("", value)]
-        rows += [(f"{name} {part}".strip().replace("_", " "), one) for part, one in parts]
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in rows)
-    return HTML(f'<div class="card"><dl>{items}</dl></div>')
+def card(entries: Mapping[str, object], name: str = "this run") -> HTML:
+    """The protocol card: names and values, and what is itself a mapping as a card of its own."""
+    plain = {key: value for key, value in entries.items() if not isinstance(value, Mapping)}
+    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in plain.items())
+    nested = [card(value, key).data for key, value in entries.items() if isinstance(value, Mapping)]
+    return HTML(f'<div class="card"><h3>{escape(name)}</h3><dl>{items}</dl></div>{"".join(nested)}')
 
 
 def render(notebook: Path, page: Path) -> None:

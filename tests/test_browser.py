@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from helpers import charts, gallery, images, report, runs
+from helpers.answers import Answer
 from helpers.runs import Run
 from helpers.settings import Arm
 from tests.fakes.study import EVIL, write_scenes
@@ -46,7 +47,7 @@ def pieces(run):
     table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["empty"]] * 4})
     table.index = [scene.name for scene in run.scenes]
     yield report.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
-    yield report.answers([("Which?", ["This one.", EVIL])])
+    yield report.answers([Answer("Which?", "This one.", (EVIL, "Because."))])
     yield report.TOGGLE
     yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"})
     yield gallery.folded(gallery.row(run.scenes), "More")
@@ -64,7 +65,8 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
-        run = Run.open(folder / "run", dataset=str(write_scenes(folder / "photos")), models="demo", steps=20)
+        dataset = str(write_scenes(folder / "photos"))
+        run = Run.open(folder / "run", dataset=dataset, models="demo", size=32, fit="squash")
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     for name in (Arm("suffix", kind, scale).name for kind in ("text", "image") for scale in SCALES):
         for scene in run.scenes:

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from helpers import charts, gallery, images, report, runs
+from helpers.answers import Answer
 from helpers.comparisons import evenly
 from helpers.runs import Run
 from helpers.scenes import read_scenes
@@ -36,7 +37,7 @@ def picture_in(tag):
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
     dataset = write_scenes(tmp_path / "photos")
-    run = Run.open(tmp_path / "run", dataset=str(dataset), models="demo", steps=20)
+    run = Run.open(tmp_path / "run", dataset=str(dataset), models="demo", size=16, fit="squash")
     for grounding in ("text", "image"):
         for scale in (1, 7.5, 11):
             for scene in run.scenes:
@@ -87,7 +88,11 @@ def test_a_table_escapes_what_comes_from_files():
 
 def test_text_of_the_opening_the_answers_and_the_card_is_escaped():
     opening = report.opening(EVIL, EVIL, {"photos": EVIL}, warning=EVIL)
-    for html in (opening, report.answers([(EVIL, [EVIL])]), report.card({"a": EVIL, "b": {"c": EVIL}})):
+    for html in (
+        opening,
+        report.answers([Answer(EVIL, EVIL, (EVIL,))]),
+        report.card({"a": EVIL, "b": {"c": EVIL}}),
+    ):
         assert not soup(html).find("img") and EVIL in soup(html).text
 
 
