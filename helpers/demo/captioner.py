@@ -35,8 +35,8 @@ from helpers.demo.tokens import opt_tokenizer, t5_tokenizer
 from helpers.demo.world import SIZE
 
 RECIPES = {
-    "opt": Recipe(steps=3000, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
-    "t5": Recipe(steps=2000, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
+    "opt": Recipe(steps=1500, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
+    "t5": Recipe(steps=1000, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
 }
 TOKENIZERS = {"opt": opt_tokenizer, "t5": t5_tokenizer}
 QUERIES = 12  # what the Q-Former may ask of a photo

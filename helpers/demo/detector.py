@@ -30,7 +30,7 @@ from helpers.demo.eyes import clip_to_detector
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, SIZE
 
-RECIPE = Recipe(steps=2600, batch_size=32, learning_rate=1e-3, warmup=100, decay=0.02)
+RECIPE = Recipe(steps=1100, batch_size=32, learning_rate=1e-3, warmup=100, decay=0.02)
 WIDTH, PATCH, LAYERS = 128, 16, 4
 LONGEST = 16  # tokens of a text, as the published one
 GRID = SIZE // PATCH
