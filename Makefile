@@ -21,7 +21,7 @@ check: $(BIN)/ready  ## lint, formatting, stripped notebooks
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 bench: $(BIN)/ready  ## speed against the other ways to do the same
-	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$bench .py) || exit 1; done
 
 demo-models: $(BIN)/ready  ## train data/models again; resumes
 	$(BIN)/python -m helpers.demo.train

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from helpers.models import Gligen
 
 __all__ = ["SCHEDULERS", "Picture", "Request", "RequestError", "generate", "noise", "write"]
-MOST_AT_ONCE = {"cpu": 16, "cuda": 64}  # pictures; more of them are not faster
+MOST_AT_ONCE = {"cpu": 8, "cuda": 64}  # pictures; more of them are hardly faster
 ALIVE = 100  # tensors as large as the UNet's first level that a row needs at once, estimated generously
 
 
@@ -93,7 +93,8 @@ def _make(denoiser: Denoiser, requests: list[Request], rows: int, safety: bool) 
     pictures = denoiser.pictures(denoiser.latents(requests, rows))
     flags = _flags(gligen, pictures) if safety else [False] * len(pictures)
     more = {"steps": denoiser.steps, "scheduler": denoiser.scheduler, "height": height, "width": width}
-    more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "dtype": str(gligen.unet.dtype)}
+    more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "commit": gligen.commit}
+    more |= {"dtype": str(gligen.unet.dtype).removeprefix("torch.")}
     records = [record(request, gligen.tokenizer, **more) for request in requests]
     return [
         Picture(request, None if flag else picture, record | {"flagged": bool(flag)})
@@ -114,7 +115,7 @@ def _fitting(gligen: "Gligen", shape: tuple[int, int, int]) -> int:
     kind, unet = gligen.device.type, gligen.unet
     free = torch.cuda.mem_get_info(gligen.device)[0] if kind == "cuda" else psutil.virtual_memory().available
     each = 2 * shape[1] * shape[2] * unet.config.block_out_channels[0] * unet.dtype.itemsize * ALIVE
-    return max(1, min(MOST_AT_ONCE.get(kind, 16), int(0.8 * free / each)))
+    return max(1, min(MOST_AT_ONCE.get(kind, 8), int(0.8 * free / each)))
 
 
 def _size(gligen: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:

@@ -192,4 +192,5 @@ def gligen(parts: dict) -> SimpleNamespace:
         device=torch.device("cpu"),
         dtype=torch.float32,
         checkpoint=SimpleNamespace(name="tiny", revision=None),
+        commit=None,
     )
