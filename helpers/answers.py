@@ -73,13 +73,12 @@ def templates(run: Run) -> Answer:
 def grounding(run: Run) -> Answer:
     names, main = comparisons.grounding_names(run), comparisons.main_arm(run)
     table = run.scores().set_index(["metric", "arm"]).value
-    told = [
-        f"{name}: {table[FOUND, arm]:.0%} of the boxes found at distance {table[realism(run), arm]:.3g}"
-        for arm, name in names.items()
-    ]
+    found = [f"{table[FOUND, arm]:.0%} with {name}" for arm, name in names.items()]
+    apart = [f"{table[realism(run), arm]:.3g} with {name}" for arm, name in names.items()]
+    short = f"Boxes found: {', '.join(found)}. {realism(run)}: {', '.join(apart)}."
     grounds = [one for metric in (FOUND, realism(run)) for one in sentences(run, metric, names, main)]
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"
-    return Answer(question, f"{'; '.join(told).capitalize()}.", tuple(grounds))
+    return Answer(question, short, tuple(grounds))
 
 
 def guidance(run: Run, mark: float) -> Answer:

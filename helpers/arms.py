@@ -20,7 +20,7 @@ from helpers.settings import GROUNDINGS, Arm, ParameterError, model_set
 
 
 def fitted(scene: Scene, protocol: dict) -> Scene:
-    """The scene with the boxes that its pictures are asked for, after the photo was fitted to their square."""
+    """The scene with the boxes that its pictures are asked for: those of the photo, fitted to a square."""
     canvas = Image.new("L", (scene.width, scene.height))
     _, boxes, kept = images.fit(canvas, scene.boxes, protocol["size"], protocol["fit"])
     phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))

@@ -12,7 +12,7 @@ from helpers.scenes import Scene
 from helpers.settings import Arm, model_set
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
-GROUNDING = {"none": "no boxes", "text": "text grounding", "image": "text + image grounding"}
+GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
 LOWER, HIGHER = "lower is better", "higher is better"
 CAPTION_MEASURES = {CLIP_SCORE: HIGHER, NAMED: HIGHER, "R-precision": HIGHER}
 
@@ -64,6 +64,16 @@ def controls(run: Run) -> dict[str, str]:
         scores.ROUND_TRIP: "photos through the autoencoder",
         scores.SHUFFLED + main_arm(run): "boxes of other scenes",
     }
+
+
+def how(run: Run) -> str:
+    """What the numbers of a table are made with, for its caption."""
+    protocol = run.card["protocol"]
+    by = "pytorch-fid's Inception, pool3" if realism(run) == "FID" else "the demo CLIP, which is no FID"
+    return (
+        f"Photos fitted to {protocol['size']} x {protocol['size']} pixels ({protocol['fit']}). Realism: features "
+        f"by {by}. Small: interval at 95 % over photos, and N."
+    )
 
 
 def captioner_arms(run: Run) -> dict[str, str]:

@@ -60,21 +60,27 @@ def cell(score: pd.Series) -> str:
 
 
 def score_table(
-    scores: pd.DataFrame, names: Mapping[str, str], metrics: Mapping[str, str], caption: str, chosen: str = ""
+    scores: pd.DataFrame,
+    names: Mapping[str, str],
+    metrics: Mapping[str, str],
+    caption: str,
+    chosen: str = "",
+    controls: Mapping[str, str] | None = None,
 ) -> HTML:
     """Arms as rows, metrics as columns, every number with its interval at 95 % and N.
 
-    scores: long, as Run.scores. names: arm -> what it is called; what is no generator's arm is set apart as a
-    control. metrics: metric -> what is good, such as "lower is better". chosen: the arm to tint.
+    scores: long, as Run.scores. names, controls: arm -> what it is called; controls stand below, set apart.
+    metrics: metric -> what is good, such as "lower is better". chosen: the arm to tint.
     """
+    rows = {**names, **(controls or {})}
     heads = [f"{escape(metric)}<small>{escape(good)}</small>" for metric, good in metrics.items()]
     cells = {(row["arm"], row["metric"]): cell(row) for _, row in scores.iterrows()}
-    values = [[cells.get((arm, metric), "–") for metric in metrics] for arm in names]
-    kinds = ["chosen" if arm == chosen else "" if "-g" in arm else "control" for arm in names]
-    index = pd.Index([escape(name) for name in names.values()])
-    frame = pd.DataFrame(values, index, pd.Index(heads, name="arm"))  # the name stands over the rows' heads
-    classes = pd.DataFrame([[kind] * len(metrics) for kind in kinds], index, frame.columns)
-    return _html(frame.style, caption, classes)
+    values = [[cells.get((arm, metric), "–") for metric in metrics] for arm in rows]
+    kinds = ["chosen" if arm == chosen else "" if arm in names else "control" for arm in rows]
+    index = pd.Index([escape(name) for name in rows.values()])
+    columns = pd.Index(heads, name="arm")  # stands over the names of the rows
+    classes = pd.DataFrame([[kind] * len(metrics) for kind in kinds], index, columns)
+    return _html(pd.DataFrame(values, index, columns).style, caption, classes)
 
 
 def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:

@@ -70,8 +70,8 @@ def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls
     scores = pd.DataFrame(
         [{"arm": "a-text-g7.5", "metric": "FID", **SCORE}, {"arm": "photos", "metric": "FID", **SCORE}]
     )
-    names = {"a-text-g7.5": "a & b", "photos": "the photos"}
-    page = soup(report.score_table(scores, names, MEASURES, "1 < 2", chosen="a-text-g7.5"))
+    names, controls = {"a-text-g7.5": "a & b"}, {"photos": "the photos"}
+    page = soup(report.score_table(scores, names, MEASURES, "1 < 2", "a-text-g7.5", controls))
     assert page.caption.text == "1 < 2"
     rows = page.tbody.find_all("tr")
     assert [row.th.text for row in rows] == ["a & b", "the photos"]
