@@ -12,12 +12,56 @@ from helpers import intervals
 from helpers.distances import swapped_differences
 from helpers.evidence import Evidence, collect
 from helpers.intervals import Estimate
-from helpers.metrics import Measured, Metric, measure
+from helpers.metrics import Measured, measure
 from helpers.runs import Run
 from helpers.scores import metrics_of
 from helpers.settings import nearest
 
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]
+
+
+class _Values:
+    """One metric of a run's arms on any scenes, read and computed once an arm. Nothing is judged here."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        known = metrics_of(run)
+        if name not in known:
+            raise ValueError(f"metric {name!r} is unknown; {nearest(name, known)}")
+        self.run, self.name, self.metric = run, name, known[name]
+        self._evidence: dict[tuple[str, tuple[str, ...]], Evidence] = {}
+        self._measured: dict[tuple[str, tuple[str, ...]], Measured] = {}
+
+    def evidence(self, arm: str, names: tuple[str, ...]) -> Evidence:
+        if (arm, names) not in self._evidence:
+            scenes = [scene for scene in self.run.scenes if scene.name in set(names)]
+            self._evidence[arm, names] = collect(self.run, scenes, arm)
+        return self._evidence[arm, names]
+
+    def common(self, arm: str, other: str, strict: bool) -> tuple[str, ...]:
+        """Names of the scenes that both arms have, in the run's order."""
+        every = tuple(scene.name for scene in self.run.scenes)
+        first, second = (self.evidence(name, every).scenes for name in (arm, other))
+        if strict and first != second:
+            only = ", ".join(sorted(set(first) ^ set(second)))
+            raise ValueError(f"{arm} and {other} have different scenes; only one of them has {only}")
+        return tuple(name for name in first if name in set(second))
+
+    def measured(self, arm: str, names: tuple[str, ...]) -> Measured:
+        if (arm, names) not in self._measured:
+            evidence = self.evidence(arm, names)
+            if any(getattr(evidence, field) is None for field in self.metric.needs):
+                raise ValueError(f"arm {arm!r} has no {self.name!r}")
+            self._measured[arm, names] = measure(self.metric, evidence)
+        return self._measured[arm, names]
+
+    def difference(self, arm: str, other: str, strict: bool = False) -> dict:
+        names = self.common(arm, other, strict)
+        a, b = self.measured(arm, names), self.measured(other, names)
+        estimate = intervals.paired(a.value, a.left_out, b.value, b.left_out)
+        flips = a.sums is not None and np.array_equal(a.counts, b.counts)
+        p = intervals.sign_flip(a.sums - b.sums) if flips else estimate.p
+        facts = {"arm": arm, "other": other, "metric": self.name, "difference": estimate.value, "p": p}
+        return {name: (vars(estimate) | facts)[name] for name in COLUMNS}
 
 
 def difference(run: Run, metric: str, arm: str, other: str, strict: bool = False) -> dict:
@@ -28,21 +72,7 @@ def difference(run: Run, metric: str, arm: str, other: str, strict: bool = False
     the jackknife for the others. Raises ValueError for an unknown metric (the nearest is named) and for a
     metric that the arms do not have, TooFew for fewer than 3 common scenes.
     """
-    a, b = _paired(run, _metric(run, metric), metric, arm, other, strict)
-    estimate = intervals.paired(a.value, a.left_out, b.value, b.left_out)
-    p = (
-        estimate.p
-        if a.sums is None or not np.array_equal(a.counts, b.counts)
-        else intervals.sign_flip(a.sums - b.sums)
-    )
-    parts = vars(estimate) | {
-        "difference": estimate.value,
-        "p": p,
-        "arm": arm,
-        "other": other,
-        "metric": metric,
-    }
-    return {name: parts[name] for name in COLUMNS}
+    return _Values(run, metric).difference(arm, other, strict)
 
 
 def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = None) -> pd.DataFrame:
@@ -57,10 +87,11 @@ def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = N
     pairs = [(arm, held) for arm in arms if arm != held]
     if baseline is None:
         pairs += [pair for pair in combinations(arms, 2) if held not in pair]
-    table = pd.DataFrame([difference(run, metric, *pair) for pair in pairs], columns=COLUMNS)
+    values = _Values(run, metric)
+    table = pd.DataFrame([values.difference(*pair) for pair in pairs], columns=COLUMNS)
     table["p_holm"] = intervals.holm(table.p)
     table["different"] = table.p_holm < 1 - intervals.LEVEL
-    return table[table.other == held].head(len([arm for arm in arms if arm != held])).reset_index(drop=True)
+    return table.head(len(set(arms) - {held}))
 
 
 def best(run: Run, metric: str, arms: Sequence[str]) -> str:
@@ -69,7 +100,7 @@ def best(run: Run, metric: str, arms: Sequence[str]) -> str:
 
     Values are those of scores/<arm>.json. Raises ValueError where an arm has none.
     """
-    lower = _metric(run, metric).lower_is_better
+    lower = _Values(run, metric).metric.lower_is_better
     scores = run.scores()
     values = scores[scores.metric == metric].dropna(subset="value").set_index("arm")["value"]
     if lacking := [arm for arm in arms if arm not in values.index]:
@@ -79,9 +110,9 @@ def best(run: Run, metric: str, arms: Sequence[str]) -> str:
 
 def verdict(run: Run, metric: str, arms: Sequence[str], baseline: str | None = None) -> str:
     """What these photos say about the arms in one metric, as a sentence or two: see `sentence`."""
-    chosen = _metric(run, metric)
-    table = compare(run, metric, arms, baseline)
-    return " ".join(sentence(row, chosen.lower_is_better, chosen.digits) for row in table.to_dict("records"))
+    rule = _Values(run, metric).metric
+    rows = compare(run, metric, arms, baseline).to_dict("records")
+    return " ".join(sentence(row, rule.lower_is_better, rule.digits) for row in rows)
 
 
 def sentence(row: dict, lower_is_better: bool, digits: int = 3) -> str:
@@ -119,52 +150,18 @@ def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, see
     The two arms' pictures are swapped at random scene by scene, which makes both arms draws from one mixture.
     gap: in the metric's own unit. Returns metric, gap, share (of draws), median (the typical gap), n, draws.
     """
-    name, metric = next(iter(metrics_of(run).items()))
-    first, second = _common(run, arm, other, strict=False)
-    pictures, photos = metric.needs
-    gaps = np.abs(
-        swapped_differences(
-            metric.distance,
-            getattr(first, pictures),
-            getattr(second, pictures),
-            getattr(first, photos),
-            draws,
-            seed,
-        )
-    )
-    shown = {
-        "metric": name,
+    values = _Values(run, next(iter(metrics_of(run))))
+    names = values.common(arm, other, strict=False)
+    first, second = (values.evidence(name, names) for name in (arm, other))
+    pictures, photos = values.metric.needs
+    seen = (getattr(first, pictures), getattr(second, pictures), getattr(first, photos))
+    gaps = np.abs(swapped_differences(values.metric.distance, *seen, draws, seed))
+    share, median = float((gaps >= gap).mean()), float(np.median(gaps))
+    return {
+        "metric": values.name,
         "gap": gap,
-        "share": float((gaps >= gap).mean()),
-        "median": float(np.median(gaps)),
+        "share": share,
+        "median": median,
+        "n": len(names),
+        "draws": draws,
     }
-    return shown | {"n": len(first.scenes), "draws": draws}
-
-
-def _metric(run: Run, name: str) -> Metric:
-    known = metrics_of(run)
-    if name not in known:
-        raise ValueError(f"metric {name!r} is unknown; {nearest(name, known)}")
-    return known[name]
-
-
-def _common(run: Run, arm: str, other: str, strict: bool) -> tuple[Evidence, Evidence]:
-    first, second = (collect(run, run.scenes, name) for name in (arm, other))
-    if first.scenes == second.scenes:
-        return first, second
-    only = sorted(set(first.scenes) ^ set(second.scenes))
-    if strict:
-        raise ValueError(f"{arm} and {other} have different scenes; only one of them has {', '.join(only)}")
-    shared = set(first.scenes) & set(second.scenes)
-    scenes = [scene for scene in run.scenes if scene.name in shared]
-    return tuple(collect(run, scenes, name) for name in (arm, other))
-
-
-def _paired(
-    run: Run, metric: Metric, name: str, arm: str, other: str, strict: bool
-) -> tuple[Measured, Measured]:
-    both = _common(run, arm, other, strict)
-    for of, evidence in zip((arm, other), both, strict=True):
-        if any(getattr(evidence, field) is None for field in metric.needs):
-            raise ValueError(f"arm {of!r} has no {name!r}")
-    return tuple(measure(metric, evidence) for evidence in both)

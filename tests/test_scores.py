@@ -1,0 +1,205 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import features, images, judges, scores
+from helpers.evidence import collect
+from helpers.metrics import metrics
+from helpers.runs import Run
+from helpers.settings import model_set
+from tests.fakes.judged import draw, load_small_judges, start
+
+ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"
+FRECHET = "Fréchet distance (demo CLIP)"
+
+
+@pytest.fixture(scope="module")
+def demo_judges(tmp_path_factory):
+    return load_small_judges(tmp_path_factory.mktemp("judges"))
+
+
+def values(table) -> dict[str, float]:
+    return table.set_index("metric")["value"].to_dict()
+
+
+def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
+    run = start(tmp_path)
+    draw(run, ARM)
+    table = scores.score(run, run.scenes, [ARM], demo_judges)
+    asked = set(metrics(inception=False)) - {"variety", "labels named"}
+    assert asked <= set(table.metric)
+    assert (table.low <= table.value).all() and (table.value <= table.high).all()
+    assert (table.n == 6).all() and (table.arm == ARM).all()
+    assert values(table)["truncated prompts"] == 1
+    assert scores.realism(model_set("demo")) == FRECHET in asked
+    assert scores.realism(model_set("published")) == "FID"
+    rows = run.boxes(ARM)
+    assert len(rows) == 12 and rows.iou.mean() == pytest.approx(values(table)["mean IoU"])
+    assert rows.found.mean() == pytest.approx(values(table)["found at IoU 0.5"])
+    assert rows.crop_correct.mean() == pytest.approx(values(table)["crop accuracy"])
+
+
+def test_pictures_that_are_the_photos_are_at_distance_zero(tmp_path, demo_judges):
+    run = start(tmp_path)
+    for scene in run.scenes:
+        photo = images.fit(scene.photo(), scene.boxes, 32)[0]
+        images.save(photo, run.picture("mine", scene))
+    found = values(scores.score(run, run.scenes, ["mine"], demo_judges))
+    assert found[FRECHET] == 0
+    assert found["CMMD (demo CLIP)"] <= 0 and found["KID × 1000 (demo CLIP)"] <= 0
+    draw(run, ARM)
+    assert values(scores.score(run, run.scenes, [ARM], demo_judges))[FRECHET] > 0
+
+
+def test_a_picture_is_judged_once_and_again_when_it_changed(tmp_path, demo_judges, monkeypatch):
+    run, seen = start(tmp_path), []
+    draw(run, ARM)
+    first = scores.score(run, run.scenes, [ARM], demo_judges)
+    real = features.detect
+    monkeypatch.setattr(features, "detect", lambda *a, **k: seen.append(len(a[1])) or real(*a, **k))
+    file = run.folder / "scores" / f"{ARM}.json"
+    before = file.stat().st_mtime_ns
+    assert scores.score(run, run.scenes, [ARM], demo_judges).equals(first)
+    assert seen == [] and file.stat().st_mtime_ns == before
+    images.save(Image.effect_noise((32, 32), 90).convert("RGB"), run.picture(ARM, run.scenes[2]))
+    changed = scores.score(run, run.scenes, [ARM], demo_judges)
+    assert seen == [1]
+    assert values(changed)[FRECHET] != values(first)[FRECHET]
+
+
+def test_scores_do_not_depend_on_how_many_pictures_are_in_memory(tmp_path, demo_judges, monkeypatch):
+    tables = []
+    for chunk in (64, 2):
+        monkeypatch.setattr(judges, "CHUNK", chunk)
+        run = start(tmp_path / str(chunk))
+        draw(run, ARM)
+        tables.append(scores.score(run, run.scenes, [ARM], demo_judges))
+    np.testing.assert_allclose(tables[0].value, tables[1].value, atol=1e-4)
+
+
+def test_what_cannot_be_scored_is_counted_and_left_out(tmp_path, demo_judges):
+    run = start(tmp_path, count=8)
+    draw(run, ARM, dropped_boxes="[[0, 0, 1, 1]]")
+    paths = [run.picture(ARM, scene) for scene in run.scenes]
+    paths[0].unlink()
+    paths[1].write_bytes(paths[1].read_bytes()[:200])
+    images.save(Image.new("RGB", (32, 32), "black"), paths[2])
+    images.save(Image.effect_noise((32, 32), 90).convert("RGB"), paths[3], {"flagged": "true"})
+    table = scores.score(run, run.scenes, [ARM], demo_judges)
+    found = values(table)
+    assert (found["missing pictures"], found["constant pictures"], found["flagged pictures"]) == (2, 1, 1)
+    assert found["dropped boxes"] == 4
+    assert (table.n == 4).all()
+    assert set(run.boxes(ARM).scene) == {scene.name for scene in run.scenes[4:]}
+
+
+def test_too_few_pictures_are_said_and_none_at_all_is_an_error(tmp_path, demo_judges):
+    run = start(tmp_path)
+    draw(run, ARM)
+    for scene in run.scenes[2:]:
+        run.picture(ARM, scene).unlink()
+    scores.score(run, run.scenes, [ARM], demo_judges)
+    rows = {row["metric"]: row for row in json.loads((run.folder / "scores" / f"{ARM}.json").read_text())}
+    assert rows[FRECHET]["value"] is None and rows[FRECHET]["reason"] == "2 scenes, at least 3 are needed"
+    assert rows["missing pictures"]["value"] == 4
+    for scene in run.scenes[:2]:
+        run.picture(ARM, scene).unlink()
+    with pytest.raises(
+        ValueError, match=f"'{ARM}': none of 6 scenes has a usable picture .*'missing pictures': 6"
+    ):
+        scores.score(run, run.scenes, [ARM], demo_judges)
+
+
+def test_another_seed_gives_a_variety(tmp_path, demo_judges):
+    run = start(tmp_path)
+    draw(run, ARM)
+    assert "variety" not in values(scores.score(run, run.scenes, [ARM], demo_judges))
+    draw(run, SIBLING)
+    draw(run, "caption-text-g11", seed=3)
+    assert values(scores.score(run, run.scenes, [ARM], demo_judges))["variety"] == pytest.approx(0, abs=1e-6)
+    draw(run, SIBLING, seed=1)
+    run.picture(SIBLING, run.scenes[0]).unlink()
+    table = scores.score(run, run.scenes, [ARM], demo_judges)
+    assert values(table)["variety"] > 1e-4
+
+
+def test_the_controls(tmp_path, demo_judges):
+    run = start(tmp_path)
+    draw(run, ARM)
+    scores.score(run, run.scenes, [ARM], demo_judges)
+
+    class Half:
+        """An autoencoder that halves the contrast."""
+
+        def encode(self, x: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: x))
+
+        def decode(self, z: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(sample=z / 2)
+
+    gligen = SimpleNamespace(vae=Half(), device=torch.device("cpu"), dtype=torch.float32)
+    table = scores.score_controls(run, run.scenes, ARM, demo_judges, gligen).set_index(["arm", "metric"])
+    photos = table.loc[scores.PHOTOS]
+    assert photos.n[FRECHET] == 3 and photos.value[FRECHET] > 0
+    assert photos.n["AP50"] == 6
+    assert "missing pictures" not in photos.index
+    assert set(table.loc[scores.SHUFFLED + ARM].index) == {"mean IoU", "found at IoU 0.5", "AP", "AP50"}
+    assert table.loc[scores.ROUND_TRIP].value[FRECHET] > 0
+    back = np.asarray(images.load(run.picture(scores.ROUND_TRIP, run.scenes[0]))).astype(float)
+    photo = np.asarray(images.fit(run.scenes[0].photo(), run.scenes[0].boxes, 32)[0]).astype(float)
+    np.testing.assert_allclose(back - 127.5, (photo - 127.5) / 2, atol=1)
+
+
+def test_shuffled_boxes_are_other_scenes_boxes(tmp_path, demo_judges):
+    run = start(tmp_path)
+    draw(run, ARM)
+    scores.score(run, run.scenes, [ARM], demo_judges)
+    evidence = collect(run, run.scenes, ARM)
+    shuffled = evidence.shuffled()
+    own = {id(one): i for i, one in enumerate(evidence.layouts)}
+    assert sorted(own[id(one)] for one in shuffled.layouts) == list(range(6))
+    assert all(own[id(one)] != i for i, one in enumerate(shuffled.layouts))
+    assert shuffled.detections is evidence.detections
+
+
+def test_captions_against_their_photos(tmp_path, demo_judges):
+    run = start(tmp_path)
+    rows = run.read_jsonl("captions/opt.jsonl")
+    rows[0] |= {"generated_text": "", "flags": ["empty"]}
+    run.write_jsonl("captions/t5.jsonl", rows)
+    table = (
+        scores.score_captions(run, run.scenes, ["opt", "t5"], demo_judges).set_index(["arm", "metric"]).value
+    )
+    assert table[f"{scores.CAPTIONER}opt", "empty captions"] == 0
+    assert table[f"{scores.CAPTIONER}t5", "empty captions"] == 1
+    # every caption names cone and crate; the first scene's second label is another one
+    assert table[f"{scores.CAPTIONER}opt", "labels named"] == pytest.approx((0.5 + 5) / 6)
+    assert table[f"{scores.CAPTIONER}t5", "labels named"] == pytest.approx(5 / 6)
+    assert {"CLIP score", "R-precision"} <= set(table[f"{scores.CAPTIONER}opt"].index)
+
+
+def test_boxes_that_were_cropped_away_are_not_asked_for(tmp_path, demo_judges):
+    run = start(tmp_path, fit="crop")
+    entries = json.loads((tmp_path / "photos" / "annotations.json").read_text())
+    Image.new("RGB", (128, 64), "red").save(tmp_path / "photos" / "photo-1.png")
+    entries[1] |= {"width": 128, "bboxes": [[0, 0, 20, 60], [40, 10, 90, 60]]}
+    (tmp_path / "photos" / "annotations.json").write_text(json.dumps(entries))
+    run = Run(run.folder)
+    draw(run, ARM)
+    scores.score(run, run.scenes, [ARM], demo_judges)
+    rows = run.boxes(ARM)
+    assert rows[rows.scene == "photo-1"].label.tolist() == ["crate"]
+    assert len(rows) == 11
+
+
+def test_without_judges_only_what_is_known_is_told(tmp_path, demo_judges):
+    run = start(tmp_path)
+    draw(run, ARM)
+    with pytest.raises(LookupError, match=f"arm '{ARM}': .* not in the run folder; score it first"):
+        collect(run, run.scenes, ARM)
+    scores.score(run, run.scenes, [ARM], demo_judges)
+    assert collect(run, run.scenes, ARM).looks.shape == (6, 16)
