@@ -70,9 +70,10 @@ def how(run: Run) -> str:
     """What the numbers of a table are made with, for its caption."""
     protocol = run.card["protocol"]
     by = "pytorch-fid's Inception, pool3" if realism(run) == "FID" else "the demo CLIP, which is no FID"
+    side, fit = protocol["size"], protocol["fit"]
     return (
-        f"Photos fitted to {protocol['size']} x {protocol['size']} pixels ({protocol['fit']}). Realism: features "
-        f"by {by}. Small: interval at 95 % over photos, and N."
+        f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {by}. "
+        "Small: interval at 95 % over photos, and N."
     )
 
 

@@ -8,11 +8,12 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from helpers import images, sweeps
+from helpers import images, notebooks, sweeps
 from helpers.runs import Run
 from tests.fakes.study import EVIL, write_models, write_scenes
 
@@ -116,6 +117,16 @@ def test_executed_notebooks_are_kept_without_bars(study):
     for path in kept:
         for cell in nbformat.read(path, as_version=4).cells:
             assert not [one for one in cell.get("outputs", []) if one.get("name") == "stderr"], cell.outputs
+
+
+def test_the_bench_opens(study, tmp_path):
+    parameters = {"dataset": str(study / "scenes")}
+    options = {"kernel_name": "python3", "progress_bar": False, "config": notebooks.ENCRYPTED}
+    path = sweeps.NOTEBOOKS / "explore.ipynb"
+    notebooks.check_parameters(path, parameters)
+    book = papermill.execute_notebook(str(path), str(tmp_path / "explore.ipynb"), parameters, **options)
+    shown = [output.data for cell in book.cells for output in cell.get("outputs", [])]
+    assert "application/vnd.jupyter.widget-view+json" in shown[-1]
 
 
 def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(study, capsys):
