@@ -62,7 +62,7 @@ def theirs(
         guidance_scale=request.guidance_scale,
         gligen_scheduled_sampling_beta=request.grounded_fraction,
         output_type=output_type,
-        latents=noise(request.seed, request.scene, (4, 16, 16))[None],
+        latents=noise(request.seed, request.scene, (parts["vae"].config.latent_channels, 16, 16))[None],
         **told | options,
     ).images
     pipe.enable_fuser(True)

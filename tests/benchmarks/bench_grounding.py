@@ -55,8 +55,8 @@ def scenes(count: int, grounding: str, same: bool = False) -> list[Request]:
 def theirs(pipe, steps: int, requests: list[Request], output_type: str = "pil") -> object:
     """One call of diffusers' pipeline, which gives all requests the layout of the first."""
     first, unet = requests[0], pipe.unet
-    cells = unet.config.sample_size
-    start = torch.stack([noise(one.seed, one.scene, (4, cells, cells)) for one in requests])
+    cells, channels = unet.config.sample_size, pipe.vae.config.latent_channels
+    start = torch.stack([noise(one.seed, one.scene, (channels, cells, cells)) for one in requests])
     more = {"gligen_images": list(first.crops)} if first.grounding == "image" else {}
     return pipe(
         [request.prompt for request in requests],
