@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import pandas as pd
@@ -12,8 +13,10 @@ from nbconvert import HTMLExporter
 from pandas.io.formats.style import Styler
 from traitlets.config import Config
 
-from helpers.answers import Answer
 from helpers.files import beside
+
+if TYPE_CHECKING:
+    from helpers.answers import Answer
 
 FOLDER = Path(__file__).with_name("template")
 TOGGLE = HTML(
@@ -31,7 +34,7 @@ def opening(title: str, lead: str, facts: Mapping[str, object], warning: str = "
     return HTML(f'<h1>{escape(title)}</h1>{lead}<ul class="facts">{items}</ul>{banner}')
 
 
-def answers(rows: Sequence[Answer]) -> HTML:
+def answers(rows: Sequence["Answer"]) -> HTML:
     """Questions, each with its answer in a sentence and, smaller, the comparisons that it rests on."""
     items = ""
     for row in rows:
