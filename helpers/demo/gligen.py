@@ -24,9 +24,9 @@ from helpers.demo.looking import coverage, fusers, looking, unwatched, watch_fus
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
 
-RECIPE = Recipe(steps=3000, batch_size=24, learning_rate=1e-3, warmup=200, decay=0.01, betas=(0.9, 0.99))
-IMAGE_RECIPE = Recipe(steps=700, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
-CHANNELS = (64, 128, 192)
+RECIPE = Recipe(steps=1600, batch_size=24, learning_rate=8e-4, warmup=30, decay=0.01, betas=(0.9, 0.99))
+IMAGE_RECIPE = Recipe(steps=350, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
+CHANNELS = (64, 128, 80)  # narrow where it is 4 x 4: most weights would stand there
 TOKENS = 30  # boxes a picture, as GLIGEN was trained with; absent ones carry the null feature
 CROP_NORM = 28.7  # what the pipelines scale projected crops to
 FUSERS_OFF = 0.1  # share of batches without the gated layers, as in the steps after grounded_fraction
@@ -138,9 +138,9 @@ def fit_gligen_image(
     shows: the colour.
     """
     torch.manual_seed(recipe.seed)
-    unet = from_text(text).to(memory_format=torch.channels_last)
-    watched = watch_fusers(unet, 2 * TOKENS)
     phrases, empty = frozen.pooled(ALL_TEXTS), frozen.states([""])
+    unet = from_text(text, phrases.norm(dim=1).mean().item()).to(memory_format=torch.channels_last)
+    watched = watch_fusers(unet, 2 * TOKENS)
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
         rows = rng.integers(len(frozen.scenes), size=recipe.batch_size)
@@ -163,15 +163,19 @@ def fit_gligen_image(
     return unwatched(train("gligen-text-image", unet, loss_of, recipe, folder))
 
 
-def from_text(text: UNet2DConditionModel) -> UNet2DConditionModel:
-    """A "gated-text-image" UNet with everything that a "gated" one knows; its image half begins as its
-    text half.
+def from_text(text: UNet2DConditionModel, norm: float) -> UNet2DConditionModel:
+    """A "gated-text-image" UNet with everything that a "gated" one knows.
+
+    norm: of the pooled phrases. The image half begins as the text half, reading CROP_NORM as that norm: a
+    projected crop then says at once what its phrase says.
     """
     unet, known = build("gated-text-image"), text.state_dict()
     for half in ("text", "image"):
         for name in [name for name in known if name.startswith("position_net.linears.")]:
-            known[name.replace("linears", f"linears_{half}")] = known[name]
-        known[f"position_net.null_{half}_feature"] = known["position_net.null_positive_feature"]
+            known[name.replace("linears", f"linears_{half}")] = known[name].clone()
+        known[f"position_net.null_{half}_feature"] = known["position_net.null_positive_feature"].clone()
+    known["position_net.linears_image.0.weight"][:, :WIDTH] *= norm / CROP_NORM
+    known["position_net.null_image_feature"] *= CROP_NORM / norm
     spare = ("position_net.linears.", "position_net.null_positive_feature")
     unet.load_state_dict({name: value for name, value in known.items() if not name.startswith(spare)})
     return unet
