@@ -54,7 +54,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelSet:
-    """Every model that a study needs. size: side of a picture in pixels; steps: denoising steps;
+    """Every model that a study needs. size: side of a picture in pixels; steps and guidance_scale: where nobody
+    asks for others;
     inception: whether pytorch-fid's Inception is used, so that the distance may be called FID."""
 
     name: str
@@ -65,6 +66,7 @@ class ModelSet:
     inception: bool
     size: int
     steps: int
+    guidance_scale: float
 
 
 def _demo() -> ModelSet:
@@ -73,7 +75,7 @@ def _demo() -> ModelSet:
 
     captioners = {"opt": local("blip2-opt"), "t5": local("blip2-t5")}
     gligen = {"text": local("gligen-text"), "image": local("gligen-text-image")}
-    return ModelSet("demo", captioners, gligen, local("clip"), local("owlv2"), False, size=128, steps=20)
+    return ModelSet("demo", captioners, gligen, local("clip"), local("owlv2"), False, 128, 20, 2.0)
 
 
 def _published() -> ModelSet:
@@ -90,9 +92,8 @@ def _published() -> ModelSet:
     image = hub("anhnct/Gligen_Text_Image", "main", safetensors=None)
     clip = hub("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41")
     detector = hub("google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d")
-    return ModelSet(
-        "published", {"opt": opt, "t5": t5}, {"text": text, "image": image}, clip, detector, True, 512, 50
-    )
+    captioners, gligen = {"opt": opt, "t5": t5}, {"text": text, "image": image}
+    return ModelSet("published", captioners, gligen, clip, detector, True, 512, 50, 7.5)
 
 
 MODEL_SETS: dict[str, Callable[[], ModelSet]] = {"demo": _demo, "published": _published}

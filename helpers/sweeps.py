@@ -12,13 +12,12 @@ from helpers import report
 from helpers.notebooks import NotebookError, is_done, run_notebook
 from helpers.protocols import ROOT, at, protocol
 from helpers.runs import Run
-from helpers.settings import Arm, check
+from helpers.settings import Arm, check, model_set
 
 NOTEBOOKS = ROOT / "notebooks"
 REPORT = "06_visual_comparison"
-GUIDANCE = 7.5  # of the comparison of templates and groundings
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
-SWEEP = (1.0, 3.0, 7.5, 11.0)  # guidance_scales that every report shows beside it
+SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside it
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,7 @@ def perform_one(run: Run, path: Path, output: Path, parameters: Mapping[str, obj
 
 def start(options: argparse.Namespace) -> Run:
     """The run that the command line asks for; what is wrong with it is said before a model is loaded."""
+    options.guidance = options.guidance or [model_set(options.models).guidance_scale]
     check(guidance_scales=options.guidance)
     suffix = "" if options.models == "demo" else f"-{options.models}"
     folder = options.run or f"runs/{at(options.dataset).resolve().name}{suffix}"
@@ -109,11 +109,13 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", default="demo", help="demo (shipped, CPU) or published (hub, GPU)")
     parser.add_argument("--run", help="run folder; default runs/NAME OF THE DATASET")
     parser.add_argument("--steps", type=int, help="denoising steps; default 20 (demo), 50 (published)")
-    parser.add_argument("--guidance", type=float, nargs="+", help="guidance_scale; sweep takes several")
+    said = "guidance_scale; default 2 (demo), 7.5 (published); sweep takes several"
+    parser.add_argument("--guidance", type=float, nargs="+", help=said)
     parser.add_argument("--external", action="append", default=[], metavar="NAME=FOLDER")
     options = parser.parse_args(arguments)
-    options.guidance = options.guidance or (list(SWEEP) if options.what == "sweep" else [GUIDANCE])
-    if options.what == "report" and len(options.guidance) > 1:
+    if not options.guidance and options.what == "sweep":
+        options.guidance = list(SWEEP)
+    if options.what == "report" and len(options.guidance or []) > 1:
         parser.error("a report has one --guidance; sweep takes several")
     if wrong := [text for text in options.external if not re.fullmatch(r"[\w.-]+=.+", text)]:
         parser.error(f"--external {wrong[0]}: give it as NAME=FOLDER")
