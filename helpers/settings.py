@@ -54,9 +54,11 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelSet:
-    """Every model that a study needs. size: side of a picture in pixels; steps and guidance_scale: where nobody
-    asks for others;
-    inception: whether pytorch-fid's Inception is used, so that the distance may be called FID."""
+    """Every model that a study needs.
+
+    size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others;
+    inception: whether pytorch-fid's Inception is used, so that the distance may be called FID.
+    """
 
     name: str
     captioners: Mapping[str, Checkpoint]
