@@ -93,20 +93,6 @@ def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.sort_values("boxes", ascending=False, kind="stable")
 
 
-def derangement(n: int, seed: int = 0) -> np.ndarray:
-    """A random order (n,) in which nothing keeps its place: whose boxes picture i gets in the shuffled
-    control.
-
-    Raises ValueError for n below 2.
-    """
-    if n < 2:
-        raise ValueError(f"boxes cannot be shuffled between {n} scenes: at least 2 are needed")
-    order = np.random.default_rng(seed).permutation(n)
-    shuffled = np.empty(n, np.int64)
-    shuffled[order] = np.roll(order, 1)
-    return shuffled
-
-
 def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> Precision:
     """COCO's average precision of found boxes against asked ones, by pycocotools, 100 detections a picture at
     most.

@@ -80,44 +80,8 @@ def cmmd(a: np.ndarray, b: np.ndarray, unbiased: bool = True) -> float:
 
 
 def cmmd_leave_one_out(a: np.ndarray, b: np.ndarray, unbiased: bool = True) -> np.ndarray:
-    """`cmmd` without row i of both sets, for every i: (n,) float64. Raises ValueError also for n below 3,
-    unequal n."""
+    """`cmmd` without row i of both sets, for every i, (n,). Also refuses n below 3 or unequal."""
     return 1000 * _mmd_leave_one_out(*_unit(*_checked(a, b, rows=3, paired=True)), _gaussian, unbiased)
-
-
-def split_half(
-    distance: Callable[[np.ndarray, np.ndarray], float], photos: np.ndarray, splits: int = 50, seed: int = 0
-) -> np.ndarray:
-    """The distance between two random halves of the photos, (splits,): what equal sets of n // 2 photos show.
-
-    Raises ValueError for fewer than 4 photos.
-    """
-    if len(photos) < 4:
-        raise ValueError(f"{len(photos)} photos cannot be split in halves: at least 4 are needed")
-    rng, half = np.random.default_rng(seed), len(photos) // 2
-    orders = (rng.permutation(len(photos)) for _ in range(splits))
-    return np.array([distance(photos[order[:half]], photos[order[half : 2 * half]]) for order in orders])
-
-
-def swapped_differences(
-    distance: Callable[[np.ndarray, np.ndarray], float],
-    a: np.ndarray,
-    b: np.ndarray,
-    photos: np.ndarray,
-    draws: int = 500,
-    seed: int = 0,
-) -> np.ndarray:
-    """distance(a, photos) - distance(b, photos) for arms that do not differ, (draws,).
-
-    In each draw the pictures of a scene are swapped between a and b with probability 1/2, which makes the two
-    arms exchangeable: what is left is the noise of the measure at this n. a, b, photos: (n, d), row i the
-    same scene.
-    """
-    rng, differences = np.random.default_rng(seed), np.empty(draws)
-    for draw in range(draws):
-        swap = rng.random(len(photos))[:, None] < 0.5
-        differences[draw] = distance(np.where(swap, b, a), photos) - distance(np.where(swap, a, b), photos)
-    return differences
 
 
 def _checked(a: np.ndarray, b: np.ndarray, rows: int, paired: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -142,9 +106,7 @@ def _unit(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
     for name, length in zip(("first", "second"), lengths, strict=True):
         if not length.all():
-            raise ValueError(
-                f"the {name} set has a row of zeros: row {int(np.argmin(length))} has no direction"
-            )
+            raise ValueError(f"the {name} set has zeros only in row {int(np.argmin(length))}: no direction")
     return a / lengths[0], b / lengths[1]
 
 

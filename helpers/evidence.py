@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 
 from helpers import alignment
-from helpers.adherence import Detections, Precision, average_precision, derangement
+from helpers.adherence import Detections, Precision, average_precision
 from helpers.judges import PHOTOS, Asked, Judges, Look, layout
+from helpers.resampling import derangement
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import Arm, ParameterError, model_set

@@ -9,8 +9,8 @@ import numpy as np
 
 from helpers import adherence, alignment, distances, intervals
 from helpers.evidence import Evidence
+from helpers.resampling import Distance
 
-Distance = Callable[[np.ndarray, np.ndarray], float]
 FEWEST = 3  # scenes from which leaving one out still leaves a distance
 
 

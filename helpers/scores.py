@@ -8,20 +8,20 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from helpers import images, intervals
-from helpers.distances import split_half
+from helpers import adherence, images, intervals
 from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
-from helpers.judges import Judges, Look, load_judges
+from helpers.judges import Judges, Look
+from helpers.judges import load_judges as load_judges
 from helpers.metrics import Metric, applies, box_rows, measure, metrics
 from helpers.models import Gligen
+from helpers.resampling import split_half
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import ModelSet, model_set
 
-__all__ = ["CAPTIONER", "PHOTOS", "ROUND_TRIP", "SHUFFLED", "Judges", "load_judges", "realism", "score",
-           "score_captions", "score_controls"]  # fmt: skip
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes
+CHANCE = "chance"  # control arm: what judges score that see nothing
 SPLITS = 100
 
 
@@ -68,7 +68,8 @@ def score_controls(
     rows = [row for row in _rows(run, photos) if row["metric"] not in distances]
     _save(run, PHOTOS, _halves(run, photos) + rows, photos)
     _save(run, SHUFFLED + arm, _rows(run, collect(run, scenes, arm, judges).shuffled()))
-    return _long(run, [PHOTOS, *([ROUND_TRIP] if gligen else []), SHUFFLED + arm])
+    _save(run, CHANCE, _chance(photos))
+    return _long(run, [PHOTOS, *([ROUND_TRIP] if gligen else []), SHUFFLED + arm, CHANCE])
 
 
 def score_captions(
@@ -80,6 +81,18 @@ def score_captions(
     for arm in arms:
         _save(run, arm, _rows(run, collect(run, scenes, arm, judges)))
     return _long(run, arms)
+
+
+def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
+    """Box following of a scored arm by "label" or "size", most boxes first.
+
+    Columns: mean_iou, found (share at IoU 0.5), boxes, scenes, AP, AP50.
+    """
+    precision = collect(run, run.scenes, arm).precision
+    parts = precision.by_label if column == "label" else precision.by_size
+    table = adherence.by_group(run.boxes(arm), column)
+    table[["AP", "AP50"]] = [parts[name] for name in table.index]
+    return table
 
 
 def _rows(run: Run, evidence: Evidence) -> list[dict]:
@@ -104,6 +117,12 @@ def _row(name: str, metric: Metric, evidence: Evidence) -> dict:
 
 def _as_row(name: str, estimate: intervals.Estimate) -> dict:
     return {"metric": name, **vars(estimate)}
+
+
+def _chance(photos: Evidence) -> list[dict]:
+    n = len(photos.scenes)
+    guesses = {"R-precision": min(100, n), "crop accuracy": len(photos.phrases)}
+    return [_as_row(name, intervals.Estimate(1 / k, 0, 1 / k, 1 / k, n)) for name, k in guesses.items() if k]
 
 
 def _halves(run: Run, photos: Evidence) -> list[dict]:

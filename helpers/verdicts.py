@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from helpers import intervals
-from helpers.distances import swapped_differences
 from helpers.evidence import Evidence, collect
 from helpers.intervals import Estimate
 from helpers.metrics import Measured, measure
+from helpers.resampling import swapped_differences
 from helpers.runs import Run
 from helpers.scores import metrics_of
 from helpers.settings import nearest

@@ -152,18 +152,8 @@ def test_boxes_by_label():
     assert table.loc["b"].tolist() == [pytest.approx(0.2), 0.0, 1, 1]
 
 
-@pytest.mark.parametrize("n", [2, 3, 48])
-def test_shuffled_boxes_come_from_another_scene(n):
-    order = adherence.derangement(n)
-    assert sorted(order) == list(range(n))
-    assert (order != np.arange(n)).all()
-    np.testing.assert_array_equal(order, adherence.derangement(n))
-
-
 def test_what_cannot_be_measured_is_said():
     with pytest.raises(ValueError, match="1 layouts, but detections of 2"):
         average_precision([layout(labels="")], [NOTHING, NOTHING])
     with pytest.raises(ValueError, match="no box is asked for"):
         average_precision([layout(labels="")], [NOTHING])
-    with pytest.raises(ValueError, match="between 1 scenes"):
-        adherence.derangement(1)

@@ -172,24 +172,6 @@ def test_memory_grows_with_n_times_d_and_not_with_d_squared():
     assert peak < 12 * n * d * 8 < d * d * 8
 
 
-def test_halves_of_the_photos_are_closer_than_other_photos():
-    photos, others = two_sets(60, 30, 8)
-    halves = distances.split_half(frechet_distance, photos, splits=20)
-    assert halves.shape == (20,) and len(set(halves)) == 20
-    assert halves.max() < frechet_distance(others + 1, photos)
-    np.testing.assert_array_equal(halves, distances.split_half(frechet_distance, photos, splits=20))
-
-
-def test_swapping_makes_different_arms_equal():
-    rng = np.random.default_rng(0)
-    photos, a = rng.normal(size=(2, 40, 6))
-    b = a + 2
-    gaps = distances.swapped_differences(frechet_distance, a, b, photos, draws=200)
-    assert abs(gaps.mean()) < 4 * gaps.std() / np.sqrt(200)
-    assert frechet_distance(b, photos) - frechet_distance(a, photos) > np.abs(gaps).max()
-    assert not distances.swapped_differences(frechet_distance, a, a, photos, draws=5).any()
-
-
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
@@ -216,10 +198,5 @@ def test_leaving_one_out_needs_three_scenes_and_pairs(pair):
 
 
 def test_a_direction_is_needed():
-    with pytest.raises(ValueError, match="row 1 has no direction"):
+    with pytest.raises(ValueError, match="second set has zeros only in row 1"):
         cmmd(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 1]]))
-
-
-def test_three_photos_cannot_be_split():
-    with pytest.raises(ValueError, match="3 photos"):
-        distances.split_half(kid, np.ones((3, 2)))

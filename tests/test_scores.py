@@ -148,10 +148,24 @@ def test_the_controls(tmp_path, demo_judges):
     assert photos.n["AP50"] == 6
     assert "missing pictures" not in photos.index
     assert set(table.loc[scores.SHUFFLED + ARM].index) == {"mean IoU", "found at IoU 0.5", "AP", "AP50"}
+    assert table.loc[scores.CHANCE].value.to_dict() == {"R-precision": 1 / 6, "crop accuracy": 1 / 2}
     assert table.loc[scores.ROUND_TRIP].value[FRECHET] > 0
     back = np.asarray(images.load(run.picture(scores.ROUND_TRIP, run.scenes[0]))).astype(float)
     photo = np.asarray(images.fit(run.scenes[0].photo(), run.scenes[0].boxes, 32)[0]).astype(float)
     np.testing.assert_allclose(back - 127.5, (photo - 127.5) / 2, atol=1)
+
+
+@pytest.mark.parametrize("column", ["label", "size"])
+def test_box_following_by_label_and_by_size(tmp_path, demo_judges, column):
+    run = start(tmp_path)
+    draw(run, ARM)
+    whole = values(scores.score(run, run.scenes, [ARM], demo_judges))
+    table = scores.breakdown(run, ARM, column)
+    assert table.boxes.sum() == 12
+    assert np.average(table.mean_iou, weights=table.boxes) == pytest.approx(whole["mean IoU"])
+    assert np.isfinite(table[["AP", "AP50"]]).all(axis=None)
+    if column == "label":
+        assert table.AP50.mean() == pytest.approx(whole["AP50"])
 
 
 def test_shuffled_boxes_are_other_scenes_boxes(tmp_path, demo_judges):

@@ -1,0 +1,54 @@
+"""Scenes drawn again: what a measure shows where there is nothing to find. Pure."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Distance = Callable[[np.ndarray, np.ndarray], float]
+
+
+def split_half(distance: Distance, photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
+    """The distance between two random halves of the photos, (splits,): what equal sets of n // 2 photos show.
+
+    Raises ValueError for fewer than 4 photos.
+    """
+    if len(photos) < 4:
+        raise ValueError(f"{len(photos)} photos cannot be split in halves: at least 4 are needed")
+    rng, half = np.random.default_rng(seed), len(photos) // 2
+    orders = (rng.permutation(len(photos)) for _ in range(splits))
+    return np.array([distance(photos[order[:half]], photos[order[half : 2 * half]]) for order in orders])
+
+
+def swapped_differences(
+    distance: Distance,
+    a: np.ndarray,
+    b: np.ndarray,
+    photos: np.ndarray,
+    draws: int = 500,
+    seed: int = 0,
+) -> np.ndarray:
+    """distance(a, photos) - distance(b, photos) for arms that do not differ, (draws,).
+
+    In each draw the pictures of a scene are swapped between a and b with probability 1/2, which makes the two
+    arms exchangeable: what is left is the noise of the measure at this n. a, b, photos: (n, d), row i the
+    same scene.
+    """
+    rng, differences = np.random.default_rng(seed), np.empty(draws)
+    for draw in range(draws):
+        swap = rng.random(len(photos))[:, None] < 0.5
+        differences[draw] = distance(np.where(swap, b, a), photos) - distance(np.where(swap, a, b), photos)
+    return differences
+
+
+def derangement(n: int, seed: int = 0) -> np.ndarray:
+    """A random order (n,) in which nothing keeps its place: whose boxes picture i gets in the shuffled
+    control.
+
+    Raises ValueError for n below 2.
+    """
+    if n < 2:
+        raise ValueError(f"boxes cannot be shuffled between {n} scenes: at least 2 are needed")
+    order = np.random.default_rng(seed).permutation(n)
+    shuffled = np.empty(n, np.int64)
+    shuffled[order] = np.roll(order, 1)
+    return shuffled

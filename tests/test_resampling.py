@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from helpers import resampling
+from helpers.distances import frechet_distance, kid
+
+
+def test_halves_of_the_photos_are_closer_than_other_photos():
+    rng = np.random.default_rng(0)
+    photos, others = rng.normal(size=(60, 8)), rng.normal(size=(30, 8))
+    halves = resampling.split_half(frechet_distance, photos, splits=20)
+    assert halves.shape == (20,) and len(set(halves)) == 20
+    assert halves.max() < frechet_distance(others + 1, photos)
+    np.testing.assert_array_equal(halves, resampling.split_half(frechet_distance, photos, splits=20))
+
+
+def test_swapping_makes_different_arms_equal():
+    rng = np.random.default_rng(0)
+    photos, a = rng.normal(size=(2, 40, 6))
+    b = a + 2
+    gaps = resampling.swapped_differences(frechet_distance, a, b, photos, draws=200)
+    assert abs(gaps.mean()) < 4 * gaps.std() / np.sqrt(200)
+    assert frechet_distance(b, photos) - frechet_distance(a, photos) > np.abs(gaps).max()
+    assert not resampling.swapped_differences(frechet_distance, a, a, photos, draws=5).any()
+
+
+@pytest.mark.parametrize("n", [2, 3, 48])
+def test_shuffled_boxes_come_from_another_scene(n):
+    order = resampling.derangement(n)
+    assert sorted(order) == list(range(n))
+    assert (order != np.arange(n)).all()
+    np.testing.assert_array_equal(order, resampling.derangement(n))
+
+
+def test_three_photos_cannot_be_split():
+    with pytest.raises(ValueError, match="3 photos"):
+        resampling.split_half(kid, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="between 1 scenes"):
+        resampling.derangement(1)
