@@ -70,7 +70,7 @@ def is_done(run: Run, path: Path, output: Path, parameters: Mapping[str, object]
     """
     if not output.is_file():
         return False
-    past = nbformat.read(output, as_version=4).metadata["grounded"]
+    past = nbformat.read(output, as_version=4).metadata.get("grounded", {"key": ""})
     return past["key"] == key(path, parameters) and all(
         run.stamp(folder, pattern) == stamp for folder, pattern, stamp in past["uses"]
     )

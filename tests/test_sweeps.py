@@ -123,11 +123,11 @@ def test_an_arm_that_fails_stops_no_other(run, monkeypatch, capsys):
         seen.append(output.stem)
         if "image" in output.stem:
             raise NotebookError(f"{output.stem}: out of memory")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch()
 
     monkeypatch.setattr(sweeps, "run_notebook", fake)
     monkeypatch.setattr(sweeps.report, "render", lambda executed, page: page.write_text("page"))
-    (run.folder / "notebooks").mkdir()
-    (run.folder / "notebooks" / f"{sweeps.REPORT}.ipynb").touch()
     failures = sweeps.perform(run, sweeps.more_arms(run, [3.0, 5.0]))
     assert [str(one) for one in failures] == [f"suffix-image-g{scale}: out of memory" for scale in (3, 5)]
     assert seen[-1] == sweeps.REPORT and len(seen) == 7
