@@ -28,8 +28,7 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one picture: boxes (m, 4) float32 fractions, labels, and scores (m,) in [0,
-    1]."""
+    """What a detector found in one picture: boxes (m, 4) float32, labels, and scores (m,) in [0, 1]."""
 
     boxes: np.ndarray
     labels: tuple[str, ...]
@@ -82,8 +81,7 @@ def size_of(layout: np.ndarray) -> list[str]:
 
 
 def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean IoU, share found and number of boxes for each value of a column (`label`, `size`), most boxes
-    first.
+    """Mean IoU, share found and number of boxes for each value of a column, most boxes first.
 
     rows: one a box, with columns `iou` and `found`, as `Run.boxes`.
     """
@@ -94,8 +92,7 @@ def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> Precision:
-    """COCO's average precision of found boxes against asked ones, by pycocotools, 100 detections a picture at
-    most.
+    """COCO's average precision of found boxes against asked ones, by pycocotools, 100 a picture at most.
 
     AP is the mean over labels that are asked for anywhere. A label that is found but never asked for is not
     counted, as in COCO. asked, found: one each a picture, in the same order. Raises ValueError for unequal
@@ -165,8 +162,7 @@ def _coco(layouts: Sequence[Layout], labels: list[str]) -> COCO:
 
 
 def _precision(evaluation: COCOeval, row: np.ndarray) -> np.ndarray:
-    """(AP, AP50) of one label in one range of sizes over the pictures of `row`; NaN where no box is asked
-    for.
+    """(AP, AP50) of one label in one range of sizes over the pictures of `row`, NaN without a box.
 
     COCOeval can only accumulate all that it evaluated, so it is shown one label and the wanted pictures.
     """

@@ -27,8 +27,7 @@ _D65 = np.array([0.95047, 1.0, 1.08883])
 
 
 def clip_score(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """100 times the cosine of image i and text i, at least 0 (Hessel et al. 2021, scaled as torchmetrics
-    does), (n,).
+    """100 times the cosine of image i and text i, at least 0, (n,) (Hessel et al. 2021, scaled to 100).
 
     images, texts: (n, d) CLIP features of any length above 0.
     """
@@ -46,8 +45,7 @@ def similarity(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 
 def r_precision(images: np.ndarray, texts: np.ndarray, others: int = 99) -> np.ndarray:
-    """Chance that an image is nearer to its own text than to `others` texts drawn from the rest, (n,) in [0,
-    1].
+    """Chance that an image is nearer to its own text than to `others` texts drawn from the rest, (n,).
 
     The chance is computed, not drawn (hypergeometric). Texts equally near are in random order. With fewer
     than `others` other texts all of them are used, so the level of pure chance is 1 / (1 + min(others, n -

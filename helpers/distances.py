@@ -13,13 +13,12 @@ Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Fréchet distance between the normal distributions fitted to two feature sets (Heusel et al. 2017, eq.
-    6).
+    """Fréchet distance of normal distributions fitted to two feature sets (Heusel et al. 2017, eq. 6).
 
         |mean_a - mean_b|^2 + tr(S_a) + tr(S_b) - 2 tr sqrt(S_a S_b)
 
     The last trace is the nuclear norm of A B^T / sqrt((n_a - 1)(n_b - 1)) with A, B the centred features, so
-    no d x d covariance is ever made: what pytorch-fid computes, without its matrix square root.
+    no d x d covariance is ever made.
 
     a: (n_a, d), b: (n_b, d). Never negative; exactly 0 for sets of equal rows, in whatever order.
     Biased upwards, the more the smaller n is: compare only distances of the same n.
@@ -37,8 +36,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`frechet_distance` without row i of both sets, for every i, at the price of one singular value
-    decomposition.
+    """`frechet_distance` without row i of both sets, for every i, at the price of one decomposition.
 
     a, b: (n, d). Returns (n,) float64. Raises ValueError as `frechet_distance`, and for n below 3 or unequal
     n.
@@ -53,8 +51,7 @@ def frechet_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def kid(a: np.ndarray, b: np.ndarray) -> float:
-    """Kernel Inception distance (Bińkowski et al. 2018): the unbiased squared MMD with the kernel (x.y / d +
-    1)^3.
+    """Kernel Inception distance (Bińkowski et al. 2018): unbiased squared MMD, kernel (x.y / d + 1)^3.
 
     All pairs are used, no subsets. a: (n_a, d), b: (n_b, d). Unbiased, so it may be negative.
     Raises ValueError for fewer than 2 rows, unequal d, NaN.
@@ -63,14 +60,12 @@ def kid(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def kid_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`kid` without row i of both sets, for every i: (n,) float64. Raises ValueError also for n below 3,
-    unequal n."""
+    """`kid` without row i of both sets, for every i, (n,). Refuses n below 3 or unequal too."""
     return _mmd_leave_one_out(*_checked(a, b, rows=3, paired=True), _cubic, unbiased=True)
 
 
 def cmmd(a: np.ndarray, b: np.ndarray, unbiased: bool = True) -> float:
-    """CLIP MMD (Jayasumana et al. 2024): 1000 times the squared MMD with the kernel exp(-|x - y|^2 / (2 *
-    10^2)).
+    """CLIP MMD (Jayasumana et al. 2024): 1000 times the squared MMD, kernel exp(-|x - y|^2 / (2 * 10^2)).
 
     a: (n_a, d), b: (n_b, d) CLIP features; rows are scaled to length 1 here, as in the paper.
     unbiased=False is the paper's form, which counts each picture against itself and is never negative.
@@ -111,8 +106,7 @@ def _unit(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reduced(centred: np.ndarray) -> np.ndarray:
-    """At most d rows with the same scatter matrix: the R of a QR decomposition where there are more rows than
-    d."""
+    """At most d rows with the same scatter matrix: the R of a QR decomposition where there are more."""
     return np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
 
 
@@ -121,8 +115,7 @@ def _factored(centred: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def _nuclear_norms_without_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Nuclear norms of A_i B_i^T for every i, where A_i, B_i are a, b without row i, centred again. a, b:
-    centred.
+    """Nuclear norms of A_i B_i^T for every i: a, b without row i, centred again. a, b: centred.
 
     With v the centred and normalised unit vector e_i, A_i B_i^T has the singular values of P M P, M = a b^T
     and P = I - v v^T. From sum(s) = 1/pi * integral over t > 0 of ln det(I + M M^T / t^2) and Jacobi's
@@ -163,8 +156,7 @@ def _cubic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """exp(-|x - y|^2 / 200) - 1 for rows of length 1: the constant cancels in the MMD, so rounding does not
-    enter."""
+    """exp(-|x - y|^2 / 200) - 1 for rows of length 1; the constant would cancel in the MMD, and round."""
     return np.expm1((a @ b.T - 1) / 100)
 
 

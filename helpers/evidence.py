@@ -1,5 +1,4 @@
-"""Everything that is measured of an arm, scene by scene, as arrays: from here on no model and no picture is
-needed."""
+"""Everything that is measured of an arm, scene by scene, as arrays: no model is needed from here on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,16 +52,14 @@ class Evidence:
         return average_precision(self.layouts, self.detections)
 
     def shuffled(self) -> Self:
-        """The same pictures held against the boxes of other scenes; what does not look at boxes alone is
-        dropped."""
+        """The same pictures held against the boxes of other scenes, and nothing else."""
         others = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
         kept = {"scenes": self.scenes, "counts": {}, "looks": None, "captions": None}
         return replace(Evidence(**kept), layouts=others, detections=self.detections)
 
 
 def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None = None) -> Evidence:
-    """The evidence on an arm, on PHOTOS or on CAPTIONER + name; judged where the run folder does not hold it
-    yet.
+    """The evidence on an arm, on PHOTOS or on CAPTIONER + name; judged where it is not yet known.
 
     Scenes without a usable picture are left out and counted. judges: None only reads.
     Raises ValueError where no scene has a usable picture, and LookupError where a judgement is missing and
@@ -143,8 +140,7 @@ def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
 
 
 def _sibling(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> np.ndarray | None:
-    """CLIP features of the pictures of the first arm that differs from this one in the seed only, if there is
-    any."""
+    """CLIP features of the pictures of the first arm that differs in the seed only, if there is one."""
     own, names = _parsed(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
     arms = {name: _parsed(name) for name in names if name != arm}
     others = [name for name, other in arms.items() if own and other and replace(other, seed=own.seed) == own]

@@ -159,8 +159,7 @@ def _queries(detector: Detector, labels: Sequence[str]) -> torch.Tensor:
 def _detections(
     picture: Image.Image, box: torch.Tensor, scores: torch.Tensor, labels: Sequence[str], threshold: float
 ) -> Detections:
-    """box: (p, 4) centre and size, fractions of the square that OWLv2 pads to the right and below. scores:
-    (p, l)."""
+    """box: (p, 4) centre and size, fractions of the square that OWLv2 pads to; scores: (p, l)."""
     best, label = scores.max(1)
     order = best.argsort(descending=True, stable=True)[:MOST]
     order = order[best[order] > threshold]

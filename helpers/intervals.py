@@ -32,8 +32,7 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """Two-sided p of value 0 by Student's t with n - 1 degrees of freedom; 1 where value and error are
-        0."""
+        """Two-sided p of value 0 by Student's t with n - 1 degrees of freedom; 1 where both are 0."""
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.n - 1))
@@ -70,8 +69,7 @@ def mean(values: np.ndarray) -> Estimate:
 
 
 def ratio_left_out(sums: np.ndarray, counts: np.ndarray) -> tuple[float, np.ndarray]:
-    """sum(sums) / sum(counts), and the same without photo i, (n,): means over boxes, which leave with their
-    photo.
+    """sum(sums) / sum(counts), and the same without photo i, (n,): means over boxes.
 
     sums, counts: (n,) per photo. Raises TooFew where a single photo holds everything that is counted.
     """
@@ -107,8 +105,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Two-sided permutation p of one paired difference a photo, under: each could as well have the other
-    sign.
+    """Two-sided permutation p of one difference a photo, were its sign as likely to be the other.
 
     differences: (n,). All 2^n sign flips are counted up to EXACT_LIMIT differences that are not 0; beyond
     that, DRAWS flips are drawn and the observed one is counted among them, which keeps the level exact.
@@ -141,8 +138,7 @@ def _all_sums(values: np.ndarray) -> np.ndarray:
 
 
 def photos_needed(difference: Estimate, power: float = 0.8) -> float:
-    """About how many photos would tell a difference of this size from 0 with that power, from its measured
-    variance.
+    """About how many photos would tell such a difference from 0 with that power, by its variance.
 
     Infinite for a difference of 0.
     """

@@ -1,5 +1,4 @@
-"""The models that look at pictures, and what they said of each: kept in the run folder, asked only for what
-is new."""
+"""The models that look at pictures, and what they said of each, kept in the run folder."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,8 +23,7 @@ Extract = Callable[[list[int], list[Image.Image]], Sequence[np.ndarray]]
 
 @dataclass(frozen=True)
 class Judges:
-    """The models that look at pictures: CLIP, an object detector, and Inception where the model set has
-    it."""
+    """The models that look at pictures: CLIP, an object detector, and Inception if there is one."""
 
     clip: Clip
     detector: Detector
@@ -40,8 +38,7 @@ def load_judges(models: ModelSet, device: str | None = None) -> Judges:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """The boxes (k, 4) of a scene as they were asked for, fitted to the picture, with k labels and
-    phrases."""
+    """The boxes (k, 4) of a scene as asked for, fitted to the picture, with k labels and phrases."""
 
     boxes: np.ndarray
     labels: tuple[str, ...]

@@ -1,5 +1,4 @@
-"""Every score by the name that people read: what it needs, which way is better, and how it follows from
-evidence."""
+"""Every score by the name that people read: what it needs, which way is good, and how it is computed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -41,8 +41,7 @@ def swapped_differences(
 
 
 def derangement(n: int, seed: int = 0) -> np.ndarray:
-    """A random order (n,) in which nothing keeps its place: whose boxes picture i gets in the shuffled
-    control.
+    """A random order (n,) in which nothing keeps its place: whose boxes picture i is held against.
 
     Raises ValueError for n below 2.
     """

@@ -1,5 +1,4 @@
-"""An arm's pictures in, its scores out: rows with a name, a value, an interval and the number of photos
-behind it."""
+"""An arm's pictures in, its scores out: rows with a name, a value, an interval and an N."""
 
 from collections.abc import Sequence
 
@@ -36,8 +35,7 @@ def metrics_of(run: Run) -> dict[str, Metric]:
 
 
 def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges) -> pd.DataFrame:
-    """Score arms; what a judge said of a picture before is not asked again. Returns the long table of these
-    arms.
+    """Score arms; what a judge said of a picture is not asked again. Returns their long table.
 
     Writes features/<judge>/<arm>.npz, boxes/<arm>.jsonl and scores/<arm>.json. Captions are those of the
     chosen captioner (prompts/caption.jsonl). Missing, flagged and constant pictures are counted as scores of

@@ -95,10 +95,9 @@ def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = N
 
 
 def best(run: Run, metric: str, arms: Sequence[str]) -> str:
-    """The arm with the best value of the metric (the lowest distance, else the highest); ties go to the
-    earlier one.
+    """The arm with the best value of the metric (the lowest distance, else the highest).
 
-    Values are those of scores/<arm>.json. Raises ValueError where an arm has none.
+    Values are those of scores/<arm>.json; ties go to the earlier arm. ValueError where an arm has none.
     """
     lower = _Values(run, metric).metric.lower_is_better
     scores = run.scores()
