@@ -49,7 +49,7 @@ def run_notebook(path: Path, output: Path, parameters: Mapping[str, object]) -> 
     check_parameters(path, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f"{output.stem}.partial.ipynb")
-    options = {"kernel_name": "python3", "progress_bar": False, "config": ENCRYPTED}
+    options = {"kernel_name": "python3", "progress_bar": False, "config": ENCRYPTED, "start_timeout": 300}
     try:
         book = papermill.execute_notebook(str(path), str(partial), dict(parameters), **options)
     except PapermillExecutionError as error:
