@@ -120,7 +120,7 @@ def contestants(gligen: Gligen, options: argparse.Namespace, grounding: str) -> 
         "ours, one layout": lambda: list(ours(gligen, one_layout)),
         "diffusers, one layout": lambda: [theirs(pipe, options.steps, some) for some in batches],
     }
-    if gligen.device.type == "cpu":
+    if options.half:
         half = cast(gligen, torch.bfloat16)
         slow = pipeline(half)
         made["ours, bfloat16"] = lambda: list(ours(half, layouts))
@@ -191,6 +191,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
+    half = "on a CPU with bfloat16 units: both sides in it too"
+    parser.add_argument("--half", action="store_true", help=half)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=gpu)
     return parser.parse_args()
 
