@@ -38,13 +38,13 @@ def opening(run: Run) -> dict[str, object]:
     """Title, lead, facts and warning of the page, for report.opening."""
     protocol, scenes = run.card["protocol"], run.scenes
     boxes = sum(len(scene.boxes) for scene in scenes)
-    counts = {"photos": len(scenes), "boxes": boxes, "arms": len(run.arms())}
-    settings = {"pictures": run.count_pictures(), "models": protocol["models"], "steps": protocol["steps"]}
+    arms = len(set(run.arms()) - {scores.ROUND_TRIP})
+    counts = {"photos": len(scenes), "boxes": boxes, "arms": arms, "models": protocol["models"]}
     return {
         "title": "Pictures that follow boxes",
         "lead": f"The photos of {protocol['dataset']} were captioned, captions and boxes became pictures, "
         "and every number about them says how sure it is.",
-        "facts": counts | settings | {"made": run.card["started"]},
+        "facts": counts | {"steps": protocol["steps"], "made": run.card["started"]},
         "warning": "" if knows_photos(run) else NO_PHOTOS,
     }
 
@@ -68,7 +68,8 @@ def captioners(run: Run) -> Answer:
 def templates(run: Run) -> Answer:
     names = {name: f"“{Arm.parse(name).template}”" for name in template_arms(run)}
     choice = run.read_json("choices/template.json")
-    short = f"{best(run, realism(run), names)} “{choice['template']}” was taken for what follows."
+    told, taken = best(run, realism(run), names), f"“{choice['template']}”"
+    short = f"{told} {'It' if told.startswith(taken) else taken} was taken for what follows."
     question = "Which prompt template gives better pictures?"
     return Answer(question, short, tuple(sentences(run, realism(run), names)))
 
@@ -95,7 +96,7 @@ def guidance(run: Run, mark: float) -> Answer:
         told, worse = _against(run, names, marked[0])
         found = f"worse in {' and in '.join(worse)} than the best" if worse else "not shown to be wrong"
         short.append(f"With {GROUNDING[kind]}, {mark:g} is {found}.")
-        grounds += [f"{GROUNDING[kind].capitalize()}: {one}" for one in told]
+        grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in told]
     return Answer(f"What does guidance_scale trade, and is {mark:g} right?", " ".join(short), tuple(grounds))
 
 

@@ -24,7 +24,8 @@ class Bench:
         self.template = widgets.Dropdown(options=list(TEMPLATES), value="suffix", description="template")
         self.prompt = widgets.Textarea(description="prompt", layout={"width": "36rem"})
         self.grounding = widgets.ToggleButtons(options=GROUNDINGS, value="text", description="grounding")
-        self.guidance = widgets.FloatSlider(7.5, min=0, max=15, step=0.5, description="guidance")
+        usual = self.models.guidance_scale
+        self.guidance = widgets.FloatSlider(usual, min=0, max=15, step=0.5, description="guidance")
         self.fraction = widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="grounded")
         self.steps = widgets.IntSlider(self.protocol["steps"], min=2, max=100, description="steps")
         self.seed = widgets.BoundedIntText(0, min=0, max=2**31, description="seed")

@@ -37,6 +37,11 @@ def main_arm(run: Run) -> str:
     return grounding_arms(run)[1]
 
 
+def main_scale(run: Run) -> float:
+    """The guidance_scale at which templates and groundings are compared."""
+    return Arm.parse(main_arm(run)).guidance_scale
+
+
 def title(arm: Arm) -> str:
     """What an arm is called where all arms have one guidance_scale."""
     return f"{arm.template}, {GROUNDING[arm.grounding]}"
@@ -62,7 +67,8 @@ def controls(run: Run) -> dict[str, str]:
     return {
         scores.PHOTOS: "photos: one half against the other",
         scores.ROUND_TRIP: "photos through the autoencoder",
-        scores.SHUFFLED + main_arm(run): "boxes of other scenes",
+        scores.SHUFFLED + main_arm(run): "held against boxes of other scenes",
+        scores.CHANCE: "chance",
     }
 
 
@@ -73,7 +79,7 @@ def how(run: Run) -> str:
     side, fit = protocol["size"], protocol["fit"]
     return (
         f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {by}. "
-        "Small: interval at 95 % over photos, and N."
+        "Small: interval at 95 % over photos. N: how many."
     )
 
 

@@ -103,7 +103,7 @@ def compare(
     for scene in scenes:
         shown = [figure(scene.photo(), scene, "photo")]
         for arm, name in names.items():
-            note = escape(notes.get((arm, scene.name), ""))
+            note = f"<br>{escape(notes.get((arm, scene.name), ''))}"
             asked = fitted(scene, run.card["protocol"])
             shown.append(figure(images.load(run.picture(arm, scene)), asked, name, note))
         title = f"<h3>{escape(scene.name)}</h3>"
@@ -122,13 +122,13 @@ def folded(scenes: HTML, summary: str) -> HTML:
     return HTML(f"<details><summary>{escape(summary)}</summary>{scenes.data}</details>")
 
 
-def slider(run: Run, scenes: Sequence[Scene], arms: Mapping[str, Sequence[Arm]]) -> HTML:
+def slider(run: Run, scenes: Sequence[Scene], arms: Mapping[str, Sequence[Arm]], start: float = 0) -> HTML:
     """Pictures of some scenes under a slider over guidance_scale, in plain JavaScript: all are in the page.
 
-    arms: name of a row, such as "text grounding" -> its arms, by guidance_scale.
+    arms: name of a row, such as "text grounding" -> its arms. start: the guidance_scale shown first.
     """
     scales = sorted({arm.guidance_scale for row in arms.values() for arm in row})
-    shown = []
+    first, shown = scales.index(start) if start in scales else 0, []
     for scene in scenes:
         asked = fitted(scene, run.card["protocol"])
         here = f'data-scene="{escape(scene.name, quote=True)}"'
@@ -142,7 +142,7 @@ def slider(run: Run, scenes: Sequence[Scene], arms: Mapping[str, Sequence[Arm]])
     return HTML(
         f'<div class="slider" data-steps="{json.dumps(scales)}">'
         '<div class="controls" hidden><label>guidance_scale '
-        f'<input type="range" min="0" max="{len(scales) - 1}" value="0"></label><output></output>'
+        f'<input type="range" min="0" max="{len(scales) - 1}" value="{first}"></label><output></output>'
         f"<label>scene <select>{options}</select></label></div>"
         f"{_row(*shown)}</div>"
     )

@@ -55,11 +55,9 @@ def number(value: float, standard_error: float) -> str:
 
 
 def cell(score: pd.Series) -> str:
-    """One score as HTML: the value, below it the interval at 95 % and its N."""
+    """One score as HTML: the value, and below it the interval at 95 %."""
     value, low, high = (number(score[key], score["standard_error"]) for key in ("value", "low", "high"))
-    n = "" if pd.isna(score["n"]) else f"N {int(score['n'])}"
-    reach = "" if pd.isna(score["low"]) else f"{low} to {high}, "
-    return f"{value}<small>{reach}{n}</small>"
+    return value if pd.isna(score["low"]) else f"{value}<small>{low} to {high}</small>"
 
 
 def score_table(
@@ -76,13 +74,21 @@ def score_table(
     metrics: metric -> what is good, such as "lower is better". chosen: the arm to tint.
     """
     rows = {**names, **(controls or {})}
+    scores = scores[scores.metric.isin(metrics)]
     heads = [f"{escape(metric)}<small>{escape(good)}</small>" for metric, good in metrics.items()]
     cells = {(row["arm"], row["metric"]): cell(row) for _, row in scores.iterrows()}
-    values = [[cells.get((arm, metric), "–") for metric in metrics] for arm in rows]
+    counts = scores.dropna(subset="n").groupby("arm").n.unique()
+    values = [
+        [
+            "/".join(f"{n:g}" for n in counts.get(arm, [])),
+            *(cells.get((arm, metric), "–") for metric in metrics),
+        ]
+        for arm in rows
+    ]
     kinds = ["chosen" if arm == chosen else "" if arm in names else "control" for arm in rows]
     index = pd.Index([escape(name) for name in rows.values()])
-    columns = pd.Index(heads, name="arm")  # stands over the names of the rows
-    classes = pd.DataFrame([[kind] * len(metrics) for kind in kinds], index, columns)
+    columns = pd.Index(["N", *heads], name="arm")  # the name stands over the names of the rows
+    classes = pd.DataFrame([[kind] * len(columns) for kind in kinds], index, columns)
     return _html(pd.DataFrame(values, index, columns).style, caption, classes)
 
 

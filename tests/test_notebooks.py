@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from helpers import images, notebooks, sweeps
+from helpers.arms import guidance_arms, template_arms
 from helpers.runs import Run
 from tests.fakes.study import EVIL, write_models, write_scenes
 
@@ -70,8 +71,9 @@ def test_the_files_of_the_study_go_back_to_the_original_format(study):
 
 def test_a_picture_explains_itself(study):
     run = Run(study / "run")
-    told = images.read_text(run.picture("caption-text-g7.5", run.scenes[0]))
-    assert told["arm"] == "caption-text-g7.5" and json.loads(told["steps"]) == 2
+    name = template_arms(run)[0]
+    told = images.read_text(run.picture(name, run.scenes[0]))
+    assert told["arm"] == name and json.loads(told["steps"]) == 2
     assert len(json.loads(told["boxes"])) == 2
 
 
@@ -135,7 +137,7 @@ def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(stu
     assert make(study, "--steps", "2") == 0
     assert capsys.readouterr().out.count("done before") == 8 and page.stat().st_mtime_ns == before
     run = Run(study / "run")
-    lost = run.picture("suffix-text-g11" if "suffix-text-g11" in run.arms() else run.arms()[0], run.scenes[1])
+    lost = run.picture(guidance_arms(run, "text")[-1].name, run.scenes[1])
     content = lost.read_bytes()
     lost.write_bytes(content[: len(content) // 2])  # as a crash may leave it
     assert make(study, "--steps", "2") == 0
