@@ -52,6 +52,8 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
 
 def intervals(scores: pd.DataFrame, metrics: Mapping[str, str], names: Mapping[str, str]) -> Figure:
     """One panel a metric: an arm a line, its value as a dot in its interval. names: arm -> shown name."""
+    scored = set(scores[scores.metric.isin(metrics)].arm)
+    names = {arm: name for arm, name in names.items() if arm in scored}
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(names)), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics), sharey=True))

@@ -57,7 +57,11 @@ def number(value: float, standard_error: float) -> str:
 def cell(score: pd.Series) -> str:
     """One score as HTML: the value, and below it the interval at 95 %."""
     value, low, high = (number(score[key], score["standard_error"]) for key in ("value", "low", "high"))
-    return value if pd.isna(score["low"]) else f"{value}<small>{low} to {high}</small>"
+    return (
+        f"{value}<small>{low} to {high}</small>"
+        if pd.notna(score["low"]) and score["low"] != score["high"]
+        else value
+    )
 
 
 def score_table(

@@ -63,7 +63,7 @@ def test_a_number_has_the_decimals_that_its_error_allows(value, error, shown):
 def test_a_score_without_a_value_is_a_dash_and_not_nan():
     assert report.number(float("nan"), float("nan")) == "–"
     empty = report.cell(pd.Series(dict.fromkeys(SCORE, None)))
-    assert "nan" not in empty.lower() and empty.startswith("–")
+    assert empty == "–" and report.cell(pd.Series(SCORE | {"low": 0.5, "high": 0.5})) == "113.5"
 
 
 def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls_apart():
@@ -166,12 +166,12 @@ def test_charts_take_the_ink_of_the_page_and_name_nothing_outside():
         for metric in MEASURES
     ]
     curves = charts.as_svg(charts.curves(pd.DataFrame(rows), MEASURES, "guidance_scale", 11), "one & two")
-    names = {row["arm"]: row["arm"] for row in rows} | {"nobody": "nobody"}
+    names = {row["arm"]: row["arm"] for row in rows} | {"nobody": "who has no score"}
     dots = charts.as_svg(charts.intervals(pd.DataFrame(rows), MEASURES, names), "three")
     assert "http" not in curves.data + dots.data and charts.INK not in curves.data
     assert "currentColor" in curves.data and soup(curves).svg["aria-label"] == "one & two"
     ids = [tag["id"] for one in (curves, dots) for tag in soup(one).find_all(["clippath", "path"], id=True)]
-    assert ids and len(ids) == len(set(ids))
+    assert ids and len(ids) == len(set(ids)) and "who has no score" not in soup(dots).text
     assert "11" in [text.text.strip() for text in soup(curves).find_all("text")]
 
 
