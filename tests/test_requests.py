@@ -114,9 +114,12 @@ def test_crops_count_for_grounding_image_only():
 
 
 def alpha_generator(length: int, share: tuple[float, float]) -> list[float]:
-    """As in GLIGEN's ldm/models/diffusion/plms.py, with the stages given as shares."""
+    """As in GLIGEN's ldm/models/diffusion/plms.py, with the stages given as shares.
+
+    Cut to `falling` values: rounding gives its arange one too many for some numbers, such as 49.
+    """
     full, falling = int(share[0] * length), int(share[1] * length)
-    alphas = list(np.arange(start=0, stop=1, step=1 / falling)[::-1]) if falling else []
+    alphas = list(np.arange(start=0, stop=1, step=1 / falling)[:falling][::-1]) if falling else []
     return [1] * full + alphas + [0] * (length - full - falling)
 
 
