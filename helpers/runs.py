@@ -113,10 +113,12 @@ class Run:
         """scene, prompt, tokens, truncated: one row a scene."""
         return pd.DataFrame(self.read_jsonl(f"prompts/{template}.jsonl"))
 
-    def scores(self) -> pd.DataFrame:
-        """arm, metric, value, standard_error, low, high, n: one row for each arm and metric."""
-        self.uses.add(("", "scores/*.json"))
-        files = sorted(self.folder.glob("scores/*.json"))
+    def scores(self, arms: Iterable[str] | None = None) -> pd.DataFrame:
+        """arm, metric, value, standard_error, low, high, n: one row for each arm and metric; of all arms, or
+        of those that are named and scored, so that a notebook does not depend on what later ones score."""
+        patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
+        self.uses |= {("", pattern) for pattern in patterns}
+        files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
         rows = [{"arm": path.stem} | score for path in files for score in json.loads(path.read_text())]
         numbers = ["value", "standard_error", "low", "high"]
         return pd.DataFrame(rows, columns=["arm", "metric", *numbers, "n"]).astype(

@@ -166,5 +166,5 @@ def _save(run: Run, arm: str, rows: list[dict], evidence: Evidence | None = None
 
 
 def _long(run: Run, arms: Sequence[str]) -> pd.DataFrame:
-    table = run.scores()
+    table = run.scores(arms)
     return pd.concat([table[table.arm == arm] for arm in arms], ignore_index=True)

@@ -100,7 +100,7 @@ def best(run: Run, metric: str, arms: Sequence[str]) -> str:
     Values are those of scores/<arm>.json; ties go to the earlier arm. ValueError where an arm has none.
     """
     lower = _Values(run, metric).metric.lower_is_better
-    scores = run.scores()
+    scores = run.scores(arms)
     values = scores[scores.metric == metric].dropna(subset="value").set_index("arm")["value"]
     if lacking := [arm for arm in arms if arm not in values.index]:
         raise ValueError(f"no {metric!r} of {', '.join(map(repr, lacking))}: score them first")
