@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from helpers import alignment, features, images
+from helpers import alignment, caching, images
 from helpers.adherence import Detections
-from helpers.models import Clip, Detector, Inception, load_clip, load_detector, load_inception
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import ModelSet
+
+if TYPE_CHECKING:  # whoever only reads what judges said waits for no model
+    from helpers.models import Clip, Detector, Inception
 
 PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
@@ -25,13 +28,35 @@ Extract = Callable[[list[int], list[Image.Image]], Sequence[np.ndarray]]
 class Judges:
     """The models that look at pictures: CLIP, an object detector, and Inception if there is one."""
 
-    clip: Clip
-    detector: Detector
-    inception: Inception | None = None
+    clip: "Clip"
+    detector: "Detector"
+    inception: "Inception | None" = None
+
+    def look(self, extractor: str, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """Features (n, d) by "clip" or "inception"."""
+        from helpers import features
+
+        if extractor == "clip":
+            return features.image_features(self.clip, pictures)
+        return features.inception_features(self.inception, pictures)
+
+    def find(self, pictures: Sequence[Image.Image], labels: Sequence[str]) -> list[Detections]:
+        """What the detector finds of all labels in each picture."""
+        from helpers import features
+
+        return features.detect(self.detector, pictures, [labels] * len(pictures))
+
+    def read(self, texts: Sequence[str]) -> np.ndarray:
+        """CLIP features (n, d) of texts."""
+        from helpers import features
+
+        return features.text_features(self.clip, texts)
 
 
 def load_judges(models: ModelSet, device: str | None = None) -> Judges:
     """The judges of a model set. Raises CheckpointMissing."""
+    from helpers.models import load_clip, load_detector, load_inception
+
     inception = load_inception(device=device) if models.inception else None
     return Judges(load_clip(models.clip, device), load_detector(models.detector, device), inception)
 
@@ -63,7 +88,7 @@ class Look:
     def __init__(self, run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> None:
         self.run, self.scenes, self.arm, self.judges = run, scenes, arm, judges
         self.paths = [scene.path if arm == PHOTOS else run.picture(arm, scene) for scene in scenes]
-        self.digests = [features.content(path) for path in self.paths]
+        self.digests = [caching.content(path) for path in self.paths]
 
     def load(self, i: int) -> Image.Image:
         """Picture i at the size of the run; a photo as it was fitted for the model."""
@@ -75,9 +100,7 @@ class Look:
         """(n, d) features of the pictures by "clip" or "inception"."""
 
         def extract(_: list[int], pictures: list[Image.Image]) -> np.ndarray:
-            if extractor == "clip":
-                return features.image_features(self.judges.clip, pictures)[:, None]
-            return features.inception_features(self.judges.inception, pictures)[:, None]
+            return self.judges.look(extractor, pictures)[:, None]
 
         return np.concatenate(self._cached(extractor, extract))
 
@@ -85,7 +108,7 @@ class Look:
         """What the detector finds of all `labels` in each picture."""
 
         def extract(_: list[int], pictures: list[Image.Image]) -> list[np.ndarray]:
-            found = features.detect(self.judges.detector, pictures, [labels] * len(pictures))
+            found = self.judges.find(pictures, labels)
             return [
                 np.column_stack([one.boxes, one.scores, [labels.index(label) for label in one.labels]])
                 for one in found
@@ -106,7 +129,7 @@ class Look:
                 for picture, boxes in zip(pictures, asked, strict=True)
                 for box in boxes
             ]
-            rows = features.image_features(self.judges.clip, cut)
+            rows = self.judges.look("clip", cut)
             return np.split(rows, np.cumsum([len(boxes) for boxes in asked])[:-1])
 
         return tuple(self._cached("clip-crops", extract, [one.boxes.tobytes() for one in layouts]))
@@ -124,10 +147,10 @@ class Look:
         """(n, d) CLIP features of texts. kind: names the file, "captions" or "phrases"."""
 
         def compute(wanted: list[int]) -> np.ndarray:
-            return features.text_features(self._judges(kind).clip, [texts[i] for i in wanted])[:, None]
+            return self._judges(kind).read([texts[i] for i in wanted])[:, None]
 
         path = self.run.folder / "features" / f"clip-{kind}" / f"{self.arm}.npz"
-        return np.concatenate(features.cached(path, texts, [""] * len(texts), compute))
+        return np.concatenate(caching.cached(path, texts, [""] * len(texts), compute))
 
     def facts(self) -> dict[str, np.ndarray]:
         """What no model is needed for, each (n,): FACTS. spread: standard deviation of the pixels, of 255."""
@@ -136,7 +159,7 @@ class Look:
             return [np.array([self._facts(i)]) for i in wanted]
 
         path = self.run.folder / "features" / "facts" / f"{self.arm}.npz"
-        rows = features.cached(path, [scene.name for scene in self.scenes], self.digests, compute)
+        rows = caching.cached(path, [scene.name for scene in self.scenes], self.digests, compute)
         return dict(zip(FACTS, np.concatenate([np.empty((0, len(FACTS))), *rows]).T, strict=True))
 
     def _facts(self, i: int) -> tuple[float, ...]:
@@ -164,9 +187,9 @@ class Look:
 
         contents = self.digests
         if also is not None:
-            contents = [features.digest(one, more) for one, more in zip(contents, also, strict=True)]
+            contents = [caching.digest(one, more) for one, more in zip(contents, also, strict=True)]
         path = self.run.folder / "features" / extractor / f"{self.arm}.npz"
-        return features.cached(path, [scene.name for scene in self.scenes], contents, compute)
+        return caching.cached(path, [scene.name for scene in self.scenes], contents, compute)
 
 
 def _colours(picture: Image.Image, asked: Asked) -> np.ndarray:

@@ -6,12 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pandas as pd
 from IPython.display import HTML
-from nbconvert import HTMLExporter
 from pandas.io.formats.style import Styler
-from traitlets.config import Config
 
 from helpers.files import beside
 
@@ -114,6 +111,10 @@ def card(entries: Mapping[str, object], name: str = "this run") -> HTML:
 
 def render(notebook: Path, page: Path) -> None:
     """An executed notebook as one HTML file that needs no other: no code, nothing fetched, light and dark."""
+    import nbformat  # here, because notebooks that show tables wait for no exporter
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
     remove = {
         "enabled": True,
         "remove_cell_tags": ["remove-cell"],

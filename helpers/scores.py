@@ -1,10 +1,10 @@
 """An arm's pictures in, its scores out: rows with a name, a value, an interval and an N."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
 from helpers import adherence, images, intervals
@@ -12,11 +12,13 @@ from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
 from helpers.judges import Judges, Look
 from helpers.judges import load_judges as load_judges
 from helpers.metrics import Metric, applies, box_rows, measure, metrics
-from helpers.models import Gligen
 from helpers.resampling import split_half
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import ModelSet, model_set
+
+if TYPE_CHECKING:
+    from helpers.models import Gligen
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes
@@ -50,7 +52,7 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
 
 
 def score_controls(
-    run: Run, scenes: Sequence[Scene], arm: str, judges: Judges, gligen: Gligen | None = None
+    run: Run, scenes: Sequence[Scene], arm: str, judges: Judges, gligen: "Gligen | None" = None
 ) -> pd.DataFrame:
     """The control rows of a table: PHOTOS, SHUFFLED + arm, and with gligen ROUND_TRIP.
 
@@ -137,8 +139,9 @@ def _halves(run: Run, photos: Evidence) -> list[dict]:
     return rows
 
 
-@torch.inference_mode()
-def _round_trip(run: Run, scenes: Sequence[Scene], gligen: Gligen, batch_size: int = 8) -> None:
+def _round_trip(run: Run, scenes: Sequence[Scene], gligen: "Gligen", batch_size: int = 8) -> None:
+    import torch  # here, because whoever only reads scores waits for no model
+
     missing = run.missing(ROUND_TRIP, scenes)
     look = Look(run, missing, PHOTOS, None)
     for start in range(0, len(missing), batch_size):
@@ -146,8 +149,10 @@ def _round_trip(run: Run, scenes: Sequence[Scene], gligen: Gligen, batch_size: i
         photos = images.to_tensor(images.to_array([look.load(i) for i in part])).to(
             gligen.device, gligen.dtype
         )
-        latents = gligen.vae.encode(photos).latent_dist.mode()
-        back: list[Image.Image] = images.to_images(gligen.vae.decode(latents).sample.float().cpu())
+        with torch.inference_mode():
+            latents = gligen.vae.encode(photos).latent_dist.mode()
+            decoded = gligen.vae.decode(latents).sample.float().cpu()
+        back: list[Image.Image] = images.to_images(decoded)
         for i, picture in zip(part, back, strict=True):
             path = run.picture(ROUND_TRIP, missing[i])
             images.save(picture, path, {"arm": ROUND_TRIP})

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from helpers import features
+from helpers import caching, features
 from helpers.models import load_clip, load_detector
 from helpers.settings import Checkpoint
 from tests.fakes.clip import write_clip
@@ -141,11 +141,11 @@ def test_only_what_changed_is_computed_again(tmp_path):
         asked.append(wanted)
         return [np.full((i, 2), 10 * i, np.float32) for i in wanted]
 
-    first = features.cached(path, ["a", "b", "c"], ["1", "2", "3"], compute)
+    first = caching.cached(path, ["a", "b", "c"], ["1", "2", "3"], compute)
     assert [rows.shape for rows in first] == [(0, 2), (1, 2), (2, 2)]
-    again = features.cached(path, ["c", "a"], ["3", "1"], compute)
+    again = caching.cached(path, ["c", "a"], ["3", "1"], compute)
     assert [rows.tolist() for rows in again] == [first[2].tolist(), []]
-    changed = features.cached(path, ["a", "b", "c"], ["1", "2 changed", "3"], compute)
+    changed = caching.cached(path, ["a", "b", "c"], ["1", "2 changed", "3"], compute)
     assert asked == [[0, 1, 2], [1]]
     assert changed[1].tolist() == [[10, 10]]
     assert [file.name for file in path.parent.iterdir()] == ["x.npz"]
@@ -154,7 +154,7 @@ def test_only_what_changed_is_computed_again(tmp_path):
 def test_content_changes_with_the_bytes(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"1")
-    before = features.content(path)
+    before = caching.content(path)
     path.write_bytes(b"2")
-    assert features.content(path) != before
-    assert features.digest(before, b"x") != features.digest(before, b"y")
+    assert caching.content(path) != before
+    assert caching.digest(before, b"x") != caching.digest(before, b"y")

@@ -185,3 +185,10 @@ def test_a_run_of_nbstripout_would_change_nothing():
     command = [sys.executable, "-m", "nbstripout", "--verify", *options, *map(str, NOTEBOOKS)]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
+
+
+def test_who_only_reads_a_run_waits_for_no_model():
+    modules = "answers, charts, comparisons, gallery, report, sweeps, verdicts"
+    script = f"import sys; from helpers import {modules}; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
