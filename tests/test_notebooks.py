@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 from bs4 import BeautifulSoup
@@ -141,7 +142,8 @@ def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(stu
     content = lost.read_bytes()
     lost.write_bytes(content[: len(content) // 2])  # as a crash may leave it
     assert make(study, "--steps", "2") == 0
-    assert lost.read_bytes() == content and run.count_pictures() == made
+    again, before = (np.asarray(Image.open(one), float) for one in (lost, io.BytesIO(content)))
+    assert np.abs(again - before).max() <= 2 and run.count_pictures() == made
     assert "done before" in capsys.readouterr().out
 
 
