@@ -1,12 +1,16 @@
 """The training chain: every part after a step or two, saved as published and loaded like the published."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPModel, CLIPTokenizer
 
-from helpers.demo import gligen
+from helpers.demo import clip, gligen, saving
 from helpers.demo.autoencoder import pieces
 from helpers.demo.data import load_scenes
 from helpers.demo.looking import coverage, looking_loss
@@ -70,6 +74,45 @@ def test_the_image_unet_begins_as_the_text_unet():
     latents, states = torch.randn(1, text.config.in_channels, 16, 16), torch.randn(1, 77, gligen.WIDTH)
     with torch.no_grad():
         assert torch.equal(text(latents, 500, states).sample, both(latents, 500, states).sample)
+
+
+def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(made, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(made / "models", models)
+    before = {path: path.read_bytes() for path in models.rglob("*.safetensors")}
+    options = ["--scenes", "70", "--latents", "30", "--share", "0.0001"]
+    main(["gligen-text", "--work", str(tmp_path / "work"), "--models", str(models), *options])
+    changed = {
+        path.parent.relative_to(models).as_posix() for path in before if path.read_bytes() != before[path]
+    }
+    assert changed == {"gligen-text/unet"}
+    old, new = (
+        saving.read(UNet2DConditionModel, one / "gligen-text/unet") for one in (made / "models", models)
+    )
+    steps = [(a - b).abs().max() for a, b in zip(old.parameters(), new.parameters(), strict=True)]
+    assert max(steps) < 0.01  # one step of it, not a beginning
+
+
+def test_fresh_begins_from_nothing(made, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(made / "models", models)
+    options = ["--scenes", "70", "--latents", "30", "--share", "0.0001", "--fresh"]
+    main(["clip", "--work", str(tmp_path / "work"), "--models", str(models), *options])
+    torch.manual_seed(clip.RECIPE.seed)
+    known, start = (
+        saving.read(CLIPModel, models / "clip"),
+        clip.build(CLIPTokenizer.from_pretrained(models / "clip")),
+    )
+    steps = [(a - b).abs().max() for a, b in zip(known.parameters(), start.parameters(), strict=True)]
+    assert max(steps) < 0.01
+
+
+def test_pieces_are_mostly_of_crisp_photos_and_often_around_objects(tmp_path):
+    scenes = load_scenes("validation", 40, tmp_path)
+    marked = np.zeros((40, 128, 128, 3), np.uint8)
+    marked[scenes.crisp] += 255
+    batch = pieces(np.random.default_rng(0), replace(scenes, photos=marked), 400, 64)
+    assert 0.85 < (batch.mean((1, 2, 3)) > 0).float().mean() < 1
 
 
 def test_an_unknown_part_is_named(capsys):
@@ -139,8 +182,12 @@ def test_looking_at_the_own_box_costs_less_than_looking_at_another():
 
 def test_pieces_lie_on_the_grid_of_the_latents(tmp_path):
     scenes = load_scenes("validation", 4, tmp_path)
-    batch = pieces(np.random.default_rng(0), scenes, 6, 64)
-    assert batch.shape == (6, 3, 64, 64) and batch.min() >= -1 and batch.max() <= 1
+    place = np.mgrid[:128, :128].transpose(1, 2, 0).astype(np.uint8)
+    places = np.broadcast_to(np.concatenate([place, place[..., :1]], -1), scenes.photos.shape)
+    batch = pieces(np.random.default_rng(0), replace(scenes, photos=places), 30, 64)
+    assert batch.shape == (30, 3, 64, 64) and batch.min() >= -1 and batch.max() <= 1
+    corners = ((batch.amin((2, 3))[:, :2] + 1) * 127.5).round().int()
+    assert (corners % 8 == 0).all() and corners.unique().numel() > 3
 
 
 def _components(folder):

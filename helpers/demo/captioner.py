@@ -3,10 +3,11 @@
 Li et al. 2023, "BLIP-2: Bootstrapping Language-Image Pre-training": a few learnt queries ask a vision
 transformer what is there (the Q-Former), and a language model turns the answers into words. As in the paper
 the vision transformer comes trained, here from the detector, and stays frozen: what it sees of every photo is
-computed once. Learnt are the reference captions of crisp and of spoiled photos: a captioner says what is
-there, not how well it is photographed.
+computed once. A shorter training of the whole follows. Learnt are the reference captions of crisp and of
+spoiled photos: a captioner says what is there, not how well it is photographed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from transformers import (
     T5Config,
 )
 
+from helpers.demo import saving
 from helpers.demo.clip import normalised, photo_tensor
 from helpers.demo.data import Scenes
 from helpers.demo.detector import LAYERS, PATCH, WIDTH, mirrored
@@ -38,6 +40,8 @@ RECIPES = {
     "opt": Recipe(steps=1500, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
     "t5": Recipe(steps=1000, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
 }
+OPEN = Recipe(steps=1200, batch_size=32, learning_rate=6e-4, warmup=100, decay=0.02)  # then, eyes and all
+Pair = tuple[Blip2ForConditionalGeneration, Blip2Processor]
 TOKENIZERS = {"opt": opt_tokenizer, "t5": t5_tokenizer}
 QUERIES = 12  # what the Q-Former may ask of a photo
 SILENT = -100  # the label of a token that is not learnt
@@ -115,24 +119,39 @@ def processor(tokenizer: PreTrainedTokenizerBase) -> Blip2Processor:
     return Blip2Processor(image, tokenizer, num_query_tokens=QUERIES)
 
 
-def fit_captioners(
-    scenes: Scenes, detector: Owlv2ForObjectDetection, folder: Path, recipes: dict[str, Recipe] = RECIPES
-) -> dict[str, tuple[Blip2ForConditionalGeneration, Blip2Processor]]:
-    """Train a captioner for each of the recipes' halves, one after the other.
+def read(folder: Path) -> Pair:
+    """A saved captioner in float32, to be trained on, and its processor."""
+    return saving.read(Blip2ForConditionalGeneration, folder), Blip2Processor.from_pretrained(folder)
 
-    The first one gets the detector's eyes, every other one all of the first but its language.
+
+def fit_captioners(
+    scenes: Scenes,
+    detector: Owlv2ForObjectDetection,
+    folder: Path,
+    recipes: dict[str, Recipe] = RECIPES,
+    after: Recipe = OPEN,
+    known: Mapping[str, Pair] | None = None,
+) -> dict[str, Pair]:
+    """Train a captioner for each of the recipes' halves, one after the other: first with frozen eyes, whose
+    work is done once, then whole.
+
+    The first one gets the detector's eyes, every other one all of the first but its language. known: those
+    that are trained on, whole, by their half.
     """
-    made = {}
+    made = dict(known or {})
     for half, recipe in recipes.items():
-        read = processor(TOKENIZERS[half](scenes.captions[:4000]))
-        model = build(read, half)
-        if made:
-            captioner_to_captioner(next(iter(made.values()))[0], model)
-        else:
-            sample = np.arange(min(len(scenes), 100))
-            detector_to_captioner(detector, model, normalised(photo_tensor(scenes, sample)))
+        if half not in made:
+            read = processor(TOKENIZERS[half](scenes.captions[:4000]))
+            model = build(read, half)
+            if made:
+                captioner_to_captioner(next(iter(made.values()))[0], model)
+            else:
+                sample = normalised(photo_tensor(scenes, np.arange(min(len(scenes), 100))))
+                detector_to_captioner(detector, model, sample)
             seen = look(model, scenes)
-        made[half] = fit_captioner(f"captioner-{half}", model, read, scenes, folder, recipe, seen), read
+            made[half] = fit_captioner(f"captioner-{half}", model, read, scenes, folder, recipe, seen), read
+        name = f"captioner-{half}-whole"
+        made[half] = fit_captioner(name, *made[half], scenes, folder, after), made[half][1]
     return made
 
 
@@ -151,7 +170,7 @@ def fit_captioner(
     None: it is trained as well, on photos half of which are mirrored.
     """
     torch.manual_seed(recipe.seed)
-    model.vision_model.requires_grad_(seen is None)
+    model.requires_grad_(True).vision_model.requires_grad_(seen is None)
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
         rows = rng.choice(len(scenes), recipe.batch_size, replace=False)

@@ -79,10 +79,16 @@ def photo_tensor(scenes: Scenes, rows: np.ndarray, device: torch.device | str = 
     )
 
 
-def fit_clip(scenes: Scenes, tokenizer: CLIPTokenizer, folder: Path, recipe: Recipe = RECIPE) -> CLIPModel:
-    """Train on crops against phrases and photos against captions."""
+def fit_clip(
+    scenes: Scenes,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    recipe: Recipe = RECIPE,
+    model: CLIPModel | None = None,
+) -> CLIPModel:
+    """Train on crops against phrases and photos against captions; a given `model` is trained on, in place."""
     torch.manual_seed(recipe.seed)
-    model = build(tokenizer)
+    model = model or build(tokenizer)
     phrases = tokenizer([*ALL_PHRASES, *BARE], padding=True, return_tensors="pt")
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:

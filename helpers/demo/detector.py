@@ -76,21 +76,26 @@ def processor(tokenizer: CLIPTokenizer, folder: Path) -> Owlv2Processor:
     return Owlv2Processor(Owlv2ImageProcessor(size={"height": SIZE, "width": SIZE}), short)
 
 
+def from_clip(clip: CLIPModel, tokenizer: CLIPTokenizer) -> Owlv2ForObjectDetection:
+    """A detector that has learnt nothing yet but to see."""
+    model = build(tokenizer)
+    clip_to_detector(clip, model)
+    return model
+
+
 def fit_detector(
     scenes: Scenes,
     tokenizer: CLIPTokenizer,
     folder: Path,
     recipe: Recipe = RECIPE,
-    clip: CLIPModel | None = None,
+    model: Owlv2ForObjectDetection | None = None,
 ) -> Owlv2ForObjectDetection:
     """Train on photos, half of them mirrored, against the kinds in many wordings and the coloured phrases.
 
-    clip: where given, its vision tower is the start.
+    A given `model` is trained on, in place.
     """
     torch.manual_seed(recipe.seed)
-    model = build(tokenizer)
-    if clip is not None:
-        clip_to_detector(clip, model)
+    model = model or build(tokenizer)
     said = tokenizer(list(ALL_SAYINGS), padding=True, return_tensors="pt")
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:

@@ -99,10 +99,12 @@ def caption_kept(step: int, steps: int) -> float:
     return 0.1 + 0.4 * min(3 * step / steps, 1)
 
 
-def fit_gligen_text(frozen: Frozen, folder: Path, recipe: Recipe = RECIPE) -> UNet2DConditionModel:
-    """Train the text-grounded UNet from scratch."""
+def fit_gligen_text(
+    frozen: Frozen, folder: Path, recipe: Recipe = RECIPE, unet: UNet2DConditionModel | None = None
+) -> UNet2DConditionModel:
+    """Train the text-grounded UNet; a given one is trained on, in place."""
     torch.manual_seed(recipe.seed)
-    unet = build().to(memory_format=torch.channels_last)
+    unet = (unet or build()).to(memory_format=torch.channels_last)
     watched = watch_fusers(unet, TOKENS)
     phrases = frozen.pooled(ALL_TEXTS)
     empty = frozen.states([""])

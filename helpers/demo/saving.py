@@ -1,10 +1,11 @@
 """Writing trained models as those on the hub: configuration, fp16 safetensors, processor."""
 
+import hashlib
 from copy import deepcopy
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ModelMixin, PNDMScheduler, UNet2DConditionModel
 from diffusers.pipelines.deprecated.stable_diffusion_gligen import (
     StableDiffusionGLIGENPipeline,
     StableDiffusionGLIGENTextImagePipeline,
@@ -60,6 +61,20 @@ def save_gligen(
         "image_project": halved(project),
     }
     StableDiffusionGLIGENTextImagePipeline(**shared, **parts).save_pretrained(folder)
+
+
+def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:
+    """A saved model in float32, to be trained on."""
+    dtype = "torch_dtype" if issubclass(kind, ModelMixin) else "dtype"
+    return kind.from_pretrained(folder, local_files_only=True, **{dtype: torch.float32})
+
+
+def digest(model: torch.nn.Module) -> str:
+    """Eight hexadecimal digits that change with the weights."""
+    total = hashlib.sha256()
+    for weight in model.state_dict().values():
+        total.update(weight.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:8]
 
 
 def projection(weight: torch.Tensor) -> CLIPImageProjection:

@@ -1,12 +1,15 @@
 """`python -m helpers.demo.train`: everything that `data/models` holds, trained in order and saved.
 
-Every part resumes from its own state in --work where that is still there and begins again where it is gone.
+A part that is named is trained: on from its own state in --work where that is still there, else from the
+checkpoint in --models, and from nothing with --fresh. What it needs of other parts is taken from --models.
 """
 
 import argparse
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,54 +21,83 @@ from helpers.demo import autoencoder, captioner, clip, detector, gligen, saving
 from helpers.demo.data import load_scenes
 from helpers.demo.loop import Recipe
 from helpers.demo.tokens import clip_tokenizer
+from helpers.files import beside
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
-SCENES, LATENTS = 24_000, 16_000  # drawn for training; of these encoded for GLIGEN
+SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for GLIGEN
+T = TypeVar("T", bound=torch.nn.Module)
 
 
 class Workshop:
-    """The parts in the order in which they need one another; each is trained when it is first asked for.
+    """The parts in the order in which they need one another; each is made when it is first asked for.
 
-    work: states, loss curves and drawn scenes. shares: recipe steps are multiplied by this (a small one tries
-    the chain).
+    work: states, loss curves and drawn scenes. models: the checkpoints, read and written. parts: names of
+    those that are trained; the others are read where `models` has them. fresh: read none. share: the recipes'
+    steps are multiplied by this (a small one tries the chain).
     """
 
-    def __init__(self, work: Path, scenes: int = SCENES, latents: int = LATENTS, share: float = 1.0):
-        self.work, self.latent_count, self.share = work, latents, share
+    def __init__(
+        self,
+        work: Path,
+        models: Path,
+        parts: Collection[str],
+        fresh: bool = False,
+        scenes: int = SCENES,
+        latents: int = LATENTS,
+        share: float = 1.0,
+    ):
+        self.work, self.models, self.parts, self.fresh = work, models, parts, fresh
+        self.latent_count, self.share = latents, share
         self.scenes = load_scenes("train", scenes, work / "scenes")
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """`recipe` with its share of the steps."""
         return replace(recipe, steps=max(round(recipe.steps * self.share), 1))
 
+    def made(self, part: str, kind: type[T], folder: str, fit: Callable[[T | None], T]) -> T:
+        """The model of that part: as it is in `models`, or what `fit` makes of it, or of None. Frozen."""
+        place = self.models / folder
+        known = saving.read(kind, place) if self._has(place) else None
+        model = known if known is not None and part not in self.parts else fit(known)
+        return model.eval().requires_grad_(False)
+
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
         """CLIP's tokenizer."""
+        if self._has(self.models / "clip"):
+            return CLIPTokenizer.from_pretrained(self.models / "clip")
         return clip_tokenizer(self.scenes.training_captions[:4000], self.work / "clip-tokenizer")
 
     @cached_property
     def clip(self) -> CLIPModel:
-        """CLIP, frozen."""
-        model = clip.fit_clip(self.scenes, self.tokenizer, self.work, self.recipe(clip.RECIPE))
-        return model.requires_grad_(False)
+        """CLIP."""
+
+        def fit(known: CLIPModel | None) -> CLIPModel:
+            return clip.fit_clip(self.scenes, self.tokenizer, self.work, self.recipe(clip.RECIPE), known)
+
+        return self.made("clip", CLIPModel, "clip", fit)
 
     @cached_property
     def autoencoder(self) -> AutoencoderKL:
         """The autoencoder; its scaling factor gives the latents unit deviation."""
-        model = autoencoder.fit_autoencoder(
-            self.scenes, self.work, self.recipe(autoencoder.RECIPE)
-        ).requires_grad_(False)
-        sample = autoencoder.encode(model, self.scenes.photos[:256])
-        model.register_to_config(scaling_factor=round(1 / sample.std().item(), 5))
-        return model
+
+        def fit(known: AutoencoderKL | None) -> AutoencoderKL:
+            recipe = self.recipe(autoencoder.RECIPE)
+            model = autoencoder.fit_autoencoder(self.scenes, self.work, recipe, known)
+            sample = autoencoder.encode(model, self.scenes.photos[:256])
+            model.register_to_config(scaling_factor=round(1 / sample.std().item(), 5))
+            return model
+
+        return self.made("autoencoder", AutoencoderKL, "gligen-text/vae", fit)
 
     @cached_property
     def frozen(self) -> gligen.Frozen:
         """What GLIGEN is trained on; the latents are encoded once and kept."""
-        file = self.work / f"latents-{self.latent_count}.npy"
+        file = self.work / f"latents-{self.latent_count}-{saving.digest(self.autoencoder)}.npy"
         if not file.exists():
             latents = autoencoder.encode(self.autoencoder, self.scenes.photos[: self.latent_count])
-            np.save(file, latents.numpy())
+            with beside(file) as partial, partial.open("wb") as stream:
+                np.save(stream, latents.numpy())
         latents = torch.from_numpy(np.load(file)) * self.autoencoder.config.scaling_factor
         scenes = replace(self.scenes, boxes=self.scenes.boxes[: len(latents)])
         return gligen.Frozen(scenes, latents, self.clip, self.tokenizer)
@@ -79,74 +111,100 @@ class Workshop:
     @cached_property
     def gligen_text(self) -> UNet2DConditionModel:
         """The UNet grounded by text."""
-        return gligen.fit_gligen_text(self.frozen, self.work, self.recipe(gligen.RECIPE))
+
+        def fit(known: UNet2DConditionModel | None) -> UNet2DConditionModel:
+            return gligen.fit_gligen_text(self.frozen, self.work, self.recipe(gligen.RECIPE), known)
+
+        return self.made("gligen-text", UNet2DConditionModel, "gligen-text/unet", fit)
 
     @cached_property
     def gligen_image(self) -> UNet2DConditionModel:
-        """The UNet grounded by text and image."""
-        recipe = self.recipe(gligen.IMAGE_RECIPE)
-        return gligen.fit_gligen_image(self.frozen, self.gligen_text, self.projection, self.work, recipe)
+        """The UNet grounded by text and image: from the one grounded by text, whatever there was before."""
+
+        def fit(_: UNet2DConditionModel | None) -> UNet2DConditionModel:
+            recipe = self.recipe(gligen.IMAGE_RECIPE)
+            return gligen.fit_gligen_image(self.frozen, self.gligen_text, self.projection, self.work, recipe)
+
+        return self.made("gligen-text-image", UNet2DConditionModel, "gligen-text-image/unet", fit)
 
     @cached_property
     def detector(self) -> Owlv2ForObjectDetection:
         """The detector, which begins with CLIP's eyes."""
-        recipe = self.recipe(detector.RECIPE)
-        return detector.fit_detector(self.scenes, self.tokenizer, self.work, recipe, self.clip)
+
+        def fit(known: Owlv2ForObjectDetection | None) -> Owlv2ForObjectDetection:
+            start = known or detector.from_clip(self.clip, self.tokenizer)
+            recipe = self.recipe(detector.RECIPE)
+            return detector.fit_detector(self.scenes, self.tokenizer, self.work, recipe, start)
+
+        return self.made("detector", Owlv2ForObjectDetection, "owlv2", fit)
 
     @cached_property
-    def captioners(self) -> dict[str, tuple]:
+    def captioners(self) -> dict[str, captioner.Pair]:
         """Both captioners with their processors, by the name of their language half."""
+        folders = {half: self.models / f"blip2-{half}" for half in captioner.RECIPES}
+        known = {half: captioner.read(folder) for half, folder in folders.items() if self._has(folder)}
         recipes = {half: self.recipe(recipe) for half, recipe in captioner.RECIPES.items()}
-        return captioner.fit_captioners(self.scenes, self.detector, self.work, recipes)
+        after = self.recipe(captioner.OPEN)
+        return captioner.fit_captioners(self.scenes, self.detector, self.work, recipes, after, known)
+
+    def _has(self, folder: Path) -> bool:
+        return not self.fresh and folder.is_dir()
 
 
-def save_clip(shop: Workshop, models: Path) -> None:
+def save_clip(shop: Workshop) -> None:
     """models/clip"""
-    saving.save(shop.clip, clip.processor(shop.tokenizer), models / "clip")
+    saving.save(shop.clip, clip.processor(shop.tokenizer), shop.models / "clip")
 
 
-def save_gligen_text(shop: Workshop, models: Path) -> None:
+def save_autoencoder(shop: Workshop) -> None:
+    """models/gligen-text/vae and models/gligen-text-image/vae"""
+    for folder in ("gligen-text", "gligen-text-image"):
+        saving.halved(shop.autoencoder).save_pretrained(shop.models / folder / "vae")
+
+
+def save_gligen_text(shop: Workshop) -> None:
     """models/gligen-text"""
-    saving.save_gligen(shop.gligen_text, shop.autoencoder, shop.clip, shop.tokenizer, models / "gligen-text")
+    folder = shop.models / "gligen-text"
+    saving.save_gligen(shop.gligen_text, shop.autoencoder, shop.clip, shop.tokenizer, folder)
 
 
-def save_gligen_image(shop: Workshop, models: Path) -> None:
+def save_gligen_image(shop: Workshop) -> None:
     """models/gligen-text-image"""
-    folder = models / "gligen-text-image"
-    saving.save_gligen(
-        shop.gligen_image, shop.autoencoder, shop.clip, shop.tokenizer, folder, shop.projection
-    )
+    parts = shop.gligen_image, shop.autoencoder, shop.clip, shop.tokenizer
+    saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
 
 
-def save_captioners(shop: Workshop, models: Path) -> None:
+def save_detector(shop: Workshop) -> None:
+    """models/owlv2"""
+    processor = detector.processor(shop.tokenizer, shop.models / "clip")
+    saving.save(shop.detector, processor, shop.models / "owlv2")
+
+
+def save_captioners(shop: Workshop) -> None:
     """models/blip2-opt and models/blip2-t5"""
     for half, (model, processor) in shop.captioners.items():
-        saving.save(model, processor, models / f"blip2-{half}")
-
-
-def save_detector(shop: Workshop, models: Path) -> None:
-    """models/owlv2"""
-    processor = detector.processor(shop.tokenizer, shop.work / "clip-tokenizer")
-    saving.save(shop.detector, processor, models / "owlv2")
+        saving.save(model, processor, shop.models / f"blip2-{half}")
 
 
 PARTS = {
     "clip": save_clip,
+    "autoencoder": save_autoencoder,
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
-    "captioners": save_captioners,
     "detector": save_detector,
+    "captioners": save_captioners,
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and save the parts that are named, with what they need; all of them by default."""
+    """Train and save the parts that are named, all of them by default, in the order of PARTS."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--fresh", action="store_true", help="begin from nothing, not from --models")
     parser.add_argument(
         "--work", type=Path, default=Path("runs/training"), help="states, loss curves, scenes"
     )
-    parser.add_argument("--models", type=Path, default=MODELS, help="where the checkpoints go")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where the checkpoints are and go")
     parser.add_argument("--scenes", type=int, default=SCENES, help="how many are drawn")
     parser.add_argument("--latents", type=int, default=LATENTS, help="of how many GLIGEN learns")
     parser.add_argument(
@@ -155,9 +213,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    shop = Workshop(given.work, given.scenes, given.latents, given.share)
-    for part in given.parts or PARTS:
-        PARTS[part](shop, given.models)
+    parts = given.parts or list(PARTS)
+    shop = Workshop(given.work, given.models, parts, given.fresh, given.scenes, given.latents, given.share)
+    for part in (part for part in PARTS if part in parts):
+        PARTS[part](shop)
         print(f"{part}: saved under {given.models}", flush=True)
 
 
