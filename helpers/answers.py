@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from helpers import comparisons, scores, verdicts
+from helpers import comparisons, following, scores, verdicts
 from helpers.arms import guidance_arms, template_arms
 from helpers.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
 from helpers.demo.world import ALL_PHRASES
@@ -101,7 +101,7 @@ def guidance(run: Run, mark: float) -> Answer:
 
 
 def training(run: Run) -> Answer:
-    table, titles = comparisons.training(run).set_index("arm"), comparisons.titles(run)
+    table, titles = following.training(run).set_index("arm"), comparisons.titles(run)
     names = comparisons.grounding_names(run)
     told = [
         f"{name}, {row.qualify} of {row.pictures}"

@@ -69,6 +69,18 @@ def intervals(scores: pd.DataFrame, metrics: Mapping[str, str], names: Mapping[s
     return page
 
 
+def accuracy(table: pd.DataFrame) -> Figure:
+    """The share of boxes found over the IoU that counts as found, a line an arm: `following.accuracy`."""
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(5.8, 3.6), layout="constrained")
+        axes = page.subplots()
+        for (arm, name), rows in table.groupby(["arm", "name"], sort=False):
+            axes.plot(rows.threshold, rows.share, color=_colour(arm), label=name)
+        axes.set(xlabel="IoU from which a box counts as found", ylabel="share of boxes", ylim=(0, 1.02))
+        axes.legend(frameon=False)
+    return page
+
+
 def as_svg(page: Figure, alt: str) -> HTML:
     """A chart as inline SVG whose text is text; alt says in words what it shows."""
     salt = re.sub(r"\W+", "-", alt)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from scipy import stats
 
-from helpers import adherence, scores, verdicts
+from helpers import scores, verdicts
 from helpers.arms import grounding_arms, guidance_arms, is_ours, template_arms
+from helpers.metrics import CAPTIONS
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import Arm, model_set
@@ -30,6 +30,16 @@ def main_measures(run: Run) -> dict[str, str]:
 def measures(run: Run) -> dict[str, str]:
     """The columns of the report's table: metric -> which way is good."""
     return main_measures(run) | {"mean IoU": HIGHER, CROPS: HIGHER, CLIP_SCORE: HIGHER}
+
+
+def groups(run: Run) -> dict[str, dict[str, str]]:
+    """All that is measured of pictures, for one table a group: group -> metric -> which way is good."""
+    tables, known = {}, scores.metrics_of(run)
+    for name, metric in known.items():
+        if metric.group != CAPTIONS:
+            tables.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
+    counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
+    return tables | {"Counted, and kept out of the scores": dict.fromkeys(counted, "")}
 
 
 def main_arm(run: Run) -> str:
@@ -123,55 +133,3 @@ def labels(scenes: Sequence[Scene]) -> pd.DataFrame:
     pairs = pd.DataFrame(pairs, columns=["label", "scene"])
     table = pairs.groupby("label").agg(boxes=("scene", "size"), photos=("scene", "nunique"))
     return table.sort_values("boxes", ascending=False, kind="stable").reset_index()
-
-
-def per_scene(run: Run, arm: str) -> pd.DataFrame:
-    """One row a scene: boxes, found, crops (named rightly), iou (mean), qualifies (all found and named)."""
-    rows = run.boxes(arm)
-    table = rows.groupby("scene", sort=False).agg(
-        boxes=("box", "size"), found=("found", "sum"), crops=("crop_correct", "sum"), iou=("iou", "mean")
-    )
-    table["qualifies"] = (table.found == table.boxes) & (table.crops == table.boxes)
-    return table
-
-
-def boxes_by(run: Run, column: str) -> pd.DataFrame:
-    """Box following by `label` or `size`: of the main arm and, beside it, of the photos, the ceiling."""
-    mine, photos = (adherence.by_group(run.boxes(arm), column) for arm in (main_arm(run), scores.PHOTOS))
-    both = mine[["boxes", "found", "mean_iou"]].join(photos[["found", "mean_iou"]], rsuffix=" in photos")
-    return both.rename(columns=lambda name: name.replace("_", " ")).reset_index()
-
-
-def training(run: Run) -> pd.DataFrame:
-    """For the photos and each arm: pictures, how many qualify, and the share with its interval (Wilson)."""
-    rows = []
-    for arm, name in {scores.PHOTOS: "the photos themselves", **titles(run)}.items():
-        passed = per_scene(run, arm).qualifies
-        reach = stats.binomtest(int(passed.sum()), len(passed)).proportion_ci(method="wilson")
-        share = f"{passed.mean():.0%}, {reach.low:.0%} to {reach.high:.0%}"
-        rows.append({"arm": name, "pictures": len(passed), "qualify": int(passed.sum()), "share": share})
-    return pd.DataFrame(rows)
-
-
-def ranked(run: Run) -> list[Scene]:
-    """The scenes, best followed first: share of boxes found in the main arm, then mean IoU."""
-    table = per_scene(run, main_arm(run))
-    table["share"] = table.found / table.boxes
-    order = table.sort_values(["share", "iou"], ascending=False, kind="stable").index
-    scenes = {scene.name: scene for scene in run.scenes}
-    return [scenes[name] for name in order]
-
-
-def evenly(scenes: Sequence[Scene], number: int) -> list[Scene]:
-    """`number` of the scenes in even steps, the first and the last among them."""
-    number = min(number, len(scenes))
-    return [scenes[round(step * (len(scenes) - 1) / max(number - 1, 1))] for step in range(number)]
-
-
-def notes(run: Run) -> dict[tuple[str, str], str]:
-    """(arm, scene) -> how many of its boxes were found, for the arms of the grounding comparison."""
-    return {
-        (arm, scene): f"{row.found} of {row.boxes} boxes found"
-        for arm in grounding_arms(run)
-        for scene, row in per_scene(run, arm).iterrows()
-    }

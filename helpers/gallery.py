@@ -74,7 +74,7 @@ def row(scenes: Iterable[Scene]) -> HTML:
 
 
 def captions(scenes: Iterable[Scene], tables: Mapping[str, pd.DataFrame]) -> HTML:
-    """Photos, each with what every captioner says of it and what is wrong with that.
+    """Photos, each with what every captioner says of it, the seconds it took and what is wrong with that.
 
     tables: captioner -> `Run.captions`, by scene.
     """
@@ -82,7 +82,8 @@ def captions(scenes: Iterable[Scene], tables: Mapping[str, pd.DataFrame]) -> HTM
     for scene in scenes:
         told = {name: table.loc[scene.name] for name, table in tables.items()}
         lines = [
-            f"<br><b>{escape(name)}</b> {escape(one.generated_text)} <i>{escape(', '.join(one['flags']))}</i>"
+            f"<br><b>{escape(name)}</b> {escape(one.generated_text)} <i>{one.seconds:.2g} s"
+            f"{escape(''.join(f', {flag}' for flag in one['flags']))}</i>"
             for name, one in told.items()
         ]
         shown.append(figure(scene.photo(), scene, scene.name, "".join(lines)))

@@ -10,6 +10,7 @@ from helpers import adherence, alignment, distances, intervals
 from helpers.evidence import Evidence
 from helpers.resampling import Distance
 
+REALISM, BOXES, PROMPT, CAPTIONS = "Realism", "Following the boxes", "Prompt and variety", "Captions"
 FEWEST = 3  # scenes from which leaving one out still leaves a distance
 
 
@@ -29,7 +30,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Metric:
-    """needs: the fields of Evidence without which there is no such score. digits: decimals that people read.
+    """needs: the fields of Evidence without which there is no such score. group: what is asked by it.
+
+    digits: decimals that people read.
 
     distance: for distances between sets, (n, d) and (m, d) features -> float, of the two fields that it
     needs.
@@ -37,6 +40,7 @@ class Metric:
 
     measure: Callable[[Evidence], Measured]
     needs: tuple[str, ...]
+    group: str
     lower_is_better: bool = False
     digits: int = 3
     distance: Distance | None = None
@@ -52,19 +56,25 @@ def metrics(inception: bool) -> dict[str, Metric]:
         frechet: _realism(distances.frechet_distance, distances.frechet_leave_one_out, seen, digits),
         f"KID × 1000{of}": _realism(_kid, lambda a, b: 1000 * distances.kid_leave_one_out(a, b), seen, 2),
         f"CMMD{of}": _realism(distances.cmmd, distances.cmmd_leave_one_out, clip, 3),
-        "mean IoU": Metric(partial(_over_boxes, rows=_ious), ("layouts", "detections")),
-        "found at IoU 0.5": Metric(partial(_over_boxes, rows=_found), ("layouts", "detections")),
-        "AP": Metric(partial(_precision, which=0), ("layouts", "detections")),
-        "AP50": Metric(partial(_precision, which=1), ("layouts", "detections")),
-        "crop accuracy": Metric(partial(_over_boxes, rows=_crop_correct), ("layouts", "crops", "phrases")),
-        "crop similarity": Metric(
-            partial(_over_boxes, rows=_crop_similarity), ("layouts", "crops", "phrases")
+        "mean IoU": Metric(partial(_over_boxes, rows=_ious), ("layouts", "detections"), BOXES),
+        "found at IoU 0.5": Metric(partial(_over_boxes, rows=_found), ("layouts", "detections"), BOXES),
+        "AP": Metric(partial(_precision, which=0), ("layouts", "detections"), BOXES),
+        "AP50": Metric(partial(_precision, which=1), ("layouts", "detections"), BOXES),
+        "crop accuracy": Metric(
+            partial(_over_boxes, rows=_crop_correct), ("layouts", "crops", "phrases"), BOXES
         ),
-        "colour distance": Metric(partial(_over_boxes, rows=lambda e: e.colours), ("colours",), True, 1),
-        "CLIP score": Metric(partial(_over_photos, rows=_clip_score), ("looks", "captions"), digits=2),
-        "R-precision": Metric(partial(_over_photos, rows=_r_precision), ("looks", "captions")),
-        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",)),
-        "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",)),
+        "crop similarity": Metric(
+            partial(_over_boxes, rows=_crop_similarity), ("layouts", "crops", "phrases"), BOXES
+        ),
+        "colour distance": Metric(
+            partial(_over_boxes, rows=lambda e: e.colours), ("colours",), BOXES, True, 1
+        ),
+        "CLIP score": Metric(
+            partial(_over_photos, rows=_clip_score), ("looks", "captions"), PROMPT, digits=2
+        ),
+        "R-precision": Metric(partial(_over_photos, rows=_r_precision), ("looks", "captions"), PROMPT),
+        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",), PROMPT),
+        "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS),
     }
 
 
@@ -107,7 +117,7 @@ def _realism(distance: Distance, left_out: Distance, fields: tuple[str, str], di
         a, b = (getattr(e, field) for field in fields)
         return Measured(distance(a, b), left_out(a, b))
 
-    return Metric(measured, fields, True, digits, distance)
+    return Metric(measured, fields, REALISM, True, digits, distance)
 
 
 def _kid(a: np.ndarray, b: np.ndarray) -> float:

@@ -93,6 +93,18 @@ def score_table(
     return _html(pd.DataFrame(values, index, columns).style, caption, classes)
 
 
+def score_tables(
+    scores: pd.DataFrame,
+    names: Mapping[str, str],
+    groups: Mapping[str, Mapping[str, str]],
+    chosen: str = "",
+    controls: Mapping[str, str] | None = None,
+) -> HTML:
+    """One `score_table` a group of metrics. groups: caption -> metric -> what is good."""
+    tables = (score_table(scores, names, group, name, chosen, controls) for name, group in groups.items())
+    return HTML("".join(one.data for one in tables))
+
+
 def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:
     """A data frame as people read it: no index, numbers to the right, everything escaped."""
     frame = frame.reset_index(drop=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers import charts, gallery, images, report, runs
 from helpers.answers import Answer
-from helpers.comparisons import evenly
+from helpers.following import evenly
 from helpers.runs import Run
 from helpers.scenes import read_scenes
 from helpers.settings import Arm
@@ -145,10 +145,13 @@ def test_the_slider_has_every_picture_under_its_scale(run):
 
 
 def test_captions_stand_under_their_photo(run):
-    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["repeats"]] + [[]] * 3})
+    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["repeats"]] + [[]] * 3, "seconds": 0.25})
     table.index = [scene.name for scene in run.scenes]
     page = soup(gallery.captions(run.scenes, {"opt": table}))
-    assert len(page.find_all("img")) == 4 and page.find_all("i")[0].text == "repeats"
+    assert len(page.find_all("img")) == 4 and [one.text for one in page.find_all("i")[:2]] == [
+        "0.25 s, repeats",
+        "0.25 s",
+    ]
     assert EVIL in page.figcaption.text
 
 
@@ -173,6 +176,26 @@ def test_charts_take_the_ink_of_the_page_and_name_nothing_outside():
     ids = [tag["id"] for one in (curves, dots) for tag in soup(one).find_all(["clippath", "path"], id=True)]
     assert ids and len(ids) == len(set(ids)) and "who has no score" not in soup(dots).text
     assert "11" in [text.text.strip() for text in soup(curves).find_all("text")]
+
+
+def test_one_table_a_group_each_under_its_name():
+    scores = pd.DataFrame([{"arm": "a", "metric": metric, **SCORE} for metric in ("FID", "found <at> 0.5")])
+    groups = {name: {metric: good} for name, (metric, good) in zip("xy", MEASURES.items(), strict=True)}
+    page = soup(report.score_tables(scores, {"a": "first"}, groups))
+    assert [one.caption.text for one in page.find_all("table")] == ["x", "y"]
+    assert [one.find_all("td")[1].text for one in page.find_all("table")] == ["113.5110.0 to 116.8"] * 2
+
+
+def test_a_curve_of_accuracy_for_each_arm():
+    arms = {"suffix-text-g2": "text grounding", "photos": "photos"}
+    rows = [
+        {"arm": arm, "name": name, "threshold": x, "share": 1 - x}
+        for arm, name in arms.items()
+        for x in (0, 0.5, 1)
+    ]
+    page = charts.accuracy(pd.DataFrame(rows))
+    lines = {line.get_label(): line.get_ydata().tolist() for line in page.axes[0].lines}
+    assert lines == {"text grounding": [1, 0.5, 0], "photos": [1, 0.5, 0]}
 
 
 def test_evenly_takes_both_ends():

@@ -15,7 +15,7 @@ from helpers.demo.data import Scenes
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import SIZE
 
-RECIPE = Recipe(steps=4400, batch_size=12, learning_rate=1.5e-3, warmup=100, decay=0.0, average=0.998)
+RECIPE = Recipe(steps=3000, batch_size=12, learning_rate=1.5e-3, warmup=100, decay=0.0, average=0.998)
 CRISP = 0.9  # share of pieces from crisp photos: grain cannot be compressed, and learning it blurs the rest
 PIECE = 64  # trained on pieces of this many pixels a side: four times the variety for the same work
 CHANNELS = (16, 32, 64, 96)
