@@ -113,6 +113,11 @@ def grounding_arms(run: Run) -> list[str]:
     return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in GROUNDINGS]
 
 
+def siblings(run: Run) -> list[str]:
+    """The grounding arms with another seed: two pictures of one layout show how much it leaves open."""
+    return [replace(Arm.parse(name), seed=Arm.parse(name).seed + 1).name for name in grounding_arms(run)]
+
+
 def guidance_arms(run: Run, grounding: str) -> list[Arm]:
     """What the run has of the chosen template and that grounding, fully grounded, by guidance_scale."""
     template = run.read_json("choices/template.json")["template"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from helpers import scores, verdicts
-from helpers.arms import grounding_arms, guidance_arms, is_ours, template_arms
+from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms
 from helpers.metrics import CAPTIONS
 from helpers.runs import Run
 from helpers.scenes import Scene
@@ -30,6 +30,11 @@ def main_measures(run: Run) -> dict[str, str]:
 def measures(run: Run) -> dict[str, str]:
     """The columns of the report's table: metric -> which way is good."""
     return main_measures(run) | {"mean IoU": HIGHER, CROPS: HIGHER, CLIP_SCORE: HIGHER}
+
+
+def seed_measures(run: Run) -> dict[str, str]:
+    """What is looked at where arms differ by their noise alone: metric -> which way is good."""
+    return main_measures(run) | {"variety": HIGHER}
 
 
 def groups(run: Run) -> dict[str, dict[str, str]]:
@@ -120,6 +125,15 @@ def sweep_arms(run: Run) -> dict[str, list[Arm]]:
 def grounding_names(run: Run) -> dict[str, str]:
     """Arm -> the name of its grounding, for the grounding comparison."""
     return {name: GROUNDING[Arm.parse(name).grounding] for name in grounding_arms(run)}
+
+
+def seed_names(run: Run) -> dict[str, str]:
+    """Arm -> its name, for the groundings with one seed and, where there are such pictures, with another."""
+    pairs = zip(grounding_names(run).items(), siblings(run), strict=True)
+    names = {
+        arm: text for (own, name), other in pairs for arm, text in ((own, name), (other, "another seed"))
+    }
+    return {arm: name for arm, name in names.items() if arm in run.arms()}
 
 
 def caption_tables(run: Run) -> dict[str, pd.DataFrame]:

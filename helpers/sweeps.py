@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers import report
+from helpers.arms import siblings
 from helpers.notebooks import NotebookError, is_done, run_notebook
 from helpers.protocols import ROOT, at, protocol
 from helpers.runs import Run
@@ -36,7 +37,8 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     yield Task("01_captioning")
     yield Task("02_template_comparison", parameters={"guidance_scale": guidance, **QUIET})
     yield Task("03_gligen_grounding", parameters=QUIET)
-    yield Task("03_gligen_grounding", "03_guidance_arms", {"arms": arms(run, SWEEP), **QUIET})
+    more = {"arms": arms(run, SWEEP) + siblings(run), **QUIET}
+    yield Task("03_gligen_grounding", "03_more_arms", more)
     yield Task("04_fid", parameters={"external": dict(external)})
     yield Task("05_guidance_sweep")
     yield Task(REPORT)

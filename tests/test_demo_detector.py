@@ -55,9 +55,7 @@ def test_a_short_training_lowers_the_losses(scenes, tokenizer, untrained, tmp_pa
 
 def test_the_training_pass_is_the_pass_of_the_published_model(scenes, tokenizer, vocabulary, untrained):
     photo = Image.fromarray(scenes.photos[3])
-    inputs = detector.processor(tokenizer, vocabulary)(
-        images=photo, text=[["cone", "a truck"]], return_tensors="pt"
-    )
+    inputs = detector.processor(tokenizer)(images=photo, text=[["cone", "a truck"]], return_tensors="pt")
     texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     pixels = clip.normalised(clip.photo_tensor(scenes, np.array([3])))
     assert inputs["input_ids"].shape == (2, 16)
@@ -137,7 +135,7 @@ def test_saved_in_half_precision_it_is_loaded_and_finds_the_same(
     scenes, tokenizer, vocabulary, untrained, tmp_path
 ):
     folder = tmp_path / "owlv2"
-    save(untrained, detector.processor(tokenizer, vocabulary), folder)
+    save(untrained, detector.processor(tokenizer), folder)
     assert untrained.dtype == torch.float32
     assert (folder / "model.safetensors").stat().st_size < 2.6e6
     loaded = load_detector(Checkpoint("demo owlv2", str(folder)), device="cpu")

@@ -91,6 +91,7 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
     )
     steps = [(a - b).abs().max() for a, b in zip(old.parameters(), new.parameters(), strict=True)]
     assert max(steps) < 0.01  # one step of it, not a beginning
+    assert not [path for path in models.rglob("*.json") if str(tmp_path) in path.read_text()]
 
 
 def test_fresh_begins_from_nothing(made, tmp_path):

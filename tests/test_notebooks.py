@@ -20,7 +20,7 @@ from helpers.runs import Run
 from tests.fakes.study import EVIL, write_models, write_scenes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "worksite"
-ARMS = 3 + 2 + 2 * 3  # templates, groundings, the sweep's scales that are not the main one
+ARMS = 3 + 2 + 2 * 3 + 3  # templates, groundings, the sweep's other scales, groundings with another seed
 
 
 def make(folder, *options):
@@ -115,7 +115,7 @@ def test_controls_stand_in_the_table(page):
 def test_executed_notebooks_are_kept_without_bars(study):
     kept = sorted((study / "run" / "notebooks").glob("*.ipynb"))
     assert [path.stem for path in kept] == sorted(
-        [*(path.stem for path in sweeps.NOTEBOOKS.glob("0*.ipynb")), "03_guidance_arms"]
+        [*(path.stem for path in sweeps.NOTEBOOKS.glob("0*.ipynb")), "03_more_arms"]
     )
     for path in kept:
         for cell in nbformat.read(path, as_version=4).cells:

@@ -6,6 +6,7 @@ the one patch that suits it best (Carion et al. 2020, "End-to-End Object Detecti
 3.1), looked for only around the middle of the box, which is what makes a short training enough.
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from helpers.demo.eyes import clip_to_detector
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, SIZE
 
-RECIPE = Recipe(steps=1100, batch_size=32, learning_rate=1e-3, warmup=100, decay=0.02)
+RECIPE = Recipe(steps=2000, batch_size=32, learning_rate=8e-4, warmup=100, decay=0.02)
 WIDTH, PATCH, LAYERS = 128, 16, 4
 LONGEST = 16  # tokens of a text, as the published one
 GRID = SIZE // PATCH
@@ -69,10 +70,10 @@ def build(tokenizer: CLIPTokenizer) -> Owlv2ForObjectDetection:
     return model
 
 
-def processor(tokenizer: CLIPTokenizer, folder: Path) -> Owlv2Processor:
-    """Pads to a square and scales to SIZE; reads LONGEST tokens. `folder` holds CLIP's vocabulary."""
-    files = str(folder / "vocab.json"), str(folder / "merges.txt")
-    short = type(tokenizer)(*files, model_max_length=LONGEST, pad_token="!")
+def processor(tokenizer: CLIPTokenizer) -> Owlv2Processor:
+    """Pads to a square and scales to SIZE; reads LONGEST tokens, with CLIP's vocabulary."""
+    short = deepcopy(tokenizer)
+    short.model_max_length, short.pad_token = LONGEST, "!"
     return Owlv2Processor(Owlv2ImageProcessor(size={"height": SIZE, "width": SIZE}), short)
 
 

@@ -65,8 +65,11 @@ def save_gligen(
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:
     """A saved model in float32, to be trained on."""
-    dtype = "torch_dtype" if issubclass(kind, ModelMixin) else "dtype"
-    return kind.from_pretrained(folder, local_files_only=True, **{dtype: torch.float32})
+    if not issubclass(kind, ModelMixin):
+        return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    model = kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    model.register_to_config(_name_or_path="")  # else a path of this machine is saved with it
+    return model
 
 
 def digest(model: torch.nn.Module) -> str:

@@ -176,8 +176,7 @@ def save_gligen_image(shop: Workshop) -> None:
 
 def save_detector(shop: Workshop) -> None:
     """models/owlv2"""
-    processor = detector.processor(shop.tokenizer, shop.models / "clip")
-    saving.save(shop.detector, processor, shop.models / "owlv2")
+    saving.save(shop.detector, detector.processor(shop.tokenizer), shop.models / "owlv2")
 
 
 def save_captioners(shop: Workshop) -> None:
