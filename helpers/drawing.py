@@ -25,8 +25,9 @@ def draw_boxes(
 ) -> Image.Image:
     """A copy of a picture with its boxes (n, 4) as outlines and a tag with the label on each.
 
-    colours: one a box; left out, each label has its own. Small boxes are drawn over large ones. A tag takes a
-    free place at its box; in a crowd without one the colour alone tells the label.
+    An empty label has no tag. colours: one a box; left out, each label has its own. Small boxes are drawn
+    over large ones. A tag takes a free place at its box; in a crowd without one the colour alone tells the
+    label.
     Raises ValueError when labels or colours are not as many as the boxes.
     """
     boxes = rectangles.clip(boxes)
@@ -43,7 +44,9 @@ def draw_boxes(
     for index in order:
         x_min, y_min, x_max, y_max = corners[index]
         pen.rectangle((x_min, y_min, x_max - 1, y_max - 1), outline=colours[index], width=line)
-    for index in order[::-1]:  # the small boxes have fewer places for a tag, so they choose first
+    for index in (
+        index for index in order[::-1] if labels[index]
+    ):  # the small boxes have fewer places for a tag, so they choose first
         tag = _place_tag(corners[index], _tag_size(labels[index], font), image.size, taken)
         if tag is not None:
             taken.append(tag)

@@ -1,0 +1,76 @@
+"""`python -m helpers.demo.figures`: what the demo models draw and how they learnt, as pictures for README and
+data card. Reads what `helpers.demo.measure` and `helpers.demo.train` left."""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from helpers import drawing, images
+from helpers.arms import is_ours
+from helpers.runs import Run
+from helpers.scores import ROUND_TRIP
+from helpers.settings import Arm
+
+matplotlib.use("agg")
+FOLDER = Path(__file__).resolve().parents[2] / "figures"
+SIDE = 192  # pixels of a picture on the sheet, enlarged smoothly
+
+
+def samples(run: Run, columns: int = 8) -> Image.Image:
+    """Photos, their round trips and their text-grounded pictures, a row each guidance_scale, under the boxes
+    asked for. The scenes are the first with at least two boxes: nobody picked the good ones."""
+    scenes = [scene for scene in run.scenes if len(scene.boxes) > 1][:columns]
+    ours = [Arm.parse(name) for name in run.arms() if is_ours(name)]
+    arms = [arm for arm in ours if (arm.template, arm.grounding) == ("suffix", "text")]
+    rows = {"photo": None, "round trip": ROUND_TRIP}
+    for arm in sorted(arms, key=lambda arm: arm.guidance_scale):
+        rows[f"guidance_scale {arm.guidance_scale:g}"] = arm.name
+    shown, told = [], []
+    for name, arm in rows.items():
+        for scene in scenes:
+            picture = images.load(run.picture(arm, scene)) if arm else scene.photo()
+            large = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            shown.append(
+                drawing.draw_boxes(
+                    large, scene.boxes, [""] * len(scene.boxes), ["#ffffff"] * len(scene.boxes)
+                )
+            )
+            told.append(name if scene is scenes[0] else "")
+    return drawing.grid(shown, len(scenes), told, padding=4)
+
+
+def curves(work: Path) -> Figure:
+    """The losses of every training in that folder over pictures seen, averaged over 500 steps."""
+    files = [path for path in sorted(work.glob("*.jsonl")) if path.with_suffix(".json").is_file()]
+    page = Figure(figsize=(3.4 * len(files), 2.8), layout="constrained")
+    for axes, path in zip(np.ravel(page.subplots(1, len(files))), files, strict=True):
+        batch = json.loads(path.with_suffix(".json").read_text())["batch_size"]
+        rows = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+        rows = rows.drop_duplicates("step", keep="last").sort_values("step").set_index("step")
+        for name in rows.columns.drop(["seconds", "minutes_left"]):
+            axes.plot(rows.index * batch / 1000, rows[name].rolling(10, min_periods=1).mean(), label=name)
+        axes.set(title=path.stem, xlabel="thousand pictures", yscale="log")
+        axes.legend(frameon=False, fontsize=8)
+    return page
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write figures/samples.png and figures/training.png."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", default="runs/quality/run-256", help="of helpers.demo.measure")
+    parser.add_argument("--work", type=Path, default=Path("runs/training"), help="of helpers.demo.train")
+    parser.add_argument("--figures", type=Path, default=FOLDER, help="where the figures go")
+    given = parser.parse_args(arguments)
+    given.figures.mkdir(parents=True, exist_ok=True)
+    samples(Run(given.run)).save(given.figures / "samples.png", optimize=True)
+    curves(given.work).savefig(given.figures / "training.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
