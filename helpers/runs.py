@@ -81,12 +81,6 @@ class Run:
     def write_jsonl(self, name: str, rows: Iterable[Mapping]) -> Path:
         return self._write(name, "".join(f"{_json(row)}\n" for row in rows))
 
-    def write_npz(self, name: str, **arrays: np.ndarray) -> Path:
-        with beside(self._used(name)) as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
-        self.saved.append(name)
-        return self.folder / name
-
     def picture(self, arm: str, scene: Scene | str) -> Path:
         """Where the picture of that scene in that arm lies or will lie."""
         self.uses.add(("", f"pictures/{arm}/*.png"))

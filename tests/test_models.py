@@ -22,6 +22,7 @@ from helpers.settings import Checkpoint, model_set
 from tests.fakes.blip2 import write_blip2
 from tests.fakes.clip import write_clip
 from tests.fakes.gligen import write_gligen
+from tests.fakes.inception import write_inception
 from tests.fakes.owlv2 import write_owlv2
 
 # Since transformers 5 both towers are saved without a prefix that the published repositories have.
@@ -305,16 +306,7 @@ def test_an_interrupted_download_is_not_taken_for_a_checkpoint(offline, copy):
 @pytest.fixture(scope="module")
 def inception_state(tmp_path_factory):
     """Random weights for pytorch-fid's network, in its own file format."""
-    from pytorch_fid import inception
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
-        network = inception.fid_inception_v3()
-    file = tmp_path_factory.mktemp("inception") / "weights.pth"
-    torch.save({name: torch.rand_like(weight) if weight.dim() else weight
-                for name, weight in network.state_dict().items()}, file)  # fmt: skip
-    return file
+    return write_inception(tmp_path_factory.mktemp("inception") / "weights.pth")
 
 
 def test_inception_takes_weights_from_a_file(inception_state):
