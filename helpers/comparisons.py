@@ -6,7 +6,7 @@ import pandas as pd
 
 from helpers import scores, verdicts
 from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms
-from helpers.metrics import CAPTIONS
+from helpers.metrics import CAPTIONS, SEEDS
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import Arm, model_set
@@ -38,10 +38,10 @@ def seed_measures(run: Run) -> dict[str, str]:
 
 
 def groups(run: Run) -> dict[str, dict[str, str]]:
-    """All that is measured of pictures, for one table a group: group -> metric -> which way is good."""
+    """All that is measured of an arm's pictures, a table a group: group -> metric -> which way is good."""
     tables, known = {}, scores.metrics_of(run)
     for name, metric in known.items():
-        if metric.group != CAPTIONS:
+        if metric.group not in (CAPTIONS, SEEDS):
             tables.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     return tables | {"Counted, and kept out of the scores": dict.fromkeys(counted, "")}
@@ -129,10 +129,9 @@ def grounding_names(run: Run) -> dict[str, str]:
 
 def seed_names(run: Run) -> dict[str, str]:
     """Arm -> its name, for the groundings with one seed and, where there are such pictures, with another."""
-    pairs = zip(grounding_names(run).items(), siblings(run), strict=True)
-    names = {
-        arm: text for (own, name), other in pairs for arm, text in ((own, name), (other, "another seed"))
-    }
+    names = {}
+    for (own, name), other in zip(grounding_names(run).items(), siblings(run), strict=True):
+        names |= {own: name, other: f"{name}, another seed"}
     return {arm: name for arm, name in names.items() if arm in run.arms()}
 
 

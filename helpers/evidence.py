@@ -27,8 +27,8 @@ class Evidence:
     the photos; captions: of the captions. pictures, photos: (n, d') features for realism, by Inception or
     else CLIP. layouts, detections: n each. crops, colours: n arrays (k, d) and (k,): CLIP features of the
     picture inside each asked box, and the distance to the colour that its phrase names (NaN where it names
-    none). phrases: phrase -> (d,). sibling: (n, d) CLIP features of the same arm's pictures with another
-    seed, NaN where there is none. named: (n,) share of the labels that the caption names.
+    none). phrases: phrase -> (d,). sibling: (n, d) CLIP features of the same arm's pictures with a
+    smaller seed, NaN where there is none. named: (n,) share of the labels that the caption names.
     """
 
     scenes: tuple[str, ...]
@@ -140,10 +140,11 @@ def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
 
 
 def _sibling(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> np.ndarray | None:
-    """CLIP features of the pictures of the first arm that differs in the seed only, if there is one."""
+    """CLIP features of the pictures of an arm that differs in its seed only, a smaller one, if there is one:
+    so an arm that is drawn later changes no score that is there."""
     own, names = _parsed(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
-    arms = {name: _parsed(name) for name in names if name != arm}
-    others = [name for name, other in arms.items() if own and other and replace(other, seed=own.seed) == own]
+    known = [other for other in map(_parsed, names) if own and other and other.seed < own.seed]
+    others = [other.name for other in known if replace(other, seed=own.seed) == own]
     if not others:
         return None
     there, _ = _usable(run, scenes, others[0])

@@ -10,7 +10,8 @@ from helpers import adherence, alignment, distances, intervals
 from helpers.evidence import Evidence
 from helpers.resampling import Distance
 
-REALISM, BOXES, PROMPT, CAPTIONS = "Realism", "Following the boxes", "Prompt and variety", "Captions"
+REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
+CAPTIONS, SEEDS = "Captions", "Two seeds"
 FEWEST = 3  # scenes from which leaving one out still leaves a distance
 
 
@@ -73,7 +74,7 @@ def metrics(inception: bool) -> dict[str, Metric]:
             partial(_over_photos, rows=_clip_score), ("looks", "captions"), PROMPT, digits=2
         ),
         "R-precision": Metric(partial(_over_photos, rows=_r_precision), ("looks", "captions"), PROMPT),
-        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",), PROMPT),
+        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",), SEEDS),
         "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS),
     }
 
@@ -172,7 +173,7 @@ def _r_precision(e: Evidence) -> np.ndarray:
 
 
 def _variety(e: Evidence) -> np.ndarray:
-    """1 - cosine to the picture with the other seed; NaN, which is not counted, where there is none."""
+    """1 - cosine to the picture with the smaller seed; NaN, which is not counted, where there is none."""
     there = np.isfinite(e.sibling).all(1)
     values = np.full(len(there), np.nan)
     values[there] = 1 - alignment.similarity(e.looks[there], e.sibling[there])

@@ -44,7 +44,7 @@ def pieces(run):
     names = {arm.name: f"suffix, {kind}" for kind, row in arms.items() for arm in row[:1]} | {
         "photos": "photos"
     }
-    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["empty"]] * 4})
+    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["empty"]] * 4, "seconds": 0.2})
     table.index = [scene.name for scene in run.scenes]
     yield report.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
     yield report.answers([Answer("Which?", "This one.", (EVIL, "Because."))])

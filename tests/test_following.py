@@ -29,7 +29,7 @@ def test_every_metric_of_pictures_stands_in_one_table_and_what_is_counted_in_the
     *groups, counted = comparisons.groups(run).values()
     shown = [metric for group in groups for metric in group]
     assert len(shown) == len(set(shown))
-    assert set(shown) == set(scores.metrics_of(run)) - {"labels named"}
+    assert set(shown) == set(scores.metrics_of(run)) - {"labels named", "variety"}
     assert {"missing pictures", "constant pictures", "truncated prompts"} <= set(counted)
     assert not set(counted) & set(shown)
 
@@ -61,3 +61,10 @@ def test_a_picture_qualifies_when_all_its_boxes_do(run):
     rows += [{"scene": "b", "box": 0, "label": "x", "found": True, "iou": 0.6, "crop_correct": True}]
     run.write_jsonl("boxes/other.jsonl", rows)
     assert following.per_scene(run, "other").qualifies.to_dict() == {"a": False, "b": True}
+
+
+def test_seeds_stand_side_by_side_where_there_are_two(run):
+    assert list(comparisons.seed_names(run)) == ARMS
+    draw(run, Arm("suffix", "text", 2, seed=1).name)
+    names = comparisons.seed_names(run)
+    assert names["suffix-text-g2-s1"] == "text grounding, another seed" and len(names) == 4

@@ -24,8 +24,8 @@ from helpers.demo.looking import coverage, fusers, looking, unwatched, watch_fus
 from helpers.demo.loop import Recipe, train
 from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
 
-RECIPE = Recipe(steps=4600, batch_size=24, learning_rate=8e-4, warmup=30, decay=0.01, betas=(0.9, 0.99))
-IMAGE_RECIPE = Recipe(steps=350, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
+RECIPE = Recipe(steps=4200, batch_size=24, learning_rate=8e-4, warmup=30, decay=0.01, betas=(0.9, 0.99))
+IMAGE_RECIPE = Recipe(steps=1000, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
 CHANNELS = (64, 128, 80)  # narrow where it is 4 x 4: most weights would stand there
 TOKENS = 30  # boxes a picture, as GLIGEN was trained with; absent ones carry the null feature
 CROP_NORM = 28.7  # what the pipelines scale projected crops to
