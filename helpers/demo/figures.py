@@ -48,13 +48,17 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
 def curves(work: Path) -> Figure:
     """The losses of every training in that folder over pictures seen, averaged over 500 steps."""
     files = [path for path in sorted(work.glob("*.jsonl")) if path.with_suffix(".json").is_file()]
-    page = Figure(figsize=(3.4 * len(files), 2.8), layout="constrained")
-    for axes, path in zip(np.ravel(page.subplots(1, len(files))), files, strict=True):
+    rows, columns = -(-len(files) // 3), min(len(files), 3)
+    page = Figure(figsize=(3.8 * columns, 2.8 * rows), layout="constrained")
+    panels = np.ravel(page.subplots(rows, columns))
+    for unused in panels[len(files) :]:
+        unused.remove()
+    for axes, path in zip(panels, files, strict=False):
         batch = json.loads(path.with_suffix(".json").read_text())["batch_size"]
-        rows = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
-        rows = rows.drop_duplicates("step", keep="last").sort_values("step").set_index("step")
-        for name in rows.columns.drop(["seconds", "minutes_left"]):
-            axes.plot(rows.index * batch / 1000, rows[name].rolling(10, min_periods=1).mean(), label=name)
+        losses = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+        losses = losses.drop_duplicates("step", keep="last").sort_values("step").set_index("step")
+        for name in losses.columns.drop(["seconds", "minutes_left"]):
+            axes.plot(losses.index * batch / 1000, losses[name].rolling(10, min_periods=1).mean(), label=name)
         axes.set(title=path.stem, xlabel="thousand pictures", yscale="log")
         axes.legend(frameon=False, fontsize=8)
     return page

@@ -1,0 +1,19 @@
+"""The table of the data card, made in small: every bar of the demo checkpoints has its row."""
+
+import pytest
+
+from helpers.demo import measure
+
+
+@pytest.mark.slow
+def test_every_part_is_measured_against_its_bar(tmp_path, capsys):
+    measure.main(["--scenes", "6", "--guidance", "1", "2", "--work", str(tmp_path)])
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    table = {(cells[0].removeprefix("| "), cells[1].split(",")[0]): cells for cells in lines}
+    parts = {part for part, _ in table}
+    assert {"autoencoder", "CLIP", "detector", "captioner opt", "captioner t5", "GLIGEN text"} <= parts
+    assert {"GLIGEN image", "templates", "realism", "size", "time"} <= parts
+    psnr = float(table["autoencoder", "PSNR in dB"][3])
+    assert 20 < psnr < 40 and table["size", "all checkpoints in MB"][-1].startswith("yes")
+    curve = [cells for cells in lines if cells[0] in ("| 1", "| 2")]
+    assert len(curve) == 2 and all("(" in cell for cells in curve for cell in cells[1:4])
