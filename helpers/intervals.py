@@ -6,7 +6,7 @@ other photos of the same kind, not with other boxes, pixels or seeds.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -36,6 +36,10 @@ class Estimate:
         if self.standard_error == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.n - 1))
+
+    def within(self, least: float, most: float) -> "Estimate":
+        """The same, its interval ending where the true value cannot lie: it covers as often as before."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def estimate(value: float, standard_error: float, n: int) -> Estimate:

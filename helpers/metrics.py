@@ -12,6 +12,7 @@ from helpers.resampling import Distance
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS = "Captions", "Two seeds"
+SHARE = (0, 1)
 FEWEST = 3  # scenes from which leaving one out still leaves a distance
 
 
@@ -33,7 +34,8 @@ class Measured:
 class Metric:
     """needs: the fields of Evidence without which there is no such score. group: what is asked by it.
 
-    digits: decimals that people read.
+    digits: decimals that people read. limits: between which the metric lies whatever the pictures: an
+    interval ends there.
 
     distance: for distances between sets, (n, d) and (m, d) features -> float, of the two fields that it
     needs.
@@ -44,6 +46,7 @@ class Metric:
     group: str
     lower_is_better: bool = False
     digits: int = 3
+    limits: tuple[float, float] = (-np.inf, np.inf)
     distance: Distance | None = None
 
 
@@ -53,29 +56,30 @@ def metrics(inception: bool) -> dict[str, Metric]:
     frechet, of = ("FID", "") if inception else ("Fréchet distance (demo CLIP)", " (demo CLIP)")
     digits = 2 if inception else 4  # Inception's features are long, CLIP's have length 1
     seen, clip = ("pictures", "photos"), ("looks", "photo_looks")
+    found, crops, prompt = ("layouts", "detections"), ("layouts", "crops", "phrases"), ("looks", "captions")
+    frechet_parts = distances.frechet_distance, distances.frechet_leave_one_out
+    cmmd_parts = distances.cmmd, distances.cmmd_leave_one_out
     return {
-        frechet: _realism(distances.frechet_distance, distances.frechet_leave_one_out, seen, digits),
+        frechet: _realism(*frechet_parts, seen, digits, limits=(0, np.inf)),
         f"KID × 1000{of}": _realism(_kid, lambda a, b: 1000 * distances.kid_leave_one_out(a, b), seen, 2),
-        f"CMMD{of}": _realism(distances.cmmd, distances.cmmd_leave_one_out, clip, 3),
-        "mean IoU": Metric(partial(_over_boxes, rows=_ious), ("layouts", "detections"), BOXES),
-        "found at IoU 0.5": Metric(partial(_over_boxes, rows=_found), ("layouts", "detections"), BOXES),
-        "AP": Metric(partial(_precision, which=0), ("layouts", "detections"), BOXES),
-        "AP50": Metric(partial(_precision, which=1), ("layouts", "detections"), BOXES),
-        "crop accuracy": Metric(
-            partial(_over_boxes, rows=_crop_correct), ("layouts", "crops", "phrases"), BOXES
-        ),
-        "crop similarity": Metric(
-            partial(_over_boxes, rows=_crop_similarity), ("layouts", "crops", "phrases"), BOXES
-        ),
+        f"CMMD{of}": _realism(*cmmd_parts, clip, 3),
+        "mean IoU": Metric(partial(_over_boxes, rows=_ious), found, BOXES, limits=SHARE),
+        "found at IoU 0.5": Metric(partial(_over_boxes, rows=_found), found, BOXES, limits=SHARE),
+        "AP": Metric(partial(_precision, which=0), found, BOXES, limits=SHARE),
+        "AP50": Metric(partial(_precision, which=1), found, BOXES, limits=SHARE),
+        "crop accuracy": Metric(partial(_over_boxes, rows=_crop_correct), crops, BOXES, limits=SHARE),
+        "crop similarity": Metric(partial(_over_boxes, rows=_crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(
-            partial(_over_boxes, rows=lambda e: e.colours), ("colours",), BOXES, True, 1
+            partial(_over_boxes, rows=lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)
         ),
         "CLIP score": Metric(
-            partial(_over_photos, rows=_clip_score), ("looks", "captions"), PROMPT, digits=2
+            partial(_over_photos, rows=_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)
         ),
-        "R-precision": Metric(partial(_over_photos, rows=_r_precision), ("looks", "captions"), PROMPT),
-        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",), SEEDS),
-        "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS),
+        "R-precision": Metric(partial(_over_photos, rows=_r_precision), prompt, PROMPT, limits=SHARE),
+        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling",), SEEDS, limits=(0, 2)),
+        "labels named": Metric(
+            partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS, limits=SHARE
+        ),
     }
 
 
@@ -113,12 +117,18 @@ def box_rows(evidence: Evidence) -> list[dict]:
     return rows
 
 
-def _realism(distance: Distance, left_out: Distance, fields: tuple[str, str], digits: int) -> Metric:
+def _realism(
+    distance: Distance,
+    left_out: Distance,
+    fields: tuple[str, str],
+    digits: int,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> Metric:
     def measured(e: Evidence) -> Measured:
         a, b = (getattr(e, field) for field in fields)
         return Measured(distance(a, b), left_out(a, b))
 
-    return Metric(measured, fields, REALISM, True, digits, distance)
+    return Metric(measured, fields, REALISM, True, digits, limits, distance)
 
 
 def _kid(a: np.ndarray, b: np.ndarray) -> float:

@@ -112,7 +112,7 @@ def _row(name: str, metric: Metric, evidence: Evidence) -> dict:
     except intervals.TooFew as error:
         empty = dict.fromkeys(("value", "standard_error", "low", "high"))
         return {"metric": name, **empty, "n": len(evidence.scenes), "reason": str(error)}
-    return _as_row(name, intervals.jackknife(measured.value, measured.left_out))
+    return _as_row(name, intervals.jackknife(measured.value, measured.left_out).within(*metric.limits))
 
 
 def _as_row(name: str, estimate: intervals.Estimate) -> dict:

@@ -43,6 +43,16 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     assert closed.p == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
 
 
+def test_an_interval_ends_where_the_true_value_cannot_lie():
+    whole = intervals.mean([1, 1, 1, 1, 0.9])
+    assert whole.high > 1 > whole.low
+    share = whole.within(0, 1)
+    assert (share.high, share.low) == (1, whole.low)
+    assert (share.value, share.p, share.n) == (whole.value, whole.p, whole.n)
+    low = intervals.mean([0, 0, 0, 0.1]).within(0, np.inf)
+    assert low.low == 0 < low.high
+
+
 def test_a_ratio_leaves_a_photo_out_with_all_its_boxes():
     sums, counts = np.array([1.0, 0, 2.5]), np.array([2, 1, 3])
     value, left_out = intervals.ratio_left_out(sums, counts)

@@ -33,6 +33,9 @@ def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
     asked = set(metrics(inception=False)) - {"variety", "labels named"}
     assert asked <= set(table.metric)
     assert (table.low <= table.value).all() and (table.value <= table.high).all()
+    for name, metric in metrics(inception=False).items():
+        least, most = metric.limits
+        assert table[table.metric == name][["low", "value", "high"]].stack().between(least, most).all(), name
     assert (table.n == 6).all() and (table.arm == ARM).all()
     assert values(table)["truncated prompts"] == 1
     assert scores.realism(model_set("demo")) == FRECHET in asked
