@@ -44,7 +44,7 @@ def boxes_by(run: Run, column: str) -> pd.DataFrame:
     columns = ["found", "mean_iou", "AP50"]
     mine, photos = (scores.breakdown(run, arm, column) for arm in (main_arm(run), scores.PHOTOS))
     both = mine[["boxes", *columns]].join(photos[columns], suffixes=("", " in photos"))
-    return both.rename(columns=lambda name: name.replace("_", " ")).reset_index()
+    return both.rename(columns=lambda name: name.replace("mean_iou", "mean IoU")).reset_index()
 
 
 def training(run: Run) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def cell(score: pd.Series) -> str:
     """One score as HTML: the value, and below it the interval at 95 %."""
     value, low, high = (number(score[key], score["standard_error"]) for key in ("value", "low", "high"))
     return (
-        f"{value}<small>{low} to {high}</small>"
+        f"{value}<br><small>{low} to {high}</small>"
         if pd.notna(score["low"]) and score["low"] != score["high"]
         else value
     )
@@ -76,7 +76,7 @@ def score_table(
     """
     rows = {**names, **(controls or {})}
     scores = scores[scores.metric.isin(metrics)]
-    heads = [f"{escape(metric)}<small>{escape(good)}</small>" for metric, good in metrics.items()]
+    heads = [f"{escape(metric)}<br><small>{escape(good)}</small>" for metric, good in metrics.items()]
     cells = {(row["arm"], row["metric"]): cell(row) for _, row in scores.iterrows()}
     counts = scores.dropna(subset="n").groupby("arm").n.unique()
     values = [

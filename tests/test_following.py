@@ -44,7 +44,7 @@ def test_the_area_under_the_accuracy_is_the_mean_iou(run):
 
 def test_the_photos_stand_beside_the_chosen_arm(run):
     table = following.boxes_by(run, "label").set_index("label")
-    assert table.boxes.sum() == 12 and {"AP50", "AP50 in photos", "found in photos"} <= set(table)
+    assert table.boxes.sum() == 12 and {"AP50", "AP50 in photos", "mean IoU in photos"} <= set(table)
 
 
 def test_scenes_are_ranked_by_what_was_found(run):
