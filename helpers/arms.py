@@ -60,14 +60,14 @@ def draw(run: Run, names: Sequence[str], progress: bool = True) -> list[dict]:
         mine = [name for name in missing if (Arm.parse(name).grounding == "image") == (kind == "image")]
         if not mine:
             continue
-        gligen = load_gligen(checkpoints[kind], kind)
+        gligen = load_gligen(checkpoints[kind], kind, safety=protocol["safety"])
         for name in mine:
             arm = Arm.parse(name)
             prompts = run.prompts(arm.template).set_index("scene").prompt
             wanted = [request(scene, prompts[scene.name], arm, protocol) for scene in missing[name]]
-            options = {key: protocol[key] for key in ("steps", "scheduler")} | {"fixed_shapes": True}
+            options = {key: protocol[key] for key in ("steps", "scheduler", "safety")}
             sides = {"height": protocol["size"], "width": protocol["size"]}
-            pictures = generate(gligen, wanted, progress=progress, **options, **sides)
+            pictures = generate(gligen, wanted, fixed_shapes=True, progress=progress, **options, **sides)
             records += write(pictures, partial(_path, run, name), arm=name)
         release(gligen)
     return records

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from helpers.models import Gligen
 
-SCHEDULERS = {
+SCHEDULERS = {  # those of settings.SCHEDULERS
     "pndm": (PNDMScheduler, {}),
     "ddim": (DDIMScheduler, {"clip_sample": False}),  # its default would clip latents as if they were pixels
     "dpm++2m": (DPMSolverMultistepScheduler, {}),

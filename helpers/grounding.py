@@ -11,14 +11,14 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers import settings
-from helpers.denoising import SCHEDULERS, Denoiser, noise
+from helpers.denoising import Denoiser, noise
 from helpers.pictures import Picture, record, write
 from helpers.requests import Request, RequestError, check
 
 if TYPE_CHECKING:
     from helpers.models import Gligen
 
-__all__ = ["SCHEDULERS", "Picture", "Request", "RequestError", "generate", "noise", "write"]
+__all__ = ["Picture", "Request", "RequestError", "generate", "noise", "write"]
 MOST_AT_ONCE = {"cpu": 8, "cuda": 64}  # pictures; more of them are hardly faster
 ALIVE = 100  # tensors as large as the UNet's first level that a row needs at once, estimated generously
 
@@ -129,8 +129,6 @@ def _size(gligen: "Gligen", height: int | None, width: int | None) -> tuple[int,
 
 
 def _check_settings(gligen: "Gligen", steps: int, scheduler: str, batch_size: int, safety: bool) -> None:
-    settings.check(steps=steps, batch_size=batch_size)
-    if scheduler not in SCHEDULERS:
-        raise settings.ParameterError(f"scheduler = {scheduler!r}: {settings.nearest(scheduler, SCHEDULERS)}")
+    settings.check(steps=steps, batch_size=batch_size, scheduler=scheduler)
     if safety and gligen.safety_checker is None:
         raise settings.ParameterError("safety = True: the checkpoint was loaded without its safety checker")

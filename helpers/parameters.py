@@ -36,6 +36,11 @@ def number(kinds: type | tuple[type, ...], low: float, high: float, advice: str)
     return rule
 
 
+def flag(value: object) -> str | None:
+    """The value is True or False."""
+    return None if isinstance(value, bool) else "give True or False"
+
+
 def dataset(value: object) -> str | None:
     """The value is a folder with photos and their annotations.json."""
     folder = Path(value) if isinstance(value, (str, Path)) and str(value) else None

@@ -7,7 +7,7 @@ import platform
 import time
 from pathlib import Path
 
-from helpers.settings import Checkpoint, ModelSet, check, model_set
+from helpers.settings import Checkpoint, ModelSet, ParameterError, check, model_set
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy", "papermill")
@@ -35,14 +35,18 @@ def protocol(
     scheduler: str = "pndm",
     fit: str = "squash",
     beams: int = 4,
+    safety: bool = False,
 ) -> dict[str, object]:
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
     dataset: folder with photos and annotations.json, relative to the repository or absolute.
-    steps: denoising steps; None for the model set's own number.
+    steps: denoising steps; None for the model set's own number. safety: whether the checkpoints' safety
+    checker withholds pictures.
     Raises ParameterError naming each value that cannot be right.
     """
-    check(models=models, dataset=at(dataset))
+    check(models=models, dataset=at(dataset), scheduler=scheduler, fit=fit, beams=beams, safety=safety)
+    if safety and models == "demo":
+        raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     chosen = model_set(models)
     steps = chosen.steps if steps is None else steps
     check(steps=steps)
@@ -56,6 +60,7 @@ def protocol(
         "scheduler": scheduler,
         "fit": fit,
         "beams": beams,
+        "safety": safety,
     }
 
 

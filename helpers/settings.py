@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.parameters import ParameterError, Rule, dataset, nearest, number, option
+from helpers.parameters import ParameterError, Rule, dataset, flag, nearest, number, option
 from helpers.templates import TEMPLATES
 
 GROUNDINGS = ("none", "text", "image")
+SCHEDULERS = ("pndm", "ddim", "dpm++2m", "unipc")
+FITS = ("squash", "crop")
 
 
 def data_folder() -> Path:
@@ -161,6 +163,10 @@ RULES: dict[str, Rule] = {
     "grounded_fraction": number(REAL, 0, 1, "give the share of steps that see the boxes, from 0 to 1"),
     "steps": number(int, 1, 1000, "give a whole number from 1 to 1000; demo models want 20, published 50"),
     "seed": number(int, 0, 2**63 - 1, "give a whole number >= 0"),
+    "scheduler": option(SCHEDULERS),
+    "fit": option(FITS),
+    "beams": number(int, 1, 100, "give a whole number from 1 to 100; the original study used 4"),
+    "safety": flag,
     "batch_size": number(int, 1, 4096, "give a whole number from 1 to 4096"),
     "dataset": dataset,
 }

@@ -32,7 +32,7 @@ class Task:
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
-    asked = ("dataset", "models", "steps", "scheduler", "fit", "beams")
+    asked = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
     yield Task("00_overview", parameters={name: run.card["protocol"][name] for name in asked})
     yield Task("01_captioning")
     yield Task("02_template_comparison", parameters={"guidance_scale": guidance, **QUIET})
@@ -98,7 +98,8 @@ def start(options: argparse.Namespace) -> Run:
     check(guidance_scales=options.guidance)
     suffix = "" if options.models == "demo" else f"-{options.models}"
     folder = options.run or f"runs/{at(options.dataset).resolve().name}{suffix}"
-    run = Run.open(folder, **protocol(options.dataset, options.models, options.steps))
+    settings = protocol(options.dataset, options.models, options.steps, safety=options.safety)
+    run = Run.open(folder, **settings)
     print(f"{len(run.scenes)} scenes of {options.dataset}, {options.models} models -> {folder}", flush=True)
     return run
 
@@ -113,6 +114,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="denoising steps; default 20 (demo), 50 (published)")
     said = "guidance_scale; default 2 (demo), 7.5 (published); sweep takes several"
     parser.add_argument("--guidance", type=float, nargs="+", help=said)
+    parser.add_argument("--safety", action="store_true", help="withhold what the safety checker flags")
     parser.add_argument("--external", action="append", default=[], metavar="NAME=FOLDER")
     options = parser.parse_args(arguments)
     if not options.guidance and options.what == "sweep":

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers import settings
 from helpers.denoising import SCHEDULERS, Denoiser, noise
 from helpers.grounding import generate
 from helpers.models import Gligen, load_gligen
@@ -137,6 +138,7 @@ def test_grounding_none_is_stable_diffusion_without_fusers(parts):
 )  # diffusers' own, with NumPy 2
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_agrees_with_diffusers(parts, name):
+    assert tuple(SCHEDULERS) == settings.SCHEDULERS
     kind, options = SCHEDULERS[name]
     scheduler = kind.from_config(parts["text"]["scheduler"].config, **options)
     reference = theirs(parts["text"] | {"scheduler": scheduler}, asked())

@@ -82,6 +82,7 @@ def test_make_hands_every_variable_over(target):
         "RUN": "runs/mine",
         "STEPS": "75",
         "GUIDANCE": "11",
+        "SAFETY": "1",
     }
     command = [
         "make",
@@ -95,6 +96,7 @@ def test_make_hands_every_variable_over(target):
     options = sweeps.read_options([target, *shlex.split(line)[4:]])
     assert (options.dataset, options.models, options.run) == ("my photos", "published", "runs/mine")
     assert (options.steps, options.guidance, options.external) == (75, [11.0], ["a=b", "c=d"])
+    assert options.safety
 
 
 @every_notebook

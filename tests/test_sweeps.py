@@ -148,6 +148,7 @@ def test_any_other_failure_ends_the_study(run, monkeypatch):
         (["--guidance", "-1"], "guidance_scale"),
         (["--steps", "0"], "steps = 0"),
         (["--models", "publisht"], "did you mean 'published'"),
+        (["--safety"], "no safety checker"),
         (["--dataset", "{empty}"], "no photos"),
         (["--dataset", "nowhere"], "no such folder"),
     ],
