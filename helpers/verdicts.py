@@ -139,8 +139,8 @@ def _needed(estimate: Estimate) -> str:
         return ""
     if needed <= estimate.n:
         return "; the difference would count on its own, but not among this many comparisons"
-    about = f"{float(f'{needed:.2g}'):,.0f}" if needed < 1e6 else "more than a million"
-    return f"; about {about} would be needed to be sure of a difference of this size"
+    many = f"about {float(f'{needed:.2g}'):,.0f}" if needed < 1e6 else "more than a million"
+    return f"; {many} would be needed to be sure of a difference of this size"
 
 
 def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, seed: int = 0) -> dict:

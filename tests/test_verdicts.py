@@ -64,7 +64,7 @@ def test_a_difference_that_does_not_count_says_how_many_photos_would():
         "These 100 photos cannot tell a and b apart in FID: a minus b is 0.58 (-2.82 to 3.98, p = 0.730); "
         "about 6,700 would be needed to be sure of a difference of this size."
     )
-    assert "more than a million" in verdicts.sentence(row(1e-3, 5, different=False), True)
+    assert "; more than a million would be needed" in verdicts.sentence(row(1e-3, 5, different=False), True)
     assert "but not among this many" in verdicts.sentence(row(3.2, 1.0, p=0.06, different=False), True)
     equal = verdicts.sentence(row(0, 0, p=1, different=False), True)
     assert equal.endswith("a minus b is 0.000 (0.000 to 0.000, p = 1.000).") or "b minus a" in equal
