@@ -40,7 +40,7 @@ RECIPES = {
     "opt": Recipe(steps=1500, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
     "t5": Recipe(steps=1000, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
 }
-OPEN = Recipe(steps=1200, batch_size=32, learning_rate=6e-4, warmup=100, decay=0.02)  # then, eyes and all
+OPEN = Recipe(steps=3000, batch_size=32, learning_rate=6e-4, warmup=100, decay=0.02)  # then, eyes and all
 Pair = tuple[Blip2ForConditionalGeneration, Blip2Processor]
 TOKENIZERS = {"opt": opt_tokenizer, "t5": t5_tokenizer}
 QUERIES = 12  # what the Q-Former may ask of a photo
