@@ -59,6 +59,7 @@ def knows_photos(run: Run) -> bool:
 
 
 def captioners(run: Run) -> Answer:
+    """Question 1, by CLIP score and by the labels named."""
     names, choice = comparisons.captioner_arms(run), run.read_json("choices/captioner.json")
     grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in sentences(run, metric, names)]
     short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
@@ -66,6 +67,7 @@ def captioners(run: Run) -> Answer:
 
 
 def templates(run: Run) -> Answer:
+    """Question 2, by the distance of text-grounded pictures to the photos."""
     names = {name: f"“{Arm.parse(name).template}”" for name in template_arms(run)}
     choice = run.read_json("choices/template.json")
     told, taken = best(run, realism(run), names), f"“{choice['template']}”"
@@ -75,6 +77,7 @@ def templates(run: Run) -> Answer:
 
 
 def grounding(run: Run) -> Answer:
+    """Question 3: boxes found and distance of none, text, and text and image, held against the chosen arm."""
     names, main = comparisons.grounding_names(run), comparisons.main_arm(run)
     table = run.scores().set_index(["metric", "arm"]).value
     found = [f"{table[FOUND, arm]:.0%} with {name}" for arm, name in names.items()]
@@ -86,6 +89,7 @@ def grounding(run: Run) -> Answer:
 
 
 def guidance(run: Run, mark: float) -> Answer:
+    """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
     short, grounds = [], []
     for kind in ("text", "image"):
         names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in guidance_arms(run, kind)}
@@ -101,6 +105,7 @@ def guidance(run: Run, mark: float) -> Answer:
 
 
 def training(run: Run) -> Answer:
+    """Question 5: in how many pictures the judges find every box and name its inside rightly."""
     table, titles = following.training(run).set_index("arm"), comparisons.titles(run)
     names = comparisons.grounding_names(run)
     told = [

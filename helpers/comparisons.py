@@ -105,16 +105,21 @@ def captioner_arms(run: Run) -> dict[str, str]:
 
 
 def sweep(run: Run) -> pd.DataFrame:
-    """The long table of scores of the guidance sweep, with grounding and guidance_scale as columns."""
+    """The long table of scores of the guidance sweep, with grounding and guidance_scale as columns.
+
+    Raises FileNotFoundError naming the arms that have pictures and no scores.
+    """
     table = run.scores()
-    places = pd.DataFrame(
-        [
-            {"arm": arm.name, "grounding": grounding, "guidance_scale": arm.guidance_scale}
-            for grounding in ("text", "image")
-            for arm in guidance_arms(run, grounding)
-        ]
-    )
-    return places.merge(table, on="arm")
+    places = [
+        {"arm": arm.name, "grounding": grounding, "guidance_scale": arm.guidance_scale}
+        for grounding in ("text", "image")
+        for arm in guidance_arms(run, grounding)
+    ]
+    unscored = [place["arm"] for place in places if place["arm"] not in set(table.arm)]
+    if unscored or not places:
+        lacks = f"no scores of {', '.join(unscored)}" if places else "no arm of the chosen template"
+        raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
+    return pd.DataFrame(places).merge(table, on="arm")
 
 
 def sweep_arms(run: Run) -> dict[str, list[Arm]]:

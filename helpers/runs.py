@@ -15,6 +15,13 @@ from helpers.protocols import at, machine
 from helpers.scenes import Scene, read_scenes
 from helpers.settings import ParameterError
 
+WRITTEN_BY = {
+    "captions": "01_captioning",
+    "choices/captioner.json": "01_captioning",
+    "prompts": "02_template_comparison",
+    "choices/template.json": "02_template_comparison",
+    "boxes": "04_fid",
+}
 FINISHED = "application/vnd.grounded.finished+json"
 
 
@@ -67,18 +74,23 @@ class Run:
         return read_scenes(at(dataset))
 
     def read_json(self, name: str) -> object:
-        return json.loads(self._used(name).read_text(encoding="utf-8"))
+        """What is in that file. Raises FileNotFoundError naming the notebook that has to run first."""
+        return json.loads(self._read(name))
 
     def read_jsonl(self, name: str) -> list[dict]:
-        return [json.loads(line) for line in self._used(name).read_text(encoding="utf-8").splitlines()]
+        """One value a line. Raises FileNotFoundError naming the notebook that has to run first."""
+        return [json.loads(line) for line in self._read(name).splitlines()]
 
     def has(self, name: str) -> bool:
+        """Whether the run has that file."""
         return self._used(name).is_file()
 
     def write_json(self, name: str, value: object) -> Path:
+        """Write a whole file, unless it holds just that already."""
         return self._write(name, _json(value, indent=1))
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping]) -> Path:
+        """Write a whole file, a value a line, unless it holds just that already."""
         return self._write(name, "".join(f"{_json(row)}\n" for row in rows))
 
     def picture(self, arm: str, scene: Scene | str) -> Path:
@@ -138,6 +150,13 @@ class Run:
     def _used(self, name: str) -> Path:
         self.uses.add(("", name))
         return self.folder / name
+
+    def _read(self, name: str) -> str:
+        path = self._used(name)
+        if not path.is_file():
+            notebook = WRITTEN_BY.get(name) or WRITTEN_BY.get(name.split("/")[0], "an earlier one")
+            raise FileNotFoundError(f"{path}: not there yet; run {notebook}, which writes it")
+        return path.read_text(encoding="utf-8")
 
     def _write(self, name: str, text: str) -> Path:
         path = self._used(name)

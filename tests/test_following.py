@@ -68,3 +68,12 @@ def test_seeds_stand_side_by_side_where_there_are_two(run):
     draw(run, Arm("suffix", "text", 2, seed=1).name)
     names = comparisons.seed_names(run)
     assert names["suffix-text-g2-s1"] == "text grounding, another seed" and len(names) == 4
+
+
+def test_a_sweep_knows_every_arm_and_names_those_without_scores(run):
+    table = comparisons.sweep(run)
+    assert set(table.arm) == {Arm("suffix", kind, 2).name for kind in ("text", "image")}
+    assert set(table.guidance_scale) == {2} and set(table.grounding) == {"text", "image"}
+    draw(run, "suffix-text-g11")
+    with pytest.raises(FileNotFoundError, match=r"no scores of suffix-text-g11; .* 04_fid"):
+        comparisons.sweep(run)

@@ -36,6 +36,21 @@ def test_a_folder_that_is_no_run_says_what_starts_one(tmp_path):
         Run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name, notebook",
+    [
+        ("captions/opt.jsonl", "01_captioning"),
+        ("choices/captioner.json", "01_captioning"),
+        ("choices/template.json", "02_template_comparison"),
+        ("prompts/suffix.jsonl", "02_template_comparison"),
+        ("boxes/suffix-text-g2.jsonl", "04_fid"),
+    ],
+)
+def test_what_is_not_there_yet_is_told_with_the_notebook_that_writes_it(run, name, notebook):
+    with pytest.raises(FileNotFoundError, match=f"{name}.*{notebook}"):
+        run.read_json(name)
+
+
 def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(run):
     run.write_jsonl("captions/opt.jsonl", [{"scene": "a", "seconds": 1.0}])
     with pytest.raises(ValueError, match="JSON"):
