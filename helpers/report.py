@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from helpers.answers import Answer
 
 FOLDER = Path(__file__).with_name("template")
+LEFT = ("caption", "td.text", "th.row_heading", "th.index_name")  # in notebooks, which align all to the right
 TOGGLE = HTML(
     '<div class="toggle" role="group" aria-label="What lies over the pictures">'
     '<label><input type="checkbox" id="show-boxes" checked> boxes asked for</label>'
@@ -148,7 +149,9 @@ def render(notebook: Path, page: Path) -> None:
 
 
 def _html(frame: Styler, caption: str, classes: pd.DataFrame) -> HTML:
-    styler = frame.set_caption(escape(caption)).set_td_classes(classes)
+    texts = [f"th.col{place}" for place, text in enumerate((classes == "text").all()) if text]
+    left = [{"selector": selector, "props": "text-align: left"} for selector in (*LEFT, *texts)]
+    styler = frame.set_caption(escape(caption)).set_td_classes(classes).set_table_styles(left)
     styler.cell_ids = False  # two tables of one page would use the same ids
     label = escape(caption, quote=True)
     return HTML(
