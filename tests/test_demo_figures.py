@@ -2,6 +2,7 @@
 
 import json
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.demo import figures
@@ -33,11 +34,41 @@ def test_curves_are_drawn_over_pictures_seen_and_a_resumed_step_counts_once(tmp_
     assert line.get_xdata().tolist() == [1, 2, 3]
 
 
-def test_both_figures_are_written(tmp_path, monkeypatch):
+def test_both_curves_run_over_every_guidance_scale_of_text_grounding(tmp_path):
+    run = start(tmp_path)
+    for scale in (1, 2, 11):
+        arm = Arm("suffix", "text", scale).name
+        draw(run, arm)
+        rows = [
+            {
+                "metric": metric,
+                "value": scale,
+                "standard_error": 1,
+                "low": scale - 1,
+                "high": scale + 1,
+                "n": 6,
+            }
+            for metric in ("crop accuracy", "Fréchet distance (demo CLIP)", "AP50")
+        ]
+        run.write_json(f"scores/{arm}.json", rows)
+    draw(run, Arm("suffix", "none", 2).name)
+    crops, distance = figures.guidance(run).axes
+    assert (crops.get_title(), distance.get_title()) == ("crop accuracy", "Fréchet distance (demo CLIP)")
+    for axes in (crops, distance):
+        (line,) = axes.lines
+        assert line.get_xdata().tolist() == line.get_ydata().tolist() == [1, 2, 11]
+
+
+def test_all_figures_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "samples", lambda run: Image.new("RGB", (9, 9)))
+    monkeypatch.setattr(figures, "guidance", lambda run: Figure())
     (tmp_path / "a.jsonl").write_text(json.dumps({"step": 50, "seconds": 1, "minutes_left": 0, "loss": 1}))
     (tmp_path / "a.json").write_text(json.dumps({"batch_size": 20}))
     run = start(tmp_path)
     where = ["--run", str(run.folder), "--work", str(tmp_path), "--figures", str(tmp_path / "figures")]
     figures.main(where)
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"samples.png", "training.png"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "samples.png",
+        "guidance.png",
+        "training.png",
+    }

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import drawing, images
+from helpers import charts, comparisons, drawing, images
 from helpers.arms import is_ours
 from helpers.runs import Run
 from helpers.scores import ROUND_TRIP
@@ -26,11 +26,8 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
     """Photos, their round trips and their text-grounded pictures, a row each guidance_scale, under the boxes
     asked for. The scenes are the first with at least two boxes: nobody picked the good ones."""
     scenes = [scene for scene in run.scenes if len(scene.boxes) > 1][:columns]
-    ours = [Arm.parse(name) for name in run.arms() if is_ours(name)]
-    arms = [arm for arm in ours if (arm.template, arm.grounding) == ("suffix", "text")]
     rows = {"photo": None, "round trip": ROUND_TRIP}
-    for arm in sorted(arms, key=lambda arm: arm.guidance_scale):
-        rows[f"guidance_scale {arm.guidance_scale:g}"] = arm.name
+    rows |= {f"guidance_scale {arm.guidance_scale:g}": arm.name for arm in _grounded(run)}
     shown, told = [], []
     for name, arm in rows.items():
         for scene in scenes:
@@ -43,6 +40,16 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
             )
             told.append(name if scene is scenes[0] else "")
     return drawing.grid(shown, len(scenes), told, padding=4)
+
+
+def guidance(run: Run) -> Figure:
+    """Crop accuracy and distance to the photos over guidance_scale, with intervals."""
+    places = [
+        {"arm": arm.name, "grounding": arm.grounding, "guidance_scale": arm.guidance_scale}
+        for arm in _grounded(run)
+    ]
+    measures = {"crop accuracy": "higher is better", comparisons.realism(run): "lower is better"}
+    return charts.curves(pd.DataFrame(places).merge(run.scores(), on="arm"), measures, "guidance_scale")
 
 
 def curves(work: Path) -> Figure:
@@ -65,15 +72,24 @@ def curves(work: Path) -> Figure:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write figures/samples.png and figures/training.png."""
+    """Write figures/samples.png, figures/guidance.png and figures/training.png."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default="runs/quality/run-256", help="of helpers.demo.measure")
     parser.add_argument("--work", type=Path, default=Path("runs/training"), help="of helpers.demo.train")
     parser.add_argument("--figures", type=Path, default=FOLDER, help="where the figures go")
     given = parser.parse_args(arguments)
     given.figures.mkdir(parents=True, exist_ok=True)
-    samples(Run(given.run)).save(given.figures / "samples.png", optimize=True)
+    run = Run(given.run)
+    samples(run).save(given.figures / "samples.png", optimize=True)
+    guidance(run).savefig(given.figures / "guidance.png", dpi=110)
     curves(given.work).savefig(given.figures / "training.png", dpi=110)
+
+
+def _grounded(run: Run) -> list[Arm]:
+    """Text grounding with the quality words, by guidance_scale."""
+    ours = [Arm.parse(name) for name in run.arms() if is_ours(name)]
+    arms = [arm for arm in ours if (arm.template, arm.grounding) == ("suffix", "text")]
+    return sorted(arms, key=lambda arm: arm.guidance_scale)
 
 
 if __name__ == "__main__":
