@@ -476,6 +476,7 @@ def test_flagged_pictures_are_withheld_and_never_painted_black(tmp_path, flagged
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")  # of torch
 def test_compiling_happens_once_for_a_whole_run(text_gligen, monkeypatch):
     """Two graphs, grounded and plain, whatever the fractions, the last batch and the calls of generate."""
     from torch._dynamo.testing import CompileCounter
