@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(MODELS),--models "$(MODELS)") $(if $(RUN),--run "$(RUN)") \
-	$(if $(STEPS),--steps "$(STEPS)") $(if $(GUIDANCE),--guidance $(GUIDANCE)) $(if $(SAFETY),--safety) $(foreach arm,$(EXTERNAL),--external "$(arm)")
+	$(if $(STEPS),--steps "$(STEPS)") $(if $(GUIDANCE),--guidance $(GUIDANCE)) $(if $(SAFETY),--safety "$(SAFETY)") \
+	$(foreach arm,$(EXTERNAL),--external "$(arm)")
 
 .PHONY: report sweep lab test check bench demo-models demo-quality clean
 

@@ -118,9 +118,9 @@ def siblings(run: Run) -> list[str]:
     return [replace(Arm.parse(name), seed=Arm.parse(name).seed + 1).name for name in grounding_arms(run)]
 
 
-def guidance_arms(run: Run, grounding: str) -> list[Arm]:
-    """What the run has of the chosen template and that grounding, fully grounded, by guidance_scale."""
-    template = run.read_json("choices/template.json")["template"]
+def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
+    """What the run has of that grounding, fully grounded, by guidance_scale. template: "" for the chosen."""
+    template = template or run.read_json("choices/template.json")["template"]
     known = [Arm.parse(name) for name in run.arms() if is_ours(name)]
     plain = [arm for arm in known if arm == Arm(template, grounding, arm.guidance_scale)]
     return sorted(plain, key=lambda arm: arm.guidance_scale)

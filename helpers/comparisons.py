@@ -105,21 +105,22 @@ def captioner_arms(run: Run) -> dict[str, str]:
 
 
 def sweep(run: Run) -> pd.DataFrame:
-    """The long table of scores of the guidance sweep, with grounding and guidance_scale as columns.
+    """The long table of scores of the guidance sweep: see `over_guidance`."""
+    return over_guidance(run, [arm for kind in ("text", "image") for arm in guidance_arms(run, kind)])
 
-    Raises FileNotFoundError naming the arms that have pictures and no scores.
+
+def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
+    """The long table of scores of those arms, with grounding and guidance_scale as columns.
+
+    Raises FileNotFoundError where there is no arm, or naming those that have no scores.
     """
     table = run.scores()
-    places = [
-        {"arm": arm.name, "grounding": grounding, "guidance_scale": arm.guidance_scale}
-        for grounding in ("text", "image")
-        for arm in guidance_arms(run, grounding)
-    ]
-    unscored = [place["arm"] for place in places if place["arm"] not in set(table.arm)]
-    if unscored or not places:
-        lacks = f"no scores of {', '.join(unscored)}" if places else "no arm of the chosen template"
+    unscored = [arm.name for arm in arms if arm.name not in set(table.arm)]
+    if unscored or not arms:
+        lacks = f"no scores of {', '.join(unscored)}" if arms else "no arm to show over guidance_scale"
         raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
-    return pd.DataFrame(places).merge(table, on="arm")
+    places = [(arm.name, arm.grounding, arm.guidance_scale) for arm in arms]
+    return pd.DataFrame(places, columns=["arm", "grounding", "guidance_scale"]).merge(table, on="arm")
 
 
 def sweep_arms(run: Run) -> dict[str, list[Arm]]:

@@ -98,7 +98,7 @@ def start(options: argparse.Namespace) -> Run:
     check(guidance_scales=options.guidance)
     suffix = "" if options.models == "demo" else f"-{options.models}"
     folder = options.run or f"runs/{at(options.dataset).resolve().name}{suffix}"
-    settings = protocol(options.dataset, options.models, options.steps, safety=options.safety)
+    settings = protocol(options.dataset, options.models, options.steps, safety=bool(options.safety))
     run = Run.open(folder, **settings)
     print(f"{len(run.scenes)} scenes of {options.dataset}, {options.models} models -> {folder}", flush=True)
     return run
@@ -114,7 +114,8 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="denoising steps; default 20 (demo), 50 (published)")
     said = "guidance_scale; default 2 (demo), 7.5 (published); sweep takes several"
     parser.add_argument("--guidance", type=float, nargs="+", help=said)
-    parser.add_argument("--safety", action="store_true", help="withhold what the safety checker flags")
+    said = "1: withhold what the safety checker flags; default 0"
+    parser.add_argument("--safety", type=int, choices=(0, 1), default=0, help=said)
     parser.add_argument("--external", action="append", default=[], metavar="NAME=FOLDER")
     options = parser.parse_args(arguments)
     if not options.guidance and options.what == "sweep":

@@ -96,7 +96,7 @@ def test_make_hands_every_variable_over(target):
     options = sweeps.read_options([target, *shlex.split(line)[4:]])
     assert (options.dataset, options.models, options.run) == ("my photos", "published", "runs/mine")
     assert (options.steps, options.guidance, options.external) == (75, [11.0], ["a=b", "c=d"])
-    assert options.safety
+    assert options.safety == 1 and sweeps.read_options([target, "--safety", "0"]).safety == 0
 
 
 @every_notebook

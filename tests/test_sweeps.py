@@ -148,7 +148,7 @@ def test_any_other_failure_ends_the_study(run, monkeypatch):
         (["--guidance", "-1"], "guidance_scale"),
         (["--steps", "0"], "steps = 0"),
         (["--models", "publisht"], "did you mean 'published'"),
-        (["--safety"], "no safety checker"),
+        (["--safety", "1"], "no safety checker"),
         (["--dataset", "{empty}"], "no photos"),
         (["--dataset", "nowhere"], "no such folder"),
     ],
@@ -162,7 +162,14 @@ def test_what_cannot_be_right_is_said_before_anything_starts(arguments, message,
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--guidance", "1", "3"], ["--external", "mine"], ["--stepz", "3"], ["--steps", "many"]]
+    "arguments",
+    [
+        ["--guidance", "1", "3"],
+        ["--external", "mine"],
+        ["--stepz", "3"],
+        ["--steps", "many"],
+        ["--safety", "yes"],
+    ],
 )
 def test_a_wrong_command_line_is_explained(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

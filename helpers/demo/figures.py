@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers import charts, comparisons, drawing, images
-from helpers.arms import is_ours
+from helpers.arms import guidance_arms
 from helpers.runs import Run
 from helpers.scores import ROUND_TRIP
 from helpers.settings import Arm
@@ -44,12 +44,8 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
 
 def guidance(run: Run) -> Figure:
     """Crop accuracy and distance to the photos over guidance_scale, with intervals."""
-    places = [
-        {"arm": arm.name, "grounding": arm.grounding, "guidance_scale": arm.guidance_scale}
-        for arm in _grounded(run)
-    ]
-    measures = {"crop accuracy": "higher is better", comparisons.realism(run): "lower is better"}
-    return charts.curves(pd.DataFrame(places).merge(run.scores(), on="arm"), measures, "guidance_scale")
+    measures = {"crop accuracy": comparisons.HIGHER, comparisons.realism(run): comparisons.LOWER}
+    return charts.curves(comparisons.over_guidance(run, _grounded(run)), measures, "guidance_scale")
 
 
 def curves(work: Path) -> Figure:
@@ -87,9 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _grounded(run: Run) -> list[Arm]:
     """Text grounding with the quality words, by guidance_scale."""
-    ours = [Arm.parse(name) for name in run.arms() if is_ours(name)]
-    arms = [arm for arm in ours if (arm.template, arm.grounding) == ("suffix", "text")]
-    return sorted(arms, key=lambda arm: arm.guidance_scale)
+    return guidance_arms(run, "text", "suffix")
 
 
 if __name__ == "__main__":
