@@ -3,14 +3,20 @@ BIN := .venv/bin
 OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(MODELS),--models "$(MODELS)") $(if $(RUN),--run "$(RUN)") \
 	$(if $(STEPS),--steps "$(STEPS)") $(if $(GUIDANCE),--guidance $(GUIDANCE)) $(if $(SAFETY),--safety "$(SAFETY)") \
 	$(foreach arm,$(EXTERNAL),--external "$(arm)")
+SWEEP = $(if $(FRACTION),--fraction $(FRACTION)) $(if $(GROUNDING),--grounding $(GROUNDING)) $(if $(TEMPLATE),--template \
+	$(TEMPLATE)) $(if $(SEED),--seed $(SEED)) $(if $(GRID),--grid "$(GRID)") $(if $(WORKERS),--workers "$(WORKERS)") \
+	$(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(BATCH_SIZE),--batch-size "$(BATCH_SIZE)")
 
-.PHONY: report sweep lab test check bench demo-models demo-quality clean
+.PHONY: report sweep dry-run status lab test check bench demo-models demo-quality clean
 
 report: $(BIN)/ready  ## the whole study, from photos to runs/<name>/report.html
 	$(BIN)/python -m helpers.sweeps report $(OPTIONS)
 
 sweep: $(BIN)/ready  ## more guidance_scales in the same run: make sweep GUIDANCE="1 3 5 7.5 9 11 12"
-	$(BIN)/python -m helpers.sweeps sweep $(OPTIONS)
+	$(BIN)/python -m helpers.sweeps sweep $(OPTIONS) $(SWEEP)
+
+dry-run status: $(BIN)/ready  ## what `make sweep` would do with the same variables; what sweeps have done
+	$(BIN)/python -m helpers.sweeps sweep --$@ $(OPTIONS) $(SWEEP)
 
 lab: $(BIN)/ready  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from helpers import comparisons, following, scores, verdicts
-from helpers.arms import guidance_arms, template_arms
+from helpers.arms import guidance_arms, template_arms, whole
 from helpers.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
 from helpers.demo.world import ALL_PHRASES
 from helpers.intervals import TooFew
@@ -38,7 +38,7 @@ def opening(run: Run) -> dict[str, object]:
     """Title, lead, facts and warning of the page, for report.opening."""
     protocol, scenes = run.card["protocol"], run.scenes
     boxes = sum(len(scene.boxes) for scene in scenes)
-    arms = len(set(run.arms()) - {scores.ROUND_TRIP})
+    arms = len(set(whole(run)) - {scores.ROUND_TRIP})
     counts = {"photos": len(scenes), "boxes": boxes, "arms": arms, "models": protocol["models"]}
     return {
         "title": "Pictures that follow boxes",

@@ -1,76 +1,18 @@
-"""The arms of a run: which ones its questions compare, and from an arm's name to its pictures."""
+"""The arms of a run: which ones its questions compare, and those that came from elsewhere."""
 
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from helpers import images
 from helpers.protocols import at
-from helpers.requests import Request
 from helpers.runs import Run
-from helpers.scenes import Scene
-from helpers.settings import GROUNDINGS, Arm, ParameterError, model_set
-
-
-def fitted(scene: Scene, protocol: dict) -> Scene:
-    """The scene with the boxes that its pictures are asked for: those of the photo, fitted to a square."""
-    canvas = Image.new("L", (scene.width, scene.height))
-    _, boxes, kept = images.fit(canvas, scene.boxes, protocol["size"], protocol["fit"])
-    phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
-    return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
-
-
-def request(scene: Scene, prompt: str, arm: Arm, protocol: dict) -> Request:
-    """What the arm asks for in a scene: boxes fitted as the protocol says, and, for "image", a crop a box."""
-    photo, asked = scene.photo(), fitted(scene, protocol)
-    if protocol["fit"] == "crop":  # crops are cut at full resolution, from what the boxes are fractions of
-        photo = images.fit(photo, scene.boxes, min(photo.size), "crop")[0]
-    return Request(
-        scene=scene.name,
-        prompt=prompt,
-        boxes=asked.boxes,
-        phrases=asked.phrases,
-        crops=tuple(images.crop(photo, box) for box in asked.boxes) if arm.grounding == "image" else (),
-        grounding=arm.grounding,
-        guidance_scale=arm.guidance_scale,
-        grounded_fraction=arm.grounded_fraction,
-        seed=arm.seed,
-    )
-
-
-def draw(run: Run, names: Sequence[str], progress: bool = True) -> list[dict]:
-    """Make the pictures that those arms lack, each checkpoint loaded once; returns the new ones' records.
-
-    Prompts are the run's own (prompts/<template>.jsonl). A picture is on disk as soon as its batch is done.
-    """
-    from helpers.grounding import generate, write  # here, because whoever only reads a run waits for no model
-    from helpers.models import load_gligen, release
-
-    protocol, records = run.card["protocol"], []
-    checkpoints = model_set(protocol["models"]).gligen
-    missing = {name: scenes for name in names if (scenes := run.missing(name, run.scenes))}
-    for kind in ("text", "image"):
-        mine = [name for name in missing if (Arm.parse(name).grounding == "image") == (kind == "image")]
-        if not mine:
-            continue
-        gligen = load_gligen(checkpoints[kind], kind, safety=protocol["safety"])
-        for name in mine:
-            arm = Arm.parse(name)
-            prompts = run.prompts(arm.template).set_index("scene").prompt
-            wanted = [request(scene, prompts[scene.name], arm, protocol) for scene in missing[name]]
-            options = {key: protocol[key] for key in ("steps", "scheduler", "safety")}
-            sides = {"height": protocol["size"], "width": protocol["size"]}
-            pictures = generate(gligen, wanted, fixed_shapes=True, progress=progress, **options, **sides)
-            records += write(pictures, partial(_path, run, name), arm=name)
-        release(gligen)
-    return records
+from helpers.settings import GROUNDINGS, Arm, ParameterError
 
 
 def join(run: Run, name: str, folder: str) -> list[dict]:
@@ -121,9 +63,21 @@ def siblings(run: Run) -> list[str]:
 def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     """What the run has of that grounding, fully grounded, by guidance_scale. template: "" for the chosen."""
     template = template or run.read_json("choices/template.json")["template"]
-    known = [Arm.parse(name) for name in run.arms() if is_ours(name)]
+    known = [Arm.parse(name) for name in whole(run) if is_ours(name)]
     plain = [arm for arm in known if arm == Arm(template, grounding, arm.guidance_scale)]
     return sorted(plain, key=lambda arm: arm.guidance_scale)
+
+
+def whole(run: Run) -> list[str]:
+    """The arms that may be compared: with a picture of every scene, and those that came from outside."""
+    lacking = unfinished(run)
+    return [name for name in run.arms() if name not in lacking]
+
+
+def unfinished(run: Run) -> dict[str, int]:
+    """Our own arms that lack pictures, because they are being drawn or failed: how many they have."""
+    ours = {name: run.count_pictures(name) for name in run.arms() if is_ours(name)}
+    return {name: count for name, count in ours.items() if count < len(run.scenes)}
 
 
 def is_ours(name: str) -> bool:
@@ -147,7 +101,3 @@ def dropped(run: Run, names: Sequence[str]) -> pd.DataFrame:
                 rows[scene.name] |= {"texts cut": len(cut)}
     columns = ["scene", "boxes", "what stands in them", "texts cut"]
     return pd.DataFrame([{"scene": scene, **row} for scene, row in rows.items()], columns=columns)
-
-
-def _path(run: Run, name: str, wanted: Request) -> Path:
-    return run.picture(name, wanted.scene)

@@ -4,7 +4,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from helpers import gallery
-from helpers.arms import request
+from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models import Gligen, load_gligen, release
 from helpers.protocols import at, protocol

@@ -69,6 +69,37 @@ def intervals(scores: pd.DataFrame, metrics: Mapping[str, str], names: Mapping[s
     return page
 
 
+def trade_off(table: pd.DataFrame, x: str, y: str) -> Figure:
+    """Found boxes over distance, a point a setting: `fronts.trade_off`. Hollow: boxes in a part of the steps.
+
+    A line joins what differs by grounded_fraction alone; settings on the front have a ring and their numbers.
+    """
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(7.4, 4.6), layout="constrained")
+        axes = page.subplots()
+        for (grounding, _), rows in table.groupby(["grounding", "guidance_scale"], sort=False):
+            rows = rows.sort_values("grounded_fraction")
+            axes.plot(rows.distance, rows.found, color=COLOURS[grounding], linewidth=1, alpha=0.5)
+        for grounding, rows in table.groupby("grounding", sort=False):
+            colour = COLOURS[grounding]
+            axes.hlines(rows.found, rows.distance_low, rows.distance_high, color=colour, alpha=0.25)
+            axes.vlines(rows.distance, rows.found_low, rows.found_high, color=colour, alpha=0.25)
+            full = rows.grounded_fraction == 1
+            axes.plot(rows.distance[full], rows.found[full], "o", color=colour, label=grounding)
+            part = {"markerfacecolor": "none", "markeredgecolor": colour}
+            axes.plot(rows.distance[~full], rows.found[~full], "o", **part)
+        front = table[table.front].sort_values("distance")
+        ring = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK}
+        axes.plot(front.distance, front.found, "--o", color=INK, linewidth=0.9, label="best front", **ring)
+        for place, row in enumerate(front.itertuples()):
+            part = "" if row.grounded_fraction == 1 else f", f {row.grounded_fraction:g}"
+            text, offset = f"g {row.guidance_scale:g}{part}", (9, -13 - 11 * (place % 2))
+            axes.annotate(text, (row.distance, row.found), offset, textcoords="offset points", fontsize=8)
+        axes.set(xlabel=f"{x}, lower is better", ylabel=f"{y}, higher is better")
+        axes.legend(frameon=False, loc="best")
+    return page
+
+
 def accuracy(table: pd.DataFrame) -> Figure:
     """The share of boxes found over the IoU that counts as found, a line an arm: `following.accuracy`."""
     with matplotlib.rc_context(STYLE):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from helpers import scores, verdicts
-from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms
+from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms, whole
 from helpers.metrics import CAPTIONS, SEEDS
 from helpers.runs import Run
 from helpers.scenes import Scene
-from helpers.settings import Arm, model_set
+from helpers.settings import GROUNDINGS, Arm, model_set
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
@@ -65,7 +65,7 @@ def title(arm: Arm) -> str:
 def titles(run: Run) -> dict[str, str]:
     """Arm -> what it is called: template x grounding as in the original's table, then those from outside."""
     own = {name: title(Arm.parse(name)) for name in template_arms(run) + grounding_arms(run)}
-    outside = [name for name in run.arms() if not is_ours(name) and name != scores.ROUND_TRIP]
+    outside = [name for name in whole(run) if not is_ours(name) and name != scores.ROUND_TRIP]
     return own | {name: f"{name} (from outside)" for name in outside}
 
 
@@ -106,7 +106,7 @@ def captioner_arms(run: Run) -> dict[str, str]:
 
 def sweep(run: Run) -> pd.DataFrame:
     """The long table of scores of the guidance sweep: see `over_guidance`."""
-    return over_guidance(run, [arm for kind in ("text", "image") for arm in guidance_arms(run, kind)])
+    return over_guidance(run, [arm for kind in GROUNDINGS for arm in guidance_arms(run, kind)])
 
 
 def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
@@ -125,7 +125,8 @@ def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
 
 def sweep_arms(run: Run) -> dict[str, list[Arm]]:
     """The arms of the guidance sweep by the name of their grounding."""
-    return {GROUNDING[kind]: arms for kind in ("text", "image") if (arms := guidance_arms(run, kind))}
+    found = {kind: guidance_arms(run, kind) for kind in GROUNDINGS}
+    return {GROUNDING[kind]: arms for kind, arms in found.items() if len(arms) > 1 or kind == "text"}
 
 
 def grounding_names(run: Run) -> dict[str, str]:
@@ -138,7 +139,7 @@ def seed_names(run: Run) -> dict[str, str]:
     names = {}
     for (own, name), other in zip(grounding_names(run).items(), siblings(run), strict=True):
         names |= {own: name, other: f"{name}, another seed"}
-    return {arm: name for arm, name in names.items() if arm in run.arms()}
+    return {arm: name for arm, name in names.items() if arm in whole(run)}
 
 
 def caption_tables(run: Run) -> dict[str, pd.DataFrame]:

@@ -12,8 +12,8 @@ from IPython.display import HTML
 from PIL import Image
 
 from helpers import images
-from helpers.arms import fitted
 from helpers.drawing import colour_of
+from helpers.generation import fitted
 from helpers.runs import Run
 from helpers.scenes import Scene
 from helpers.settings import Arm

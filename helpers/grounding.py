@@ -1,5 +1,6 @@
 """Grounded generation: any mix of requests in, pictures out."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from helpers.requests import Request, RequestError, check
 if TYPE_CHECKING:
     from helpers.models import Gligen
 
-__all__ = ["Picture", "Request", "RequestError", "generate", "noise", "write"]
+__all__ = ["Picture", "Request", "RequestError", "fitting", "generate", "noise", "write"]
 MOST_AT_ONCE = {"cpu": 8, "cuda": 64}  # pictures; more of them are hardly faster
 ALIVE = 100  # tensors as large as the UNet's first level that a row needs at once, estimated generously
 
@@ -55,7 +56,17 @@ def generate(
     def make(some: list[Request], batch_size: int) -> list[Picture]:
         return _make(denoiser, some, batch_size * rows_each, safety)
 
-    return _stream(make, requests, batch_size or _fitting(gligen, denoiser.shape), progress)
+    return _stream(make, requests, batch_size or fitting(gligen, denoiser.size), progress)
+
+
+def fitting(gligen: "Gligen", size: tuple[int, int]) -> int:
+    """How many pictures of (height, width) pixels a batch may have: as many as should fit into 80 % of
+    the free memory, two rows each; never more than pays off."""
+    kind, unet, factor = gligen.device.type, gligen.unet, _factor(gligen)
+    free = torch.cuda.mem_get_info(gligen.device)[0] if kind == "cuda" else psutil.virtual_memory().available
+    places = (size[0] // factor) * (size[1] // factor)
+    each = 2 * places * unet.config.block_out_channels[0] * unet.dtype.itemsize * ALIVE
+    return max(1, min(MOST_AT_ONCE.get(kind, 8), int(0.8 * free / each)))
 
 
 def _stream(
@@ -86,6 +97,7 @@ def _check_memory(error: RuntimeError, size: int) -> None:
     if size == 1:
         advice = "ask for smaller pictures, or free some memory"
         raise MemoryError(f"out of memory at batch_size 1: {advice}") from error
+    warnings.warn(f"out of memory at batch_size {size}; going on with {size // 2}", stacklevel=4)
 
 
 def _make(denoiser: Denoiser, requests: list[Request], rows: int, safety: bool) -> list[Picture]:
@@ -110,22 +122,18 @@ def _flags(gligen: "Gligen", pictures: list[Image.Image]) -> list[bool]:
     return checker(clip_input=pixels.to(gligen.device, checker.dtype), images=stand_ins)[1]
 
 
-def _fitting(gligen: "Gligen", shape: tuple[int, int, int]) -> int:
-    """How many pictures, two rows each, should fit into 80 % of the free memory; never more than pays off."""
-    kind, unet = gligen.device.type, gligen.unet
-    free = torch.cuda.mem_get_info(gligen.device)[0] if kind == "cuda" else psutil.virtual_memory().available
-    each = 2 * shape[1] * shape[2] * unet.config.block_out_channels[0] * unet.dtype.itemsize * ALIVE
-    return max(1, min(MOST_AT_ONCE.get(kind, 8), int(0.8 * free / each)))
-
-
 def _size(gligen: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:
-    factor = 2 ** (len(gligen.vae.config.block_out_channels) - 1)
+    factor = _factor(gligen)
     default = gligen.unet.config.sample_size * factor
     sides = {"height": default if height is None else height, "width": default if width is None else width}
     for name, side in sides.items():
         if not (isinstance(side, int) and side > 0 and side % factor == 0):
             raise settings.ParameterError(f"{name} = {side!r}: give pixels, a multiple of {factor}")
     return sides["height"], sides["width"]
+
+
+def _factor(gligen: "Gligen") -> int:
+    return 2 ** (len(gligen.vae.config.block_out_channels) - 1)
 
 
 def _check_settings(gligen: "Gligen", steps: int, scheduler: str, batch_size: int, safety: bool) -> None:

@@ -2,24 +2,39 @@
 
 import ast
 import hashlib
+import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
+from helpers.files import beside
+from helpers.kernels import DeadKernelError, Kernel
 from helpers.protocols import ROOT
 from helpers.runs import FINISHED, Run
 from helpers.settings import ParameterError, nearest
 
-ENCRYPTED = Config({"KernelManager": {"transport_encryption": "required"}})  # else a warning at every start
-
 
 class NotebookError(RuntimeError):
-    """A notebook that did not reach its end: notebook, cell, error, and where the executed copy lies."""
+    """A notebook that did not reach its end.
+
+    notebook: its name; reason: why, the first line the shortest way to say it; executed: the path of the copy
+    that was executed until then, or why there is none.
+    """
+
+    def __init__(self, notebook: str, reason: str, executed: str) -> None:
+        super().__init__(notebook, reason, executed)
+        self.notebook, self.reason, self.executed = notebook, reason, executed
+
+    def __str__(self) -> str:
+        return f"{self.notebook}, {self.reason}\n  executed notebook: {self.executed}"
+
+
+class KernelDied(NotebookError):
+    """The process that ran the notebook ended before the notebook did."""
 
 
 def check_parameters(path: Path, parameters: Mapping[str, object]) -> None:
@@ -40,27 +55,43 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> None:
         raise ParameterError("\n".join(problems))
 
 
-def run_notebook(path: Path, output: Path, parameters: Mapping[str, object]) -> None:
-    """Execute a notebook in a fresh kernel; `output` appears only when every cell has run to its end.
+def run_notebook(
+    path: Path, output: Path, parameters: Mapping[str, object], kernel: Kernel | None = None
+) -> dict[str, list]:
+    """Execute a notebook; `output` appears only when every cell has run to its end.
 
-    Raises ParameterError before a kernel starts, and NotebookError when a cell fails or the kernel dies; what
-    was executed until then lies beside `output` as NAME.partial.ipynb.
+    kernel: one that other notebooks use, too; None for a fresh one. Returns what was drawn: arm -> pictures,
+    seconds. Raises ParameterError before a kernel starts, NotebookError when a cell fails, and KernelDied;
+    what was executed until then lies beside `output` as NAME.failed.ipynb.
     """
     check_parameters(path, parameters)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f"{output.stem}.partial.ipynb")
-    options = {"kernel_name": "python3", "progress_bar": False, "config": ENCRYPTED, "start_timeout": 300}
-    try:
-        book = papermill.execute_notebook(str(path), str(partial), dict(parameters), **options)
-    except PapermillExecutionError as error:
-        reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-        raise NotebookError(f"{path.stem}, {reason}\n  executed notebook: {partial}") from error
-    except DeadKernelError as error:
-        reason = "the kernel died; was memory short?"
-        raise NotebookError(f"{path.stem}: {reason}\n  executed notebook: {partial}") from error
-    book.metadata["grounded"] = {"key": key(path, parameters), "uses": _uses(book, path)}
-    nbformat.write(book, partial)
-    partial.replace(output)
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
+    with tempfile.TemporaryDirectory(prefix="grounded-") as folder, _open(kernel) as kernel:
+        executed = Path(folder) / output.name
+        try:
+            book = kernel.run(path, executed, parameters)
+            ended = _ended(book, path)
+        except PapermillExecutionError as error:
+            reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+            raise NotebookError(path.stem, reason, _keep(executed, failed, reason)) from error
+        except DeadKernelError as error:
+            reason = f"the kernel {kernel.end()}"
+            raise KernelDied(path.stem, reason, _keep(executed, failed, reason)) from error
+    drawn = _past(output).get("drawn", {}) | ended["drawn"]
+    book.metadata["grounded"] = {"key": key(path, parameters), "uses": ended["uses"], "drawn": drawn}
+    with beside(output) as partial:
+        nbformat.write(book, partial)
+    failed.unlink(missing_ok=True)
+    return ended["drawn"]
+
+
+def drawn(folder: Path) -> dict[str, list]:
+    """Arm -> pictures and seconds, as the executed notebooks of a run folder measured them."""
+    return {
+        arm: measured
+        for path in sorted((folder / "notebooks").rglob("*.ipynb"))
+        for arm, measured in _past(path).get("drawn", {}).items()
+    }
 
 
 def is_done(run: Run, path: Path, output: Path, parameters: Mapping[str, object]) -> bool:
@@ -68,10 +99,8 @@ def is_done(run: Run, path: Path, output: Path, parameters: Mapping[str, object]
 
     That is the notebook, the package, the parameters, and every file of run and dataset that it used.
     """
-    if not output.is_file():
-        return False
-    past = nbformat.read(output, as_version=4).metadata.get("grounded", {"key": ""})
-    return past["key"] == key(path, parameters) and all(
+    past = _past(output)
+    return past.get("key") == key(path, parameters) and all(
         run.stamp(folder, pattern) == stamp for folder, pattern, stamp in past["uses"]
     )
 
@@ -84,9 +113,30 @@ def key(path: Path, parameters: Mapping[str, object]) -> str:
     return total.hexdigest()[:16]
 
 
-def _uses(book: nbformat.NotebookNode, path: Path) -> list:
+def _open(kernel: Kernel | None) -> nullcontext[Kernel] | Kernel:
+    return Kernel() if kernel is None else nullcontext(kernel)
+
+
+def _past(output: Path) -> dict:
+    """What an executed notebook says of itself; nothing where there is none."""
+    return nbformat.read(output, as_version=4).metadata.get("grounded", {}) if output.is_file() else {}
+
+
+def _ended(book: nbformat.NotebookNode, path: Path) -> dict:
     outputs = [output.get("data", {}) for cell in book.cells for output in cell.get("outputs", [])]
-    found = [data[FINISHED]["uses"] for data in outputs if FINISHED in data]
+    found = [data[FINISHED] for data in outputs if FINISHED in data]
     if not found:
-        raise NotebookError(f"{path.stem}: its last cell does not show run.finish()")
+        raise NotebookError(path.stem, "its last cell does not show run.finish()", "not kept")
     return found[-1]
+
+
+def _keep(executed: Path, failed: Path, reason: str) -> str:
+    """Put the copy where it can be found, and the reason into it; where it lies, or why it does not."""
+    book = nbformat.read(executed, as_version=4)
+    book.metadata["grounded"] = {"failed": reason}
+    try:
+        with beside(failed) as partial:
+            nbformat.write(book, partial)
+    except OSError as error:  # such as a full disk, which is why the notebook failed in the first place
+        return f"could not be kept ({error})"
+    return str(failed)

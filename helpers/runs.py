@@ -38,6 +38,7 @@ class Run:
         self.folder = at(folder)
         self.uses: set[tuple[str, str]] = set()
         self.saved: list[str] = []
+        self.drawn: dict[str, tuple[int, float]] = {}
         if not (self.folder / "run.json").is_file():
             raise FileNotFoundError(
                 f"{folder}: not a run folder (no run.json); notebooks/00_overview starts one"
@@ -102,14 +103,18 @@ class Run:
         """Those scenes, in order, whose picture in that arm is absent or cannot be decoded to its end."""
         return [scene for scene in scenes if not images.is_whole(self.picture(arm, scene))]
 
+    def claim(self, arm: str) -> Path:
+        """The file whose lock is held by whoever draws that arm: see `claims`."""
+        return self.folder / "drawing" / f"{arm}.json"
+
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
         self.uses.add(("", "pictures/*/*.png"))
         return sorted({path.parent.name for path in self.folder.glob("pictures/*/*.png")})
 
-    def count_pictures(self) -> int:
-        """Pictures in all arms together."""
-        return sum(1 for _ in self.folder.glob("pictures/*/*.png"))
+    def count_pictures(self, arm: str = "*") -> int:
+        """Pictures that are there, of one arm or of all together."""
+        return sum(1 for _ in self.folder.glob(f"pictures/{arm}/*.png"))
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""
@@ -145,7 +150,7 @@ class Run:
     def finish(self, following: str = "") -> "Finished":
         """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
         uses = [[folder, pattern, self.stamp(folder, pattern)] for folder, pattern in sorted(self.uses)]
-        return Finished(uses, sorted(set(self.saved)), following, self.card)
+        return Finished(uses, self.drawn, sorted(set(self.saved)), following, self.card)
 
     def _used(self, name: str) -> Path:
         self.uses.add(("", name))
@@ -168,17 +173,19 @@ class Run:
 
 
 class Finished:
-    """The end of a notebook: the saved files for people, what it depends on for `notebooks.is_done`."""
+    """The end of a notebook: the saved files for people, what it depends on for `notebooks.is_done`, and
+    the pictures that it made, with the seconds they took, by arm."""
 
-    def __init__(self, uses: list, saved: list[str], following: str, card: dict) -> None:
-        self.uses, self.saved, self.following, self.card = uses, saved, following, card
+    def __init__(self, uses: list, drawn: dict, saved: list[str], following: str, card: dict) -> None:
+        self.uses, self.drawn, self.saved = uses, drawn, saved
+        self.following, self.card = following, card
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         saved = "".join(f"- `{name}`\n" for name in self.saved) or "- nothing: everything was there already\n"
         onward = f"\nNext: [{self.following}]({self.following}.ipynb)\n" if self.following else ""
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
-        return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses}}
+        return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses, "drawn": self.drawn}}
 
 
 def _json(value: object, indent: int | None = None) -> str:

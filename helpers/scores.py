@@ -8,6 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from helpers import adherence, images, intervals
+from helpers.claims import claimed
 from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
 from helpers.judges import Judges, Look
 from helpers.judges import load_judges as load_judges
@@ -140,9 +141,13 @@ def _halves(run: Run, photos: Evidence) -> list[dict]:
 
 
 def _round_trip(run: Run, scenes: Sequence[Scene], gligen: "Gligen", batch_size: int = 8) -> None:
+    with claimed(run.claim(ROUND_TRIP)):
+        _draw_round_trip(run, run.missing(ROUND_TRIP, scenes), gligen, batch_size)
+
+
+def _draw_round_trip(run: Run, missing: Sequence[Scene], gligen: "Gligen", batch_size: int) -> None:
     import torch  # here, because whoever only reads scores waits for no model
 
-    missing = run.missing(ROUND_TRIP, scenes)
     look = Look(run, missing, PHOTOS, None)
     for start in range(0, len(missing), batch_size):
         part = range(start, min(start + batch_size, len(missing)))

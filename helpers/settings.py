@@ -168,6 +168,7 @@ RULES: dict[str, Rule] = {
     "beams": number(int, 1, 100, "give a whole number from 1 to 100; the original study used 4"),
     "safety": flag,
     "batch_size": number(int, 1, 4096, "give a whole number from 1 to 4096"),
+    "workers": number(int, 1, 1024, "give a whole number of processes, from 1"),
     "dataset": dataset,
 }
 

@@ -1,33 +1,25 @@
 """A study is notebooks in order on one run folder; a sweep is more arms for it."""
 
 import argparse
-import re
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from helpers import report
+from helpers import grids, progress, report
 from helpers.arms import siblings
-from helpers.notebooks import NotebookError, is_done, run_notebook
-from helpers.protocols import ROOT, at, protocol
+from helpers.generation import series
+from helpers.options import read_options
+from helpers.protocols import at, protocol
 from helpers.runs import Run
-from helpers.settings import Arm, check, model_set
+from helpers.settings import ParameterError, check, model_set
+from helpers.tasks import ELSEWHERE, FAILED, Task, perform
+from helpers.workers import Cluster, Processes, Workers
 
-NOTEBOOKS = ROOT / "notebooks"
 REPORT = "06_visual_comparison"
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside it
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run of a notebook: its name, the name of the executed copy (default: the same), and parameters."""
-
-    notebook: str
-    name: str = ""
-    parameters: Mapping[str, object] = field(default_factory=dict)
+STOPPED = "stopped; what is made is kept, and the same command goes on from there"
 
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
@@ -37,114 +29,146 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     yield Task("01_captioning")
     yield Task("02_template_comparison", parameters={"guidance_scale": guidance, **QUIET})
     yield Task("03_gligen_grounding", parameters=QUIET)
-    more = {"arms": arms(run, SWEEP) + siblings(run), **QUIET}
-    yield Task("03_gligen_grounding", "03_more_arms", more)
+    curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
+    yield Task("03_gligen_grounding", "03_more_arms", {"arms": curves + siblings(run), **QUIET})
     yield Task("04_fid", parameters={"external": dict(external)})
-    yield Task("05_guidance_sweep")
-    yield Task(REPORT)
+    yield from closing()
 
 
-def more_arms(run: Run, scales: Sequence[float]) -> Iterator[Task]:
-    """One notebook run an arm, so that one that fails stops no other; then scores, curves and report."""
-    for arm in arms(run, scales):
-        yield Task("03_gligen_grounding", f"arms/{arm}", {"arms": [arm], **QUIET})
-    yield from (Task("04_fid"), Task("05_guidance_sweep"), Task(REPORT))
+def closing() -> Iterator[Task]:
+    """What shows the scores of all arms."""
+    yield from (Task("05_guidance_sweep"), Task(REPORT))
 
 
-def arms(run: Run, scales: Sequence[float]) -> list[str]:
-    """Names of the arms of a guidance sweep: the chosen template, text and image, every guidance_scale."""
-    template = run.read_json("choices/template.json")["template"]
-    pairs = [(grounding, scale) for grounding in ("text", "image") for scale in sorted(set(scales))]
-    return [Arm(template, grounding, scale).name for grounding, scale in pairs]
+def arm_tasks(names: Sequence[str], together: bool = False, batch_size: int = 0) -> list[Task]:
+    """A notebook run an arm, so that one that fails stops no other; or one for each series of arms."""
+    parameters = {"together": together, "batch_size": batch_size, "keep_models": True, **QUIET}
+    groups = series(names) if together else [[name] for name in names]
+    titles = [f"{group[0]}+{len(group) - 1}" if len(group) > 1 else group[0] for group in groups]
+    return [
+        Task("03_gligen_grounding", f"arms/{title}", {"arms": group, **parameters})
+        for title, group in zip(titles, groups, strict=True)
+    ]
 
 
-def perform(run: Run, tasks: Iterator[Task]) -> list[NotebookError]:
-    """Run what is not done, a line a notebook on the terminal, and render the report when all went well.
-
-    An arm that fails is returned at the end; any other notebook that fails ends the study at once.
-    """
-    failures = []
+def make_report(run: Run, tasks: Iterator[Task]) -> list[str]:
+    """Run what is not done, a line a notebook on the terminal; the first failure ends it and is returned."""
     for task in tasks:
-        name = task.name or task.notebook
-        path, output = NOTEBOOKS / f"{task.notebook}.ipynb", run.folder / "notebooks" / f"{name}.ipynb"
-        parameters = {"run_folder": str(run.folder), **task.parameters}
-        print(f"  {name:<32}", end="", flush=True)
-        try:
-            print(perform_one(run, path, output, parameters), flush=True)
-        except NotebookError as error:
-            print("failed", flush=True)
-            failures.append(error)
-            if not name.startswith("arms/"):
-                return failures
-    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
-    if not page.is_file() or page.stat().st_mtime < executed.stat().st_mtime:
-        report.render(executed, page)
+        print(f"  {task.title:<32}", end="", flush=True)
+        outcome = perform(run.folder, task)
+        print(progress.told(outcome), flush=True)
+        if outcome.what == FAILED:
+            return [progress.failure(task.title, outcome)]
+    _render(run)
+    return []
+
+
+def sweep(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
+    """Carry out the arms, a line an arm as it ends, then scores, curves and report; returns the failures."""
+    with workers:
+        failures = _draw(run, tasks, workers)
+        for task in (Task("04_fid"), *closing()):
+            for _, outcome in workers.carry_out(partial(perform, run.folder), [task]):
+                print(f"  {task.title:<38} {progress.told(outcome)}", flush=True)
+            if outcome.what == FAILED:
+                return [*failures, progress.failure(task.title, outcome)]
+    _render(run)
     return failures
 
 
-def perform_one(run: Run, path: Path, output: Path, parameters: Mapping[str, object]) -> str:
-    """Run a notebook unless it is done; what to say of it on the terminal."""
-    if is_done(run, path, output, parameters):
-        return "done before"
-    began, before = time.monotonic(), run.count_pictures()
-    run_notebook(path, output, parameters)
-    pictures, seconds = run.count_pictures() - before, time.monotonic() - began
-    return f"{seconds:6.1f} s" + (f", {pictures} pictures" if pictures else "")
+def _draw(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
+    """Arms that another sweep is at come last, when there is nothing else to do but wait for them."""
+    names = [name for task in tasks for name in task.arms]
+    lines = progress.Lines(len(tasks), progress.Costs(run).need(names).pictures)
+    failures = []
+    for wait in (False, True):
+        later = []
+        for task, outcome in workers.carry_out(partial(perform, run.folder, wait=wait), tasks):
+            if outcome.what == ELSEWHERE:
+                later.append(task)
+                continue
+            if outcome.what == FAILED:
+                failures.append(progress.failure(task.title, outcome))
+            print(lines.line(task.title, outcome), flush=True)
+        tasks = later
+    return failures
+
+
+def _render(run: Run) -> None:
+    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
+    if not page.is_file() or page.stat().st_mtime < executed.stat().st_mtime:
+        report.render(executed, page)
 
 
 def start(options: argparse.Namespace) -> Run:
     """The run that the command line asks for; what is wrong with it is said before a model is loaded."""
     options.guidance = options.guidance or [model_set(options.models).guidance_scale]
-    check(guidance_scales=options.guidance)
+    counts = {"workers": options.workers, "batch_size": options.batch_size}
+    given = {name: value for name, value in counts.items() if value is not None}
+    check(**given | ({"guidance_scale": options.guidance[0]} if options.what == "report" else {}))
     suffix = "" if options.models == "demo" else f"-{options.models}"
     folder = options.run or f"runs/{at(options.dataset).resolve().name}{suffix}"
     settings = protocol(options.dataset, options.models, options.steps, safety=bool(options.safety))
+    if options.what == "sweep" and not (at(folder) / "run.json").is_file():
+        raise ParameterError(
+            f"run = {folder!r}: no run there yet; a sweep adds arms to a report: make it first"
+        )
     run = Run.open(folder, **settings)
     print(f"{len(run.scenes)} scenes of {options.dataset}, {options.models} models -> {folder}", flush=True)
     return run
 
 
-def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; `make report` and `make sweep` hand over their variables as options."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.sweeps", description=__doc__)
-    parser.add_argument("what", choices=("report", "sweep"), help="the whole study, or more arms for it")
-    parser.add_argument("--dataset", default="data/demo", help="folder with photos and annotations.json")
-    parser.add_argument("--models", default="demo", help="demo (shipped, CPU) or published (hub, GPU)")
-    parser.add_argument("--run", help="run folder; default runs/NAME OF THE DATASET")
-    parser.add_argument("--steps", type=int, help="denoising steps; default 20 (demo), 50 (published)")
-    said = "guidance_scale; default 2 (demo), 7.5 (published); sweep takes several"
-    parser.add_argument("--guidance", type=float, nargs="+", help=said)
-    said = "1: withhold what the safety checker flags; default 0"
-    parser.add_argument("--safety", type=int, choices=(0, 1), default=0, help=said)
-    parser.add_argument("--external", action="append", default=[], metavar="NAME=FOLDER")
-    options = parser.parse_args(arguments)
-    if not options.guidance and options.what == "sweep":
-        options.guidance = list(SWEEP)
-    if options.what == "report" and len(options.guidance or []) > 1:
-        parser.error("a report has one --guidance; sweep takes several")
-    if wrong := [text for text in options.external if not re.fullmatch(r"[\w.-]+=.+", text)]:
-        parser.error(f"--external {wrong[0]}: give it as NAME=FOLDER")
-    return options
+def asked_for(run: Run, options: argparse.Namespace) -> list[str]:
+    """Names of the arms that the command line asks for, by a grid file, options, or neither."""
+    grid = (grids.read(Path(options.grid)) if options.grid else {}) | options.axes
+    if options.status and not grid:
+        return grids.remembered(run)
+    return grids.arms(run, grid or {"guidance_scale": SWEEP})
+
+
+def run_sweep(run: Run, names: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Print what the arms are at or what they take, or make them; returns the failures."""
+    if options.status:
+        print(*progress.table([progress.state(run, name) for name in names], len(run.scenes)), sep="\n")
+        return []
+    if options.dry_run:
+        print(*progress.Costs(run).plan(names, options.workers or 1), sep="\n")
+        return []
+    workers = Cluster(options.cluster) if options.cluster else Processes(options.workers)
+    grids.remember(run, names)
+    print(f"{progress.Costs(run).need(names, workers.count).sentence(run)}; {workers.name}", flush=True)
+    return sweep(run, arm_tasks(names, options.together, options.batch_size or 0), workers)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 when everything is done, 1 when a notebook failed, 2 when nothing could start."""
-    options = read_options(arguments)
+    """Exit status 0 when everything is done, 1 when a notebook failed, 2 when nothing could start, 130 when
+    it was stopped from the keyboard."""
+    options = read_options(arguments, __doc__)
     try:
         run = start(options)
+        names = asked_for(run, options) if options.what == "sweep" else []
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    external = dict(text.split("=", 1) for text in options.external)
-    if options.what == "sweep":
-        failures = perform(run, more_arms(run, options.guidance))
-    else:
-        failures = perform(run, study(run, options.guidance[0], external))
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    if not failures:
+        return _say(2, f"error: {error}")
+    try:
+        if options.what == "sweep":
+            failures = run_sweep(run, names, options)
+        else:
+            external = dict(text.split("=", 1) for text in options.external)
+            failures = make_report(run, study(run, options.guidance[0], external))
+    except ParameterError as error:  # a cluster that is not there
+        return _say(2, f"error: {error}")
+    except KeyboardInterrupt:
+        return _say(130, f"\n{STOPPED}")
+    if failures:
+        return _say(1, f"{len(failures)} failed; the same command tries them again:", *failures)
+    if not (options.dry_run or options.status):
         print(f"report: {run.folder / 'report.html'}")
-    return int(bool(failures))
+    return 0
+
+
+def _say(status: int, *lines: str) -> int:
+    print(*lines, sep="\n  ", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

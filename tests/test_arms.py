@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import arms, models
+from helpers import generation, models
 from helpers.evidence import collect
 from helpers.protocols import protocol
 from helpers.runs import Run
@@ -29,13 +29,13 @@ def test_a_run_may_ask_for_the_safety_checker_and_counts_what_it_flags(tmp_path,
     settings = {"dataset": str(write_scenes(tmp_path / "photos", 3)), "models": "demo", "fit": "squash"}
     run = Run.open(tmp_path / "run", **settings, size=64, steps=2, scheduler="ddim", safety=safety)
     run.write_jsonl("prompts/caption.jsonl", [{"scene": one.name, "prompt": "a cone"} for one in run.scenes])
-    records = arms.draw(run, [ARM], progress=False)
+    records = generation.draw(run, [ARM], progress=False)
     assert asked == [safety] and [one["flagged"] for one in records] == [safety] * 3
     if safety:
         with pytest.raises(ValueError, match="'flagged pictures': 3"):
             collect(run, run.scenes, ARM)
     assert run.missing(ARM, run.scenes) == []
-    assert arms.draw(run, [ARM], progress=False) == []
+    assert generation.draw(run, [ARM], progress=False) == []
 
 
 @pytest.mark.parametrize(

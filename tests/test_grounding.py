@@ -1,6 +1,7 @@
 """The batched loop: a picture does not depend on its neighbours, and nothing it needs stays behind."""
 
 import time
+import warnings
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -384,7 +385,13 @@ def stream(fits: int, count: int = 7, size: int = 8) -> tuple[list[int], list[in
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return requests
 
-    return list(grounding._stream(make, list(range(count)), size, False)), tried
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        done = list(grounding._stream(make, list(range(count)), size, False))
+    assert [str(one.message) for one in told] == [
+        f"out of memory at batch_size {one}; going on with {one // 2}" for one in tried if one > fits
+    ]
+    return done, tried
 
 
 def test_batches_are_halved_when_memory_runs_out():
@@ -405,7 +412,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
 def test_the_batch_size_follows_free_memory(gligen, monkeypatch):
     def fitting(free: float) -> int:
         monkeypatch.setattr(grounding.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-        return grounding._fitting(gligen, (4, 64, 64))
+        return grounding.fitting(gligen, (512, 512))
 
     sizes = [fitting(free) for free in (0, 1e8, 1e9, 1e12)]
     assert sizes == sorted(sizes) and sizes[0] == 1 and 1 < sizes[2] <= sizes[3] == 8

@@ -14,9 +14,10 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from helpers import images, notebooks, sweeps
+from helpers import images, kernels, notebooks, sweeps
 from helpers.arms import guidance_arms, template_arms
 from helpers.runs import Run
+from helpers.tasks import NOTEBOOKS
 from tests.fakes.study import EVIL, write_models, write_scenes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "worksite"
@@ -115,7 +116,7 @@ def test_controls_stand_in_the_table(page):
 def test_executed_notebooks_are_kept_without_bars(study):
     kept = sorted((study / "run" / "notebooks").glob("*.ipynb"))
     assert [path.stem for path in kept] == sorted(
-        [*(path.stem for path in sweeps.NOTEBOOKS.glob("0*.ipynb")), "03_more_arms"]
+        [*(path.stem for path in NOTEBOOKS.glob("0*.ipynb")), "03_more_arms"]
     )
     for path in kept:
         for cell in nbformat.read(path, as_version=4).cells:
@@ -124,8 +125,8 @@ def test_executed_notebooks_are_kept_without_bars(study):
 
 def test_the_bench_opens(study, tmp_path):
     parameters = {"dataset": str(study / "scenes")}
-    options = {"kernel_name": "python3", "progress_bar": False, "config": notebooks.ENCRYPTED}
-    path = sweeps.NOTEBOOKS / "explore.ipynb"
+    options = {"kernel_name": "python3", "progress_bar": False, "config": kernels.ENCRYPTED}
+    path = NOTEBOOKS / "explore.ipynb"
     notebooks.check_parameters(path, parameters)
     book = papermill.execute_notebook(str(path), str(tmp_path / "explore.ipynb"), parameters, **options)
     shown = [output.data for cell in book.cells for output in cell.get("outputs", [])]

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from helpers import sweeps
+from helpers.options import read_options
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -67,10 +67,21 @@ def test_everything_the_package_ships_is_listed():
 
 def test_a_target_of_the_makefile_has_three_lines_at_most():
     recipes = re.findall(
-        r"^([\w./$()-]+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
+        r"^([\w./$() -]+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
     )
     targets = {target: recipe.count("\n") for target, recipe in recipes}
-    wanted = {"report", "sweep", "lab", "test", "check", "bench", "demo-models", "demo-quality", "clean"}
+    wanted = {
+        "report",
+        "sweep",
+        "dry-run status",
+        "lab",
+        "test",
+        "check",
+        "bench",
+        "demo-models",
+        "demo-quality",
+        "clean",
+    }
     assert wanted <= targets.keys() and max(targets.values()) <= 3
 
 
@@ -93,10 +104,39 @@ def test_make_hands_every_variable_over(target):
     ]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     line = next(line for line in shown.splitlines() if "helpers.sweeps" in line)
-    options = sweeps.read_options([target, *shlex.split(line)[4:]])
+    options = read_options([target, *shlex.split(line)[4:]])
     assert (options.dataset, options.models, options.run) == ("my photos", "published", "runs/mine")
     assert (options.steps, options.guidance, options.external) == (75, [11.0], ["a=b", "c=d"])
-    assert options.safety == 1 and sweeps.read_options([target, "--safety", "0"]).safety == 0
+    assert options.safety == 1 and read_options([target, "--safety", "0"]).safety == 0
+
+
+def test_make_hands_the_variables_of_a_sweep_over():
+    values = {
+        "GUIDANCE": "1 3",
+        "FRACTION": "0.1 1",
+        "GROUNDING": "none image",
+        "TEMPLATE": "suffix label",
+        "SEED": "0 1",
+        "GRID": "my grid.toml",
+        "WORKERS": "2",
+        "CLUSTER": "tcp://a:1",
+        "BATCH_SIZE": "4",
+    }
+    for target in ("sweep", "dry-run", "status"):
+        command = ["make", "-n", target, *(f"{name}={value}" for name, value in values.items())]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        line = next(line for line in shown.splitlines() if "helpers.sweeps" in line)
+        options = read_options(shlex.split(line)[3:])
+        assert options.axes == {
+            "guidance_scale": [1, 3],
+            "grounded_fraction": [0.1, 1],
+            "grounding": ["none", "image"],
+            "template": ["suffix", "label"],
+            "seed": [0, 1],
+        }
+        assert (options.grid, options.workers, options.cluster) == ("my grid.toml", 2, "tcp://a:1")
+        assert options.batch_size == 4
+        assert (options.dry_run, options.status) == (target == "dry-run", target == "status")
 
 
 @every_notebook

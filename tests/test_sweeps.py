@@ -1,14 +1,19 @@
 """Notebooks as functions with checked parameters, run in order, and only where something changed."""
 
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import notebooks, runs, sweeps
-from helpers.notebooks import NotebookError, check_parameters, is_done, run_notebook
+from helpers import grids, notebooks, runs, sweeps, tasks
+from helpers.claims import claimed
+from helpers.notebooks import KernelDied, NotebookError, check_parameters, is_done, run_notebook
 from helpers.protocols import protocol
 from helpers.runs import Run
 from helpers.settings import ParameterError
+from helpers.tasks import NOTEBOOKS, Outcome, Task
+from helpers.workers import Workers
 from tests.fakes.study import write_scenes
 
 PARAMETERS = """
@@ -26,6 +31,7 @@ def run(tmp_path, monkeypatch):
     dataset = write_scenes(tmp_path / "photos")
     run = Run.open(tmp_path / "run", **protocol(str(dataset), "demo"))
     run.write_json("choices/template.json", {"template": "suffix", "guidance_scale": 7.5})
+    run.write_jsonl("prompts/suffix.jsonl", [])
     return run
 
 
@@ -77,12 +83,12 @@ def test_a_failing_cell_is_named_and_leaves_no_result(run, tmp_path):
     with pytest.raises(NotebookError, match=r"a, cell \d: ValueError: no such thing") as error:
         run_notebook(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
     kept = [one.name for one in (tmp_path / "out").iterdir()]
-    assert kept == ["a.partial.ipynb"] and "a.partial.ipynb" in str(error.value)
+    assert kept == ["a.failed.ipynb"] and "a.failed.ipynb" in str(error.value)
 
 
 def test_a_killed_kernel_is_a_failure(run, tmp_path):
     path = notebook(tmp_path / "a.ipynb", "import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(NotebookError, match="kernel died"):
+    with pytest.raises(KernelDied, match=r"the kernel was killed \(SIGKILL\); was memory short\?"):
         run_notebook(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
     assert not (tmp_path / "out" / "a.ipynb").exists()
 
@@ -102,44 +108,112 @@ def test_a_change_of_the_package_runs_everything_again(tmp_path, monkeypatch):
 
 
 def test_the_study_is_the_numbered_notebooks_in_order(run):
-    tasks = list(sweeps.study(run, 7.5, {"mine": "folder"}))
-    numbered = sorted(path.stem for path in sweeps.NOTEBOOKS.glob("0*.ipynb"))
-    assert list(dict.fromkeys(task.notebook for task in tasks)) == numbered
+    due = list(sweeps.study(run, 7.5, {"mine": "folder"}))
+    numbered = sorted(path.stem for path in NOTEBOOKS.glob("0*.ipynb"))
+    assert list(dict.fromkeys(task.notebook for task in due)) == numbered
+    for task in due:
+        check_parameters(NOTEBOOKS / f"{task.notebook}.ipynb", task.parameters)
+
+
+class Inline(Workers):
+    """Tasks in threads of this process, so that a test can replace what they run."""
+
+    name, count, at_once, died = "1 thread", 1, 1, (BrokenExecutor,)
+
+    def open(self):
+        self.opened = getattr(self, "opened", 0) + 1
+        return ThreadPoolExecutor(1)
+
+    def close(self):
+        self._executor.shutdown()
+
+
+def test_a_sweep_is_one_notebook_run_an_arm():
+    tasks = sweeps.arm_tasks(["suffix-text-g3", "suffix-image-g11"], batch_size=4)
+    assert [task.title for task in tasks] == ["arms/suffix-text-g3", "arms/suffix-image-g11"]
+    assert [task.arms for task in tasks] == [["suffix-text-g3"], ["suffix-image-g11"]]
     for task in tasks:
-        check_parameters(sweeps.NOTEBOOKS / f"{task.notebook}.ipynb", task.parameters)
+        check_parameters(NOTEBOOKS / f"{task.notebook}.ipynb", task.parameters)
+        assert task.parameters["batch_size"] == 4 and task.parameters["keep_models"] is True
 
 
-def test_a_sweep_is_one_notebook_run_an_arm_for_both_groundings(run):
-    tasks = list(sweeps.more_arms(run, [11.0, 3.0, 3.0]))
-    made = [task.parameters["arms"] for task in tasks if task.name.startswith("arms/")]
-    assert made == [["suffix-text-g3"], ["suffix-text-g11"], ["suffix-image-g3"], ["suffix-image-g11"]]
-    assert [task.notebook for task in tasks[4:]] == ["04_fid", "05_guidance_sweep", sweeps.REPORT]
+def test_together_arms_share_a_notebook_where_guidance_alone_differs():
+    names = ["a-text-g1", "a-text-g3", "a-text-g5", "a-text-g5-f0.3", "a-image-g3"]
+    tasks = sweeps.arm_tasks(names, together=True)
+    assert [task.arms for task in tasks] == [["a-text-g1"], names[1:3], names[3:4], names[4:]]
+    assert [task.title for task in tasks][1] == "arms/a-text-g3+1"
+
+
+def fake_notebooks(monkeypatch, fails=""):
+    """Notebooks that do nothing; those with that in their title fail. Returns the titles that ran."""
+    seen = []
+
+    def fake(path, output, parameters, kernel=None):
+        seen.append(output.stem)
+        if fails and fails in output.stem:
+            raise NotebookError(path.stem, "cell 4: OSError: no\nmore", "there.ipynb")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+        return {}
+
+    monkeypatch.setattr(tasks, "run_notebook", fake)
+    monkeypatch.setattr(sweeps.report, "render", lambda executed, page: page.write_text("page"))
+    return seen
 
 
 def test_an_arm_that_fails_stops_no_other(run, monkeypatch, capsys):
-    seen = []
-
-    def fake(path, output, parameters):
-        seen.append(output.stem)
-        if "image" in output.stem:
-            raise NotebookError(f"{output.stem}: out of memory")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.touch()
-
-    monkeypatch.setattr(sweeps, "run_notebook", fake)
-    monkeypatch.setattr(sweeps.report, "render", lambda executed, page: page.write_text("page"))
-    failures = sweeps.perform(run, sweeps.more_arms(run, [3.0, 5.0]))
-    assert [str(one) for one in failures] == [f"suffix-image-g{scale}: out of memory" for scale in (3, 5)]
-    assert seen[-1] == sweeps.REPORT and len(seen) == 7
-    assert capsys.readouterr().out.count("failed") == 2
+    seen = fake_notebooks(monkeypatch, "image")
+    names = grids.arms(run, {"guidance_scale": [3, 5], "grounding": ["text", "image"]})
+    failures = sweeps.sweep(run, sweeps.arm_tasks(names), Inline())
+    assert failures == [f"arms/suffix-image-g{scale}: cell 4: OSError: no (there.ipynb)" for scale in (3, 5)]
+    assert seen[:4] == names and seen[-1] == sweeps.REPORT and len(seen) == 7
+    assert capsys.readouterr().out.count("failed: cell 4: OSError: no") == 2
 
 
 def test_any_other_failure_ends_the_study(run, monkeypatch):
-    def fake(path, output, parameters):
-        raise NotebookError("no weights")
+    seen = fake_notebooks(monkeypatch, "01")
+    assert len(sweeps.make_report(run, sweeps.study(run, 7.5, {}))) == 1
+    assert seen == ["00_overview", "01_captioning"]
 
-    monkeypatch.setattr(sweeps, "run_notebook", fake)
-    assert len(sweeps.perform(run, sweeps.study(run, 7.5, {}))) == 1
+
+def test_arms_that_someone_else_draws_come_last(run, monkeypatch, capsys):
+    seen = fake_notebooks(monkeypatch)
+    names = ["suffix-text-g3", "suffix-text-g5"]
+    with claimed(run.claim(names[0])):
+        assert tasks.perform(run.folder, sweeps.arm_tasks(names)[0], wait=False).what == tasks.ELSEWHERE
+        sweeps.sweep(run, sweeps.arm_tasks(names), Inline())
+    assert seen[:2] == names[::-1]
+
+
+def test_a_task_whose_process_dies_is_tried_again_and_then_has_failed():
+    calls, task, other = [], Task("a"), Task("b")
+
+    def function(one):
+        calls.append(one)
+        if one is task:
+            raise BrokenExecutor("killed")
+        return Outcome(tasks.DONE)
+
+    with Inline() as workers:
+        ended = dict(workers.carry_out(function, [task, other]))
+    assert calls.count(task) == 3 and ended[other].what == tasks.DONE
+    assert ended[task].what == tasks.FAILED and "died 3 times" in ended[task].reason
+
+
+def test_a_kernel_that_dies_is_tried_again_and_its_batch_size_named(run, monkeypatch):
+    def dies(path, output, parameters, kernel=None):
+        seen.append(path)
+        raise KernelDied(path.stem, "the kernel was killed", "there.ipynb")
+
+    seen = []
+    monkeypatch.setattr(tasks, "run_notebook", dies)
+    [task] = sweeps.arm_tasks(["suffix-text-g3"])
+    claim = run.claim("suffix-text-g3")
+    claim.parent.mkdir()
+    claim.write_text('{"batch_size": 8}')  # as a process leaves it that was killed
+    outcome = tasks.perform(run.folder, task)
+    assert len(seen) == 3 and outcome.what == tasks.FAILED
+    assert "killed 3 times at batch_size 8; give a smaller BATCH_SIZE" in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -169,6 +243,8 @@ def test_what_cannot_be_right_is_said_before_anything_starts(arguments, message,
         ["--stepz", "3"],
         ["--steps", "many"],
         ["--safety", "yes"],
+        ["--workers", "2"],
+        ["--status"],
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments, capsys):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import arms, images, intervals, prompts, scores, verdicts
+from helpers import generation, images, intervals, prompts, scores, verdicts
 from helpers.alignment import named_colour, r_precision
 from helpers.captions import caption_all
 from helpers.demo.clip import BARE
@@ -140,7 +140,7 @@ def of_crops(run: Run, judges: Judges, guidance: float) -> Row:
     gligen = load_gligen(DEMO.gligen["image"], "image")
     table, requests = run.prompts("suffix").set_index("scene").prompt, []
     for scene in run.scenes:
-        made = arms.request(scene, "", Arm("suffix", "image", guidance), run.card["protocol"])
+        made = generation.request(scene, "", Arm("suffix", "image", guidance), run.card["protocol"])
         bare = tuple(BARE[KINDS.index(label)] for label in scene.labels)
         requests.append(type(made)(**vars(made) | {"phrases": bare, "prompt": ""}))
     assert len(table) == len(requests)
@@ -167,7 +167,7 @@ def of_cost(run: Run, guidance: float) -> Iterator[Row]:
     yield Row("size", "all checkpoints in MB", intervals.Estimate(size, 0, size, size, 1), 48, at_most=True)
     gligen = load_gligen(DEMO.gligen["text"], "text")
     prompt, arm = run.prompts("suffix").prompt[0], Arm("suffix", "text", guidance)
-    wanted = [arms.request(scene, prompt, arm, run.card["protocol"]) for scene in run.scenes[:16]]
+    wanted = [generation.request(scene, prompt, arm, run.card["protocol"]) for scene in run.scenes[:16]]
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
@@ -203,11 +203,11 @@ def main(arguments: list[str] | None = None) -> None:
     judges = scores.load_judges(DEMO)
     run = start(given.work, given.scenes, judges)
     names = [Arm("suffix", "text", value).name for value in given.guidance]
-    arms.draw(run, names)
+    generation.draw(run, names)
     scores.score(run, run.scenes, names, judges)
     best = verdicts.best(run, "crop accuracy", names)
     others = [best.replace("suffix", "caption"), Arm("suffix", "none", Arm.parse(best).guidance_scale).name]
-    arms.draw(run, others)
+    generation.draw(run, others)
     scores.score(run, run.scenes, others, judges)
     gligen = load_gligen(DEMO.gligen["text"], "text")
     scores.score_controls(run, run.scenes, best, judges, gligen)

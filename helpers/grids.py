@@ -1,0 +1,65 @@
+"""A grid: what a sweep varies, from a file or the command line, and the arms that it comes to."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+from helpers.caching import digest
+from helpers.runs import Run
+from helpers.settings import GROUNDINGS, Arm, ParameterError, check, nearest
+
+AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
+FOLDER = "sweeps"  # of a run: the arms that were asked for, a file a grid
+Grid = Mapping[str, Sequence]
+
+
+def read(path: Path) -> dict[str, list]:
+    """A TOML file with a list, or one value, for any of AXES.
+
+    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of AXES.
+    """
+    try:
+        grid = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"grid {path}: cannot be read ({error}); see README, Sweeps") from error
+    if unknown := [name for name in grid if name not in AXES]:
+        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, AXES)}" for name in unknown))
+    return {name: values if isinstance(values, list) else [values] for name, values in grid.items()}
+
+
+def arms(run: Run, grid: Grid) -> list[str]:
+    """Names of the arms of a grid, each once, in an order that loads every checkpoint once.
+
+    What the grid does not name: every grounding, the chosen template, full grounding, seed 0; and the
+    guidance_scale of the comparison. Without boxes grounded_fraction means nothing, and is 1.
+    Raises ParameterError listing every value that cannot be right, a template without prompts among them.
+    """
+    choice = run.read_json("choices/template.json")
+    usual = {
+        "grounding": GROUNDINGS,
+        "template": [choice["template"]],
+        "grounded_fraction": [1.0],
+        "guidance_scale": [choice["guidance_scale"]],
+        "seed": [0],
+    }
+    grid = {name: list(grid.get(name) or usual[name]) for name in AXES}
+    templates = sorted(path.stem for path in (run.folder / "prompts").glob("*.jsonl"))
+    check(templates, **{f"{name}s": values for name, values in grid.items()})
+    grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
+    settings = [dict(zip(AXES, values, strict=True)) for values in product(*grid.values())]
+    named = [
+        Arm(**one | ({"grounded_fraction": 1} if one["grounding"] == "none" else {})) for one in settings
+    ]
+    return list(dict.fromkeys(arm.name for arm in named))
+
+
+def remember(run: Run, names: Sequence[str]) -> None:
+    """Note in the run folder that these arms were asked for: a file for every list of arms."""
+    run.write_json(f"{FOLDER}/{digest(sorted(names))[:16]}.json", list(names))
+
+
+def remembered(run: Run) -> list[str]:
+    """All arms that sweeps of this run were asked for."""
+    files = sorted((run.folder / FOLDER).glob("*.json"))
+    return list(dict.fromkeys(name for path in files for name in run.read_json(f"{FOLDER}/{path.name}")))

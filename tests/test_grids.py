@@ -1,0 +1,73 @@
+"""Grids: from a file or the command line to the names of arms."""
+
+import pytest
+
+from helpers import grids, runs
+from helpers.protocols import protocol
+from helpers.runs import Run
+from helpers.settings import ParameterError
+from tests.fakes.study import write_scenes
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    machine = {"device": "toaster", "started": "now", "versions": {"python": "3"}}
+    monkeypatch.setattr(runs, "machine", lambda: machine)
+    monkeypatch.setenv("GROUNDED_DATA", str(tmp_path / "data"))
+    run = Run.open(tmp_path / "run", **protocol(str(write_scenes(tmp_path / "photos")), "demo"))
+    run.write_json("choices/template.json", {"template": "suffix", "guidance_scale": 2.0})
+    for name in ("suffix", "label"):
+        run.write_jsonl(f"prompts/{name}.jsonl", [])
+    return run
+
+
+def test_a_grid_is_every_combination_and_loads_every_checkpoint_once(run):
+    names = grids.arms(run, {"guidance_scale": [1, 3], "template": ["suffix", "label"], "seed": [0, 4]})
+    assert len(names) == len(set(names)) == 3 * 2 * 2 * 2
+    images = ["-image-" in name for name in names]
+    assert images == sorted(images) and "label-none-g3-s4" in names
+
+
+def test_what_is_not_given_is_what_the_comparison_used(run):
+    assert grids.arms(run, {}) == ["suffix-none-g2", "suffix-text-g2", "suffix-image-g2"]
+
+
+def test_without_boxes_there_is_one_fraction(run):
+    names = grids.arms(run, {"grounding": ["none", "text"], "grounded_fraction": [0.1, 1]})
+    assert names == ["suffix-none-g2", "suffix-text-g2-f0.1", "suffix-text-g2"]
+
+
+def test_every_wrong_value_is_named_at_once(run):
+    wrong = {"guidance_scale": [-1], "grounded_fraction": [2], "template": ["sufix"], "grounding": ["txt"]}
+    with pytest.raises(ParameterError) as error:
+        grids.arms(run, wrong)
+    told = str(error.value)
+    assert all(text in told for text in ("-1", "2", "did you mean 'suffix'", "did you mean 'text'"))
+    assert len(told.splitlines()) == 4
+
+
+def test_a_file_holds_lists_or_single_values(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text('guidance_scale = [1, 7.5]\ngrounding = "text"\n')
+    assert grids.read(path) == {"guidance_scale": [1, 7.5], "grounding": ["text"]}
+
+
+@pytest.mark.parametrize(
+    "text, told", [("guidance = [1]", "did you mean 'guidance_scale'"), ("guidance_scale = 1,", "cannot be")]
+)
+def test_a_file_that_cannot_be_right_is_named(tmp_path, text, told):
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=told) as error:
+        grids.read(path)
+    assert "grid.toml" in str(error.value)
+    with pytest.raises(ParameterError, match="nowhere"):
+        grids.read(tmp_path / "nowhere.toml")
+
+
+def test_a_run_remembers_what_was_asked_for(run):
+    grids.remember(run, ["b-text-g1", "a-text-g1"])
+    grids.remember(run, ["b-text-g1", "c-text-g1"])
+    grids.remember(run, ["b-text-g1", "a-text-g1"])
+    assert sorted(grids.remembered(run)) == ["a-text-g1", "b-text-g1", "c-text-g1"]
+    assert len(list((run.folder / grids.FOLDER).iterdir())) == 2
