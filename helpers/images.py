@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PIXELS = 80_000_000  # 240 MB decoded; below Pillow's own limit, so that its warning never comes first
+COMPRESSION = 4  # of PNGs: half the time of Pillow's 6 for files that are 2 % larger
 SMALLEST_SHARE = 0.01  # of the area: boxes that a crop leaves smaller are dropped, as in GLIGEN's training
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
 # What Pillow raises on damaged or hostile files, found by cutting and flipping bytes
@@ -116,7 +117,7 @@ def save(image: Image.Image, path: str | Path, text: dict[str, str] | None = Non
     for key, value in (text or {}).items():
         chunks.add_itxt(key, value)
     with beside(path) as partial:
-        image.save(partial, format="PNG", pnginfo=chunks)
+        image.save(partial, format="PNG", pnginfo=chunks, compress_level=COMPRESSION)
 
 
 def read_text(path: str | Path) -> dict[str, str]:

@@ -66,7 +66,7 @@ def make_report(run: Run, tasks: Iterator[Task]) -> list[str]:
 def sweep(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
     """Carry out the arms, a line an arm as it ends, then scores, curves and report; returns the failures."""
     with workers:
-        failures = _draw(run, tasks, workers)
+        failures = draw_arms(run, tasks, workers)
         for task in (Task("04_fid"), *closing()):
             for _, outcome in workers.carry_out(partial(perform, run.folder), [task]):
                 print(f"  {task.title:<38} {progress.told(outcome)}", flush=True)
@@ -76,7 +76,7 @@ def sweep(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
     return failures
 
 
-def _draw(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
+def draw_arms(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
     """Arms that another sweep is at come last, when there is nothing else to do but wait for them."""
     names = [name for task in tasks for name in task.arms]
     lines = progress.Lines(len(tasks), progress.Costs(run).need(names).pictures)

@@ -115,8 +115,9 @@ class Cluster(Workers):
 
     def __init__(self, address: str) -> None:
         try:
-            from distributed import Client, CommClosedError, KilledWorker
-        except ImportError as error:
+            from distributed import Client, KilledWorker
+            from distributed.comm import CommClosedError
+        except ModuleNotFoundError as error:
             raise ParameterError(f"cluster = {address!r}: pip install 'grounded[cluster]' first") from error
         self.died = (KilledWorker, CancelledError, CommClosedError)
         where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}

@@ -15,6 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from helpers.options import read_options
+from helpers.sweeps import REPORT
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -152,7 +153,7 @@ def test_a_notebook_is_valid_stripped_and_has_stable_names(path):
 @every_notebook
 def test_a_notebook_says_what_it_is_for_in_its_first_words(path):
     first = nbformat.read(path, as_version=4).cells[0]
-    if path.stem != sweeps.REPORT:  # whose title is generated, with what the run is about
+    if path.stem != REPORT:  # whose title is generated, with what the run is about
         assert re.fullmatch(r"# .+\n\n.+\.", first.source) and first.cell_type == "markdown"
 
 
@@ -200,7 +201,7 @@ def test_the_report_notebook_holds_names_and_no_logic():
         ast.GeneratorExp,
         ast.BoolOp,
     )
-    for cell in code(ROOT / "notebooks" / f"{sweeps.REPORT}.ipynb"):
+    for cell in code(ROOT / "notebooks" / f"{REPORT}.ipynb"):
         assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, logic)], cell.source
 
 

@@ -1,0 +1,320 @@
+"""Sweeps that are killed, crowded and starved: whatever happens, in the end it is as if nothing had.
+
+The sampler is a fake that takes its time; kernels, workers, papermill, locks and files are the real ones.
+"""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers import images, progress, runs, scores
+from helpers.claims import claimed, holder, left_by
+from helpers.protocols import protocol
+from helpers.runs import Run
+from helpers.settings import model_set
+from tests.fakes import sampler
+from tests.fakes.study import write_models, write_scenes
+
+KILLS, LONGEST = 30, 200  # of one test; seconds after which it gives up killing
+ARMS = [f"suffix-{kind}-g{scale}" for kind in ("text", "image") for scale in (1, 2, 5)]
+SCENES = 16
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A folder with models, photos, and a run with prompts and no picture."""
+    folder = tmp_path_factory.mktemp("survival")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
+        patch.setattr(runs, "machine", lambda: {"device": "toaster", "started": "now", "versions": {}})
+        settings = protocol(str(write_scenes(folder / "photos", SCENES)), "demo", steps=2)
+        run = Run.open(folder / "run", **settings)
+        run.write_json("choices/template.json", {"template": "suffix", "guidance_scale": 2.0})
+        rows = [
+            {"scene": scene.name, "prompt": "a cone and a crate", "truncated": False} for scene in run.scenes
+        ]
+        for template in ("suffix", "caption"):
+            run.write_jsonl(f"prompts/{template}.jsonl", rows)
+        yield folder
+
+
+def begin(folder: Path, where: Path, *options: str, pause: float = 0.0) -> subprocess.Popen:
+    """Start a sweep of ARMS in the run folder `where`; its output goes to a file beside it."""
+    notebook = sampler.prepare(where.with_name(f"{where.name}-notebooks"), log_of(where), pause)
+    command = [sys.executable, "-m", "tests.fakes.sampler", str(where), notebook, json.dumps(ARMS), *options]
+    with where.with_name(f"{where.name}.out").open("a") as out:
+        return subprocess.Popen(command, cwd=sampler.ROOT, stdout=out, stderr=out, start_new_session=True)
+
+
+def finish(process: subprocess.Popen, where: Path) -> str:
+    """Wait for a sweep and be sure that it went well; what it printed."""
+    status = process.wait(timeout=240)
+    told = where.with_name(f"{where.name}.out").read_text()
+    assert status == 0, told
+    return told
+
+
+def log_of(where: Path) -> Path:
+    return where.with_name(f"{where.name}.log")
+
+
+def fresh(base: Path, name: str) -> Path:
+    return Path(shutil.copytree(base / "run", base / name))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base):
+    """What a sweep makes in peace: file -> bytes of pictures and scores."""
+    where = fresh(base, "undisturbed")
+    finish(begin(base, where), where)
+    return results(where)
+
+
+def results(where: Path) -> dict[str, bytes]:
+    """Pictures, and scores by the demo judges, of a finished sweep."""
+    run = Run(where)
+    judges = scores.load_judges(model_set("demo"))
+    scores.score(run, run.scenes, ARMS, judges)
+    files = [*where.glob("pictures/*/*"), *where.glob("scores/*.json")]
+    assert len(files) == len(ARMS) * (SCENES + 1), "something was left behind, or is lacking"
+    return {str(path.relative_to(where)): path.read_bytes() for path in files}
+
+
+def parts(process: subprocess.Popen) -> dict[str, list[psutil.Process]]:
+    """The living processes of a sweep: itself, its workers, its kernels."""
+    found = {"sweep": [], "worker": [], "kernel": []}
+    try:
+        found["sweep"] = [psutil.Process(process.pid)] if process.poll() is None else []
+        for child in found["sweep"][0].children(recursive=True) if found["sweep"] else []:
+            line = " ".join(child.cmdline())
+            kind = "kernel" if "ipykernel" in line else "worker" if "spawn_main" in line else None
+            if kind:
+                found[kind].append(child)
+    except psutil.NoSuchProcess:  # it ended while it was looked at
+        pass
+    return found
+
+
+def kill(victims: list[psutil.Process], chance: random.Random) -> bool:
+    if victims:
+        try:
+            chance.choice(victims).kill()
+            return True
+        except psutil.NoSuchProcess:
+            pass
+    return False
+
+
+def check_pictures(where: Path, seen: dict[Path, int]) -> None:
+    """Every picture is whole, none that was there is gone, and none was written again."""
+    now = {path: path.stat().st_ino for path in where.glob("pictures/*/*.png")}
+    assert seen.items() <= now.items()
+    for path in now.keys() - seen.keys():
+        assert images.is_whole(path), path
+    seen.update(now)
+
+
+def check_saves(where: Path, again: int = 0) -> None:
+    saved = Counter(log_of(where).read_text().split())
+    assert sum(saved.values()) - len(saved) == again, [path for path, count in saved.items() if count > 1]
+
+
+@pytest.mark.slow
+def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undisturbed):
+    where, chance, kills, seen = fresh(base, "killed"), random.Random(0), Counter(), {}
+    process, until = begin(base, where, pause=0.5), time.monotonic() + LONGEST
+    while kills.total() < KILLS and time.monotonic() < until:
+        time.sleep(chance.uniform(0.2, 2.5))
+        kind = chance.choice(("sweep", "worker", "kernel", "kernel"))
+        kills[kind] += kill(parts(process)[kind], chance)
+        check_pictures(where, seen)
+        if process.poll() is not None or not psutil.pid_exists(process.pid):
+            process = begin(base, where, pause=0.5)
+    assert kills.total() == KILLS and min(kills.values()) > 2, kills
+    process.wait(timeout=240)
+    finish(begin(base, where), where)
+    check_pictures(where, seen)
+    check_saves(where)
+    assert results(where) == undisturbed
+
+
+@pytest.mark.slow
+def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed):
+    where = fresh(base, "crowded")
+    both = [begin(base, where, pause=0.1) for _ in range(2)]
+    for process in both:
+        finish(process, where)
+    check_saves(where)
+    assert results(where) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturbed):
+    where = fresh(base, "crashed")
+    finish(begin(base, where), where)
+    lost = where / "pictures" / ARMS[1] / "photo-3.png"
+    lost.write_bytes(lost.read_bytes()[:-20])
+    (lost.parent / ".photo-9.png.abc.partial").write_bytes(b"what a killed process leaves")
+    told = finish(begin(base, where), where)
+    assert told.count("done before") == len(ARMS) - 1 and ", 1 pictures" in told
+    check_saves(where, again=1)
+    assert results(where) == undisturbed
+
+
+@contextmanager
+def small_disk(where: Path, size: str):
+    where.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_and_what_fitted_is_kept(base, undisturbed):
+    where = base / "starved"
+    with small_disk(where, "300k"):
+        shutil.copytree(base / "run", where, dirs_exist_ok=True)
+        process, seen = begin(base, where), {}
+        assert process.wait(timeout=240) == 1
+        told = where.with_name("starved.out").read_text()
+        lines = [line for line in told.splitlines() if line.startswith("arms/")]
+        assert lines and all("No space left on device" in line for line in lines), told
+        check_pictures(where, seen)
+        assert 0 < len(seen) < len(ARMS) * SCENES
+        subprocess.run(["mount", "-o", "remount,size=64m", str(where)], check=True)
+        finish(begin(base, where), where)
+        check_pictures(where, seen)
+        check_saves(where)
+        assert results(where) == undisturbed
+
+
+@contextmanager
+def dask(folder: Path, workers: int):
+    """A scheduler and workers with a GPU each to their name; the scheduler's file."""
+    file, command = folder / "scheduler.json", [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    options = ["--scheduler-file", str(file), "--no-dashboard"]
+    started = [subprocess.Popen([*command, *options, "--host", "127.0.0.1", "--port", "0"], **SILENT)]
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", *options, "--nthreads", "1"]
+    command += ["--resources", "GPU=1", "--local-directory", str(folder)]
+    started += [subprocess.Popen(command, **SILENT) for _ in range(workers)]
+    try:
+        yield file, started[1:]
+    finally:
+        for process in started:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": sampler.ROOT}
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(base, undisturbed, tmp_path):
+    where, chance, kills, seen = fresh(base, "cluster"), random.Random(1), Counter(), {}
+    with dask(tmp_path, 2) as (file, nannies):
+        options = ("--cluster", str(file))
+        process, until = begin(base, where, *options, pause=0.4), time.monotonic() + LONGEST
+        while kills.total() < 8 and time.monotonic() < until:
+            time.sleep(chance.uniform(1, 4))
+            children = psutil.Process(chance.choice(nannies).pid).children(recursive=True)
+            kernels = [child for child in children if "ipykernel" in " ".join(child.cmdline())]
+            kind = chance.choice(("worker", "kernel"))
+            victims = (
+                kernels
+                if kind == "kernel"
+                else [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+            )
+            kills[kind] += kill(victims, chance)
+            check_pictures(where, seen)
+            if process.poll() is not None:
+                process = begin(base, where, *options, pause=0.4)
+        process.wait(timeout=240)
+        told = finish(begin(base, where, *options), where)
+    assert kills.total() == 8 and min(kills.values()) > 0, kills
+    assert "one GPU a task" in told
+    check_pictures(where, seen)
+    check_saves(where)
+    assert results(where) == undisturbed
+
+
+def test_a_lock_is_held_by_one_and_tells_who(tmp_path):
+    path, inside, most = tmp_path / "drawing" / "arm.json", [], []
+
+    def hold(_):
+        with claimed(path) as tell:
+            inside.append(1)
+            most.append(len(inside))
+            tell(batch_size=4)
+            assert holder(path)["batch_size"] == 4
+            time.sleep(0.01)
+            inside.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, range(40)))
+    assert max(most) == 1 and not path.exists() and holder(path) is None and left_by(path) == {}
+
+
+def test_what_a_dead_holder_left_is_no_claim(tmp_path):
+    path = tmp_path / "arm.json"
+    path.write_text('{"batch_size": 8}')
+    assert holder(path) is None and left_by(path) == {"batch_size": 8}
+    with claimed(path):
+        assert holder(path)["process"] and "batch_size" not in holder(path)
+
+
+def test_the_status_of_an_arm_is_read_from_the_folder(base):
+    run, arm = Run(fresh(base, "told")), ARMS[0]
+    assert progress.state(run, arm).what == "missing"
+    with claimed(run.claim(arm)):
+        assert progress.state(run, arm).what == "running"
+    failed = run.folder / "notebooks" / "arms" / f"{arm}.failed.ipynb"
+    failed.parent.mkdir(parents=True)
+    metadata = {"grounded": {"failed": "cell 4: OSError: no space\nmore"}}
+    failed.write_text(json.dumps({"cells": [], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    told = progress.state(run, arm)
+    assert told.what == "failed" and told.told == f"cell 4: OSError: no space; {failed}"
+    failed.unlink()
+    for scene in run.scenes:
+        images.save(sampler.paint(sampler_request(scene.name), 8), run.picture(arm, scene))
+    assert progress.state(run, arm).what == "done"
+    lines = progress.table([progress.state(run, name) for name in ARMS[:2]], SCENES)
+    assert lines[0] == "2 arms: 1 done, 0 running, 0 failed, 1 missing" and ARMS[1] in lines[1]
+
+
+def sampler_request(scene: str):
+    from helpers.requests import Request
+
+    return Request(scene, "a cone")
+
+
+def test_what_the_rest_takes_is_estimated_from_what_was_measured(base):
+    run = Run(fresh(base, "estimated"))
+    unknown = progress.Costs(run).need(ARMS)
+    assert (unknown.pictures, unknown.seconds, unknown.disk) == (len(ARMS) * SCENES, None, None)
+    kept = run.folder / "notebooks" / "arms" / f"{ARMS[1]}.ipynb"
+    kept.parent.mkdir(parents=True)
+    metadata = {"grounded": {"drawn": {ARMS[1]: [10, 5.0], ARMS[3]: [10, 20.0]}}}
+    kept.write_text(json.dumps({"cells": [], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    images.save(sampler.paint(sampler_request("a"), 8), run.picture("other", "photo-0"))
+    needed = progress.Costs(run).need(ARMS[1:2], workers=2)
+    assert needed.seconds == pytest.approx(0.5 * SCENES / 2) and needed.disk > 0
+    assert progress.Costs(run).need([ARMS[3]]).seconds == pytest.approx(2 * SCENES)
+    assert "8 s" in progress.Costs(run).plan([ARMS[1]], 1)[0]
