@@ -8,14 +8,19 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Self
 
-import nbformat
-import papermill
-from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
-from nbclient.exceptions import DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 from traitlets.config import Config
+
+from helpers.jupyter import (
+    AsyncKernelManager,
+    DeadKernelError,
+    Engine,
+    NotebookExecutionManager,
+    PapermillNotebookClient,
+    nbformat,
+    papermill,
+    papermill_engines,
+)
 
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "required"}})  # else a warning at every start
 FORGET = "get_ipython().reset(new_session=False); get_ipython().execution_count = 1"

@@ -137,7 +137,9 @@ def load_gligen(
 @lru_cache(maxsize=1)
 def keep_gligen(checkpoint: Checkpoint, grounding: str, safety: bool = False) -> Gligen:
     """As `load_gligen`, and kept in memory until another one is asked for: for arms in one process."""
-    return load_gligen(checkpoint, grounding, safety=safety)
+    gligen = load_gligen(checkpoint, grounding, safety=safety)
+    gc.freeze()  # what is here stays: the collections after every notebook need not look through it
+    return gligen
 
 
 def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> str:

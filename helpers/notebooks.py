@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
-
 from helpers.files import beside
+from helpers.jupyter import PapermillExecutionError, nbformat, papermill
 from helpers.kernels import DeadKernelError, Kernel
 from helpers.protocols import ROOT
 from helpers.runs import FINISHED, Run
@@ -73,10 +70,10 @@ def run_notebook(
             ended = _ended(book, path)
         except PapermillExecutionError as error:
             reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-            raise NotebookError(path.stem, reason, _keep(executed, failed, reason)) from error
+            raise NotebookError(path.stem, reason, _keep(executed, failed, reason, parameters)) from error
         except DeadKernelError as error:
             reason = f"the kernel {kernel.end()}"
-            raise KernelDied(path.stem, reason, _keep(executed, failed, reason)) from error
+            raise KernelDied(path.stem, reason, _keep(executed, failed, reason, parameters)) from error
     drawn = _past(output).get("drawn", {}) | ended["drawn"]
     book.metadata["grounded"] = {"key": key(path, parameters), "uses": ended["uses"], "drawn": drawn}
     with beside(output) as partial:
@@ -113,6 +110,15 @@ def key(path: Path, parameters: Mapping[str, object]) -> str:
     return total.hexdigest()[:16]
 
 
+def failures(folder: Path) -> dict[str, tuple[str, Path]]:
+    """Arm -> why its notebook failed last, and where that lies; nothing once it went well."""
+    found = {}
+    for path in sorted((folder / "notebooks").rglob("*.failed.ipynb")):
+        told = _past(path)
+        found |= dict.fromkeys(told["arms"], (told["failed"], path))
+    return found
+
+
 def _open(kernel: Kernel | None) -> nullcontext[Kernel] | Kernel:
     return Kernel() if kernel is None else nullcontext(kernel)
 
@@ -130,10 +136,10 @@ def _ended(book: nbformat.NotebookNode, path: Path) -> dict:
     return found[-1]
 
 
-def _keep(executed: Path, failed: Path, reason: str) -> str:
+def _keep(executed: Path, failed: Path, reason: str, parameters: Mapping[str, object]) -> str:
     """Put the copy where it can be found, and the reason into it; where it lies, or why it does not."""
     book = nbformat.read(executed, as_version=4)
-    book.metadata["grounded"] = {"failed": reason}
+    book.metadata["grounded"] = {"failed": reason, "arms": list(parameters.get("arms", ()))}
     try:
         with beside(failed) as partial:
             nbformat.write(book, partial)

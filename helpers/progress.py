@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-
-import nbformat
+from pathlib import Path
 
 from helpers.claims import holder
-from helpers.notebooks import drawn
+from helpers.notebooks import drawn, failures
 from helpers.runs import Run
 from helpers.settings import Arm
 from helpers.tasks import BEFORE, DONE, ELSEWHERE, FAILED, Outcome
@@ -28,16 +27,19 @@ class State:
     told: str = ""
 
 
-def state(run: Run, arm: str) -> State:
+def states(run: Run, arms: Iterable[str]) -> list[State]:
     """Judged by what lies in the run folder alone. Done: a picture of every scene, and no failure since."""
+    failed = failures(run.folder)
+    return [_state(run, arm, failed.get(arm)) for arm in arms]
+
+
+def _state(run: Run, arm: str, failed: tuple[str, Path] | None) -> State:
     count, at = run.count_pictures(arm), holder(run.claim(arm))
-    failed = run.folder / "notebooks" / "arms" / f"{arm}.failed.ipynb"
     if at is not None:
-        who = "on {machine}, process {process}, since {since}".format_map({**dict.fromkeys(at), **at})
-        return State(arm, "running", count, who)
-    if failed.is_file():
-        reason = nbformat.read(failed, as_version=4).metadata["grounded"]["failed"]
-        return State(arm, "failed", count, f"{first_line(reason)}; {failed}")
+        return State(arm, "running", count, ", ".join(f"{key} {value}" for key, value in at.items()))
+    if failed is not None:
+        reason, path = failed
+        return State(arm, "failed", count, f"{first_line(reason)}; {path}")
     return State(arm, "done" if count >= len(run.scenes) else "missing", count)
 
 

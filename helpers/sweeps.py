@@ -129,7 +129,7 @@ def asked_for(run: Run, options: argparse.Namespace) -> list[str]:
 def run_sweep(run: Run, names: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Print what the arms are at or what they take, or make them; returns the failures."""
     if options.status:
-        print(*progress.table([progress.state(run, name) for name in names], len(run.scenes)), sep="\n")
+        print(*progress.table(progress.states(run, names), len(run.scenes)), sep="\n")
         return []
     if options.dry_run:
         print(*progress.Costs(run).plan(names, options.workers or 1), sep="\n")

@@ -11,12 +11,14 @@ from concurrent.futures import ProcessPoolExecutor as Pool
 from concurrent.futures import wait as wait_for
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import Self
 
 from helpers.settings import ParameterError
 from helpers.tasks import FAILED, Outcome, Task, close_kernel, kill_kernel
 
 DEATHS = 3  # of the process that carries out a task, after which the task has failed
+DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, of NVIDIA, AMD, and Windows' Linux
 SPAWN = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
 
 
@@ -71,7 +73,9 @@ class Workers:
         self._executor = self.open()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._executor.shutdown()
         self.close()
 
 
@@ -141,7 +145,9 @@ class Cluster(Workers):
 
 
 def _gpus() -> list[str]:
-    import torch  # here, because whoever has no sweep to run need not wait for it
+    if not any(any(Path("/dev").glob(name)) for name in DRIVERS):
+        return []
+    import torch  # here, because it takes seconds
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     every = visible.split(",") if visible else map(str, range(torch.cuda.device_count()))

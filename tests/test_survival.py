@@ -6,6 +6,7 @@ The sampler is a fake that takes its time; kernels, workers, papermill, locks an
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -171,6 +172,23 @@ def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturb
     assert results(where) == undisturbed
 
 
+@pytest.mark.slow
+def test_stopped_from_the_keyboard_nothing_goes_on_behind_ones_back(base):
+    where = fresh(base, "stopped")
+    process = begin(base, where, pause=0.3)
+    while not any(where.glob("pictures/*/*.png")):
+        time.sleep(0.1)
+        assert process.poll() is None, where.with_name("stopped.out").read_text()
+    running = [one for some in parts(process).values() for one in some]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+    gone, alive = psutil.wait_procs([one for one in running if one.pid != process.pid], timeout=10)
+    assert len(gone) >= 2 and not alive
+    made = Run(where).count_pictures()
+    time.sleep(1)
+    assert Run(where).count_pictures() == made < len(ARMS) * SCENES
+
+
 @contextmanager
 def small_disk(where: Path, size: str):
     where.mkdir()
@@ -280,22 +298,27 @@ def test_what_a_dead_holder_left_is_no_claim(tmp_path):
         assert holder(path)["process"] and "batch_size" not in holder(path)
 
 
+def state(run: Run, arm: str) -> progress.State:
+    return progress.states(run, [arm])[0]
+
+
 def test_the_status_of_an_arm_is_read_from_the_folder(base):
     run, arm = Run(fresh(base, "told")), ARMS[0]
-    assert progress.state(run, arm).what == "missing"
-    with claimed(run.claim(arm)):
-        assert progress.state(run, arm).what == "running"
-    failed = run.folder / "notebooks" / "arms" / f"{arm}.failed.ipynb"
+    assert state(run, arm).what == "missing"
+    with claimed(run.claim(arm)) as tell:
+        tell(batch_size=4)
+        assert state(run, arm).what == "running" and "batch_size 4" in state(run, arm).told
+    failed = run.folder / "notebooks" / "arms" / f"{arm}+1.failed.ipynb"
     failed.parent.mkdir(parents=True)
-    metadata = {"grounded": {"failed": "cell 4: OSError: no space\nmore"}}
+    metadata = {"grounded": {"failed": "cell 4: OSError: no space\nmore", "arms": [arm, "other"]}}
     failed.write_text(json.dumps({"cells": [], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
-    told = progress.state(run, arm)
-    assert told.what == "failed" and told.told == f"cell 4: OSError: no space; {failed}"
+    assert state(run, arm).what == "failed" and state(run, "other").what == "failed"
+    assert state(run, arm).told == f"cell 4: OSError: no space; {failed}"
     failed.unlink()
     for scene in run.scenes:
         images.save(sampler.paint(sampler_request(scene.name), 8), run.picture(arm, scene))
-    assert progress.state(run, arm).what == "done"
-    lines = progress.table([progress.state(run, name) for name in ARMS[:2]], SCENES)
+    assert state(run, arm).what == "done"
+    lines = progress.table(progress.states(run, ARMS[:2]), SCENES)
     assert lines[0] == "2 arms: 1 done, 0 running, 0 failed, 1 missing" and ARMS[1] in lines[1]
 
 

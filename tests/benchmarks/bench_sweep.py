@@ -6,22 +6,25 @@ nothing, so that what is left is bookkeeping.
 """
 
 import argparse
-import resource
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import torch
 
-from helpers import sweeps
+from helpers import images, sweeps
 from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models import load_gligen
-from helpers.protocols import at, protocol
+from helpers.protocols import ROOT, at, protocol
 from helpers.runs import Run
 from helpers.settings import Arm, model_set
 from helpers.tasks import Task
@@ -34,7 +37,7 @@ from tests.fakes.study import write_scenes
 SCALES = (1, 3, 5, 7.5, 9, 11, 12)
 
 
-def begin(folder: Path, dataset: str, grounding: str) -> Run:
+def begin(folder: Path, dataset: str) -> Run:
     """A run that could be swept at once: its prompts are the scenes' own captions in the template."""
     run = Run.open(folder, **protocol(dataset, "demo"))
     prompts = [fill(TEMPLATES["suffix"], scene.caption, scene.labels) for scene in run.scenes]
@@ -46,7 +49,7 @@ def begin(folder: Path, dataset: str, grounding: str) -> Run:
 
 def overhead(options: argparse.Namespace, folder: Path) -> None:
     """Seven arms of the demo photos: bare, one worker, two workers, and arms together in shared batches."""
-    run = begin(folder / "bare", "data/demo", options.grounding)
+    run = begin(folder / "bare", "data/demo")
     arms = [Arm("suffix", options.grounding, scale) for scale in SCALES]
     kind = "image" if options.grounding == "image" else "text"
     gligen = load_gligen(model_set("demo").gligen[kind], kind)
@@ -59,19 +62,27 @@ def overhead(options: argparse.Namespace, folder: Path) -> None:
             made = generate(gligen, wanted, 20, batch_size=8, fixed_shapes=True, progress=False)
             assert sum(1 for _ in made) == len(run.scenes)
 
-    def swept(workers: int, together: bool = False) -> None:
+    def swept(*more: str) -> None:
+        """As a command, from the start of Python to its end."""
         with tempfile.TemporaryDirectory(dir=folder) as where:
-            mine = begin(Path(where) / "run", "data/demo", options.grounding)
-            tasks = sweeps.arm_tasks([arm.name for arm in arms], together, 8)
-            with Processes(workers) as pool:
-                assert sweeps.draw_arms(mine, tasks, pool) == []
+            mine = begin(Path(where) / "run", "data/demo")
+            names = json.dumps([arm.name for arm in arms])
+            command = [
+                "tests.fakes.sampler",
+                str(mine.folder),
+                "03_gligen_grounding",
+                names,
+                "--batch-size",
+                "8",
+            ]
+            subprocess.run([sys.executable, "-m", *command, *more], cwd=ROOT, check=True)
             assert mine.count_pictures() == count
 
     contestants = {
         "the bare loop, 1 process of all cores": bare,
-        "a sweep, arm by arm, 1 worker": lambda: swept(1),
-        "a sweep, arm by arm, 2 workers": lambda: swept(2),
-        "a sweep, arms together, 1 worker": lambda: swept(1, True),
+        "a sweep, arm by arm, 1 worker": swept,
+        "a sweep, arm by arm, 2 workers": lambda: swept("--workers", "2"),
+        "a sweep, arms together, 1 worker": lambda: swept("--together"),
     }
     seconds = interleaved(contestants, options.turns, warm=False)
     base, one = seconds["the bare loop, 1 process of all cores"], seconds["a sweep, arm by arm, 1 worker"]
@@ -85,25 +96,18 @@ def overhead(options: argparse.Namespace, folder: Path) -> None:
 
 
 def simulate(options: argparse.Namespace, folder: Path) -> None:
-    """Bookkeeping alone: seconds a picture, and memory of the sweep and its kernel as the run folder grows."""
+    """Bookkeeping alone: seconds a picture, and memory of all processes as the run folder grows."""
     arms, scenes = options.simulate
-    dataset = write_scenes(folder / "photos", scenes)
-    run = begin(folder / "run", str(dataset), "text")
+    run = begin(folder / "run", str(write_scenes(folder / "photos", scenes)))
     names = [Arm("suffix", "text", 1 + number / 100).name for number in range(arms)]
     notebook = sampler.prepare(folder / "notebooks", "", 0)
     tasks = [Task(notebook, task.name, task.parameters) for task in sweeps.arm_tasks(names, batch_size=16)]
     memory, ended = [], threading.Event()
 
     def watch() -> None:
-        me = psutil.Process()
         while not ended.wait(5):
-            processes = [me, *me.children(recursive=True)]
-            memory.append(
-                (run_size(), [one.memory_info().rss / 2**20 for one in processes if one.is_running()])
-            )
-
-    def run_size() -> int:
-        return sum(1 for _ in (run.folder / "pictures").glob("*"))
+            there = sum(1 for _ in (run.folder / "pictures").glob("*"))
+            memory.append([there, f"{resident():.0f} MiB"])
 
     with ThreadPoolExecutor(1) as pool, Processes(1) as workers:
         watching = pool.submit(watch)
@@ -112,27 +116,36 @@ def simulate(options: argparse.Namespace, folder: Path) -> None:
         took = time.perf_counter() - began
         ended.set()
         watching.result()
-    pictures = run.count_pictures()
-    assert pictures == arms * scenes
-    sampling = time_of_painting(run)
+    assert run.count_pictures() == arms * scenes
     print(setting(torch.device("cpu"), arms=arms, scenes=scenes))
-    rows = [[at, f"{sum(sizes):.0f} MiB"] for at, sizes in memory[:: max(1, len(memory) // 8)]]
-    print(table(["arms in the folder", "memory of sweep, worker and kernel"], rows))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
-    each = 1000 * (took / pictures - sampling)
-    print(f"{pictures} pictures in {took:.0f} s: {each:.2f} ms of bookkeeping a picture, PNG included, "
-          f"beside {1000 * sampling:.2f} ms of the fake sampler; largest process {peak:.0f} MiB\n")  # fmt: skip
+    head = ["arms in the folder", "memory of sweep, worker and kernel"]
+    print(table(head, memory[:: len(memory) // 8 or 1]))
+    painting, saving = costs_of_pictures(run, folder)
+    each = 1000 * took / (arms * scenes) - painting
+    print(f"{arms * scenes} pictures in {took:.0f} s: {each:.2f} ms of bookkeeping a picture; one PNG takes")
+    print(f"{saving:.2f} ms on one core, and the fake sampler, which is not counted, {painting:.2f} ms\n")
 
 
-def time_of_painting(run: Run, count: int = 200) -> float:
-    """Seconds that the fake sampler itself takes a picture."""
-    wanted = [
-        request(run.scenes[0], "a", Arm("suffix", "text", 2 + i), run.card["protocol"]) for i in range(count)
-    ]
-    began = time.perf_counter()
-    for one in wanted:
-        sampler.paint(one, run.card["protocol"]["size"])
-    return (time.perf_counter() - began) / count
+def resident() -> float:
+    """MiB of this process and all that it started."""
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total / 2**20
+
+
+def costs_of_pictures(run: Run, folder: Path, count: int = 200) -> tuple[float, float]:
+    """Milliseconds that the fake sampler takes a picture, and that one takes to save."""
+    protocol, began = run.card["protocol"], time.perf_counter()
+    arms = [Arm("suffix", "text", 2 + place) for place in range(count)]
+    asked = [request(run.scenes[0], "a", arm, protocol) for arm in arms]
+    pictures = [sampler.paint(one, protocol["size"]) for one in asked]
+    painted = time.perf_counter()
+    for picture in pictures:
+        images.save(picture, folder / "one.png")
+    saved = time.perf_counter()
+    return 1000 * (painted - began) / count, 1000 * (saved - painted) / count
 
 
 def main() -> None:

@@ -62,14 +62,9 @@ def install(log: str, pause: float) -> None:
 
 def paint(request, side: int) -> Image.Image:
     """A smooth picture that depends on everything that was asked for."""
-    asked = (
-        request.scene,
-        request.grounding,
-        request.guidance_scale,
-        request.grounded_fraction,
-        request.seed,
-    )
-    random = np.random.default_rng(int(hashlib.sha256(repr(asked).encode()).hexdigest()[:12], 16))
+    knobs = (request.grounding, request.guidance_scale, request.grounded_fraction, request.seed)
+    digest = hashlib.sha256(repr((request.scene, knobs)).encode()).hexdigest()
+    random = np.random.default_rng(int(digest[:12], 16))
     small = Image.fromarray(random.integers(0, 255, (4, 4, 3), dtype=np.uint8))
     return small.resize((side, side), Image.Resampling.BICUBIC)
 
@@ -101,10 +96,12 @@ def main() -> int:
     parser.add_argument("arms", type=json.loads)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--cluster")
+    parser.add_argument("--together", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=0)
     options = parser.parse_args()
     workers = Cluster(options.cluster) if options.cluster else Processes(options.workers)
     print(workers.name, flush=True)
-    real = sweeps.arm_tasks(options.arms)
+    real = sweeps.arm_tasks(options.arms, options.together, options.batch_size)
     tasks = [Task(options.notebook, task.name, task.parameters) for task in real]
     with workers:
         failures = sweeps.draw_arms(Run(options.run), tasks, workers)

@@ -1,0 +1,71 @@
+"""Realism against adherence: the settings that no other beats in both."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from helpers import charts, fronts
+from tests.test_grids import run as run  # a fixture
+
+POINTS = some.lists(some.tuples(some.integers(0, 4), some.integers(0, 4)), min_size=1, max_size=12)
+
+
+@given(POINTS)
+def test_on_the_front_is_what_nothing_beats(points):
+    first, second = np.array(points, float).T
+    beaten = [any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+    assert fronts.on_front(first, second).tolist() == [not one for one in beaten]
+
+
+def test_what_has_no_score_is_on_no_front():
+    assert fronts.on_front(np.array([np.nan, 1.0]), np.array([1.0, 0.5])).tolist() == [False, True]
+
+
+@pytest.fixture
+def scored(run):
+    """Four arms with pictures and scores: the second is beaten by the first, the others are not."""
+    values = {
+        "suffix-text-g2": (0.1, 0.9),
+        "suffix-text-g5": (0.2, 0.8),
+        "suffix-text-g2-f0.3": (0.05, 0.5),
+        "suffix-none-g2": (0.04, 0.1),
+    }
+    for arm, pair in values.items():
+        for scene in run.scenes:
+            path = run.picture(arm, scene)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        names = ("Fréchet distance (demo CLIP)", "found at IoU 0.5")
+        numbers = [{"value": x, "low": x - 0.02, "high": x + 0.02, "standard_error": 0.01} for x in pair]
+        rows = [{"metric": name, "n": 4} | one for name, one in zip(names, numbers, strict=True)]
+        (run.folder / "scores").mkdir(exist_ok=True)
+        (run.folder / "scores" / f"{arm}.json").write_text(json.dumps(rows))
+    return run
+
+
+def test_every_setting_is_a_row_and_the_front_is_named(scored):
+    table = fronts.trade_off(scored).set_index("arm")
+    assert len(table) == 4 and table.n.eq(4).all()
+    assert sorted(table.index[~table.front]) == ["suffix-text-g5"]
+    assert table.distance_low["suffix-text-g2"] == pytest.approx(0.08)
+    told = fronts.answer(scored)
+    assert told.short.startswith("3 of 4") and "grounded_fraction 0.3 (50% found, 0.05)" in told.short
+    assert "0.3, 1" in told.grounds[0] and "make sweep" not in told.grounds[0]
+
+
+def test_the_plot_marks_the_front_and_its_numbers(scored):
+    page = charts.trade_off(fronts.trade_off(scored), "distance", "found")
+    axes = page.axes[0]
+    assert {one.get_text() for one in axes.texts} == {"g 2", "g 2, f 0.3"}
+    ring = next(line for line in axes.lines if line.get_label() == "best front")
+    assert list(ring.get_xdata()) == [0.04, 0.05, 0.1]
+
+
+def test_an_arm_that_lacks_a_picture_is_left_out(scored):
+    next(scored.folder.glob("pictures/suffix-text-g5/*.png")).unlink()
+    table = fronts.trade_off(scored)
+    assert isinstance(table, pd.DataFrame) and "suffix-text-g5" not in set(table.arm)
