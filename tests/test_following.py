@@ -73,7 +73,7 @@ def test_seeds_stand_side_by_side_where_there_are_two(run):
 def test_a_sweep_knows_every_arm_and_names_those_without_scores(run):
     table = comparisons.sweep(run)
     assert set(table.arm) == {Arm("suffix", kind, 2).name for kind in ("none", "text", "image")}
-    assert set(table.guidance_scale) == {2} and set(table.grounding) == {"text", "image"}
+    assert set(table.guidance_scale) == {2} and set(table.grounding) == {"none", "text", "image"}
     draw(run, "suffix-text-g11")
     with pytest.raises(FileNotFoundError, match=r"no scores of suffix-text-g11; .* 04_fid"):
         comparisons.sweep(run)
