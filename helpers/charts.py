@@ -91,10 +91,10 @@ def trade_off(table: pd.DataFrame, x: str, y: str) -> Figure:
         front = table[table.front].sort_values("distance")
         ring = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK}
         axes.plot(front.distance, front.found, "--o", color=INK, linewidth=0.9, label="best front", **ring)
-        for place, row in enumerate(front.itertuples()):
+        for row in front.itertuples():
             part = "" if row.grounded_fraction == 1 else f", f {row.grounded_fraction:g}"
-            text, offset = f"g {row.guidance_scale:g}{part}", (9, -13 - 11 * (place % 2))
-            axes.annotate(text, (row.distance, row.found), offset, textcoords="offset points", fontsize=8)
+            text, at = f"g {row.guidance_scale:g}{part}", (row.distance, row.found)
+            axes.annotate(text, at, (9, 5), textcoords="offset points", fontsize=9)
         axes.set(xlabel=f"{x}, lower is better", ylabel=f"{y}, higher is better")
         axes.legend(frameon=False, loc="best")
     return page

@@ -50,7 +50,8 @@ def answer(run: Run) -> Answer:
     if set(table.grounded_fraction) == {1}:
         grounds[0] += ' Others come with make sweep FRACTION="0.1 0.3 1".'
     grounds.append("The front goes by values; settings whose intervals overlap may change places.")
-    short = f"{len(front)} of {len(table)}, the most realistic first: {'; '.join(best)}."
+    first = ", the most realistic first" if len(front) > 1 else ""
+    short = f"{len(front)} of {len(table)}{first}: {'; '.join(best)}."
     return Answer("Which settings are beaten by no other in both?", short, tuple(grounds))
 
 
