@@ -10,7 +10,7 @@ GIVEN_AS = {"guidance_scale": "guidance", "grounded_fraction": "fraction"}  # sh
 
 
 def read_options(arguments: Sequence[str] | None, about: str | None = None) -> argparse.Namespace:
-    """The options, `grid` among them: the axes that were given, by name. Exits with 2 for what is wrong."""
+    """The options, and as `axes` what was given of grids.AXES. Exits with 2 for what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m helpers.sweeps", description=about)
     parser.add_argument("what", choices=("report", "sweep"), help="the whole study, or more arms for it")
     parser.add_argument("--dataset", default="data/demo", help="folder with photos and annotations.json")

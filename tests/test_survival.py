@@ -26,7 +26,7 @@ from helpers.settings import model_set
 from tests.fakes import sampler
 from tests.fakes.study import write_models, write_scenes
 
-KILLS, LONGEST = 30, 200  # of one test; seconds after which it gives up killing
+KILLS, LONGEST = 30, 400  # of one test; seconds after which it gives up killing
 ARMS = [f"suffix-{kind}-g{scale}" for kind in ("text", "image") for scale in (1, 2, 5)]
 SCENES = 16
 
