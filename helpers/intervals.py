@@ -114,12 +114,13 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     differences: (n,). All 2^n sign flips are counted up to EXACT_LIMIT differences that are not 0; beyond
     that, DRAWS flips are drawn and the observed one is counted among them, which keeps the level exact.
     """
-    d = np.abs(np.asarray(differences, np.float64))
+    differences = np.asarray(
+        differences, np.float64
+    )  # the observed sum and the flipped ones, in one precision
+    d = np.abs(differences)
     if not np.isfinite(d).all():
         raise ValueError(f"difference {int(np.argmin(np.isfinite(d)))} is not a number")
-    observed = (
-        abs(float(np.sum(differences))) - 1e-9 * d.sum()
-    )  # equal sums, added in another order, are equal
+    observed = abs(float(differences.sum())) - 1e-9 * d.sum()  # equal sums, added in another order, are equal
     d = d[d > 0]
     if len(d) == 0:
         return 1.0
