@@ -31,10 +31,10 @@ bench: $(BIN)/ready  ## speed against the other ways to do the same
 	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$bench .py) || exit 1; done
 
 demo-models: $(BIN)/ready  ## train data/models again; resumes
-	$(BIN)/python -m helpers.demo.train
+	$(BIN)/python -m data.training.train
 
 demo-quality: $(BIN)/ready  ## measure data/models on scenes that no training saw
-	$(BIN)/python -m helpers.demo.measure
+	$(BIN)/python -m data.training.measure
 
 clean:  ## the environment and the caches; runs stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -105,7 +105,7 @@ def is_done(run: Run, path: Path, output: Path, parameters: Mapping[str, object]
 def key(path: Path, parameters: Mapping[str, object]) -> str:
     """Changes with the notebook's source, the package's source and the parameters."""
     total = hashlib.sha256(repr(sorted(parameters.items())).encode())
-    for source in (path, *sorted((ROOT / "helpers").glob("*.py"))):
+    for source in (path, *sorted((ROOT / "helpers").rglob("*.py"))):
         total.update(source.read_bytes())
     return total.hexdigest()[:16]
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from helpers.demo.data import Scenes
-from helpers.demo.loop import Recipe, train
-from helpers.demo.world import SIZE
+from data.training.drawn_scenes import Scenes
+from data.training.training_loop import Recipe, train
+from data.training.world import SIZE
 
 RECIPE = Recipe(steps=3000, batch_size=12, learning_rate=1.5e-3, warmup=100, decay=0.0, average=0.998)
 CRISP = 0.9  # share of pieces from crisp photos: grain cannot be compressed, and learning it blurs the rest

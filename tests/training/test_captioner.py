@@ -8,18 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
+from data.training import captioner, clip, detector, vocabularies
+from data.training.caption_quality import caption_f1, parse_caption
+from data.training.drawn_scenes import load_scenes
+from data.training.saving import save
+from data.training.training_loop import Recipe
+from data.training.weight_transfer import captioner_to_captioner, detector_to_captioner
+from data.training.world import COLOURS, KINDS, PLACES, describe, phrase
 from helpers.captions import caption
-from helpers.demo import captioner, clip, detector, tokens
-from helpers.demo.data import load_scenes
-from helpers.demo.eyes import captioner_to_captioner, detector_to_captioner
-from helpers.demo.loop import Recipe
-from helpers.demo.quality import caption_f1, parse_caption
-from helpers.demo.saving import save
-from helpers.demo.world import COLOURS, KINDS, PLACES, describe, phrase
 from helpers.models import load_captioner
 from helpers.settings import Checkpoint
 
-HALVES = {"opt": tokens.opt_tokenizer, "t5": tokens.t5_tokenizer}
+HALVES = {"opt": vocabularies.opt_tokenizer, "t5": vocabularies.t5_tokenizer}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_short_training_lowers_the_loss(model, processor, scenes, tmp_path, fr
 
 def test_the_eyes_of_the_detector_are_a_start(model, scenes, tmp_path):
     torch.manual_seed(1)
-    trained = detector.build(tokens.clip_tokenizer(scenes.training_captions, tmp_path))
+    trained = detector.build(vocabularies.clip_tokenizer(scenes.training_captions, tmp_path))
     pixels = clip.normalised(clip.photo_tensor(scenes, np.arange(8)))
     detector_to_captioner(trained, model, pixels)
     vision = trained.owlv2.vision_model

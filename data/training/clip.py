@@ -21,9 +21,9 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-from helpers.demo.data import Scenes
-from helpers.demo.loop import Recipe, train
-from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS
+from data.training.drawn_scenes import Scenes
+from data.training.training_loop import Recipe, train
+from data.training.world import ALL_PHRASES, COLOURS, KINDS
 
 RECIPE = Recipe(steps=800, batch_size=64, learning_rate=1.5e-3, warmup=100, decay=0.05)
 PIXELS = 96  # a photo or crop is squashed to this square

@@ -20,8 +20,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-from helpers.demo.clip import WIDTH, processor
-from helpers.demo.gligen import SCHEDULE
+from data.training.clip import WIDTH, processor
+from data.training.gligen import SCHEDULE
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:

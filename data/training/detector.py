@@ -25,11 +25,11 @@ from transformers import (
     Owlv2VisionConfig,
 )
 
-from helpers.demo.clip import normalised, photo_tensor
-from helpers.demo.data import Scenes
-from helpers.demo.eyes import clip_to_detector
-from helpers.demo.loop import Recipe, train
-from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, SIZE
+from data.training.clip import normalised, photo_tensor
+from data.training.drawn_scenes import Scenes
+from data.training.training_loop import Recipe, train
+from data.training.weight_transfer import clip_to_detector
+from data.training.world import ALL_PHRASES, COLOURS, KINDS, SIZE
 
 RECIPE = Recipe(steps=2000, batch_size=32, learning_rate=8e-4, warmup=100, decay=0.02)
 WIDTH, PATCH, LAYERS = 128, 16, 4

@@ -1,4 +1,4 @@
-"""`python -m helpers.demo.train`: everything that `data/models` holds, trained in order and saved.
+"""`python -m data.training.train`: everything that `data/models` holds, trained in order and saved.
 
 A part that is named is trained: on from its own state in --work where that is still there, else from the
 checkpoint in --models, and from nothing with --fresh. What it needs of other parts is taken from --models.
@@ -17,10 +17,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from transformers import CLIPModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from helpers.demo import autoencoder, captioner, clip, detector, gligen, saving
-from helpers.demo.data import load_scenes
-from helpers.demo.loop import Recipe
-from helpers.demo.tokens import clip_tokenizer
+from data.training import autoencoder, captioner, clip, detector, gligen, saving
+from data.training.drawn_scenes import load_scenes
+from data.training.training_loop import Recipe
+from data.training.vocabularies import clip_tokenizer
 from helpers.files import beside
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"

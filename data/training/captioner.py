@@ -27,14 +27,14 @@ from transformers import (
     T5Config,
 )
 
-from helpers.demo import saving
-from helpers.demo.clip import normalised, photo_tensor
-from helpers.demo.data import Scenes
-from helpers.demo.detector import LAYERS, PATCH, WIDTH, mirrored
-from helpers.demo.eyes import captioner_to_captioner, detector_to_captioner
-from helpers.demo.loop import Recipe, train
-from helpers.demo.tokens import opt_tokenizer, t5_tokenizer
-from helpers.demo.world import SIZE
+from data.training import saving
+from data.training.clip import normalised, photo_tensor
+from data.training.detector import LAYERS, PATCH, WIDTH, mirrored
+from data.training.drawn_scenes import Scenes
+from data.training.training_loop import Recipe, train
+from data.training.vocabularies import opt_tokenizer, t5_tokenizer
+from data.training.weight_transfer import captioner_to_captioner, detector_to_captioner
+from data.training.world import SIZE
 
 RECIPES = {
     "opt": Recipe(steps=1500, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),

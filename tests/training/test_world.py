@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from helpers.demo.sprites import SPRITES
-from helpers.demo.world import (
+from data.training.sprites import SPRITES
+from data.training.world import (
     ALL_PHRASES,
     ASPECTS,
     COLOURS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.demo.world import (
+from data.training.world import (
     ALL_PHRASES,
     COLOURS,
     KINDS,

@@ -10,12 +10,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
-from helpers.demo import clip, gligen, saving
-from helpers.demo.autoencoder import pieces
-from helpers.demo.data import load_scenes
-from helpers.demo.looking import coverage, looking_loss
-from helpers.demo.loop import Recipe, train
-from helpers.demo.train import main
+from data.training import clip, gligen, saving
+from data.training.attention_targets import coverage, looking_loss
+from data.training.autoencoder import pieces
+from data.training.drawn_scenes import load_scenes
+from data.training.train import main
+from data.training.training_loop import Recipe, train
 from helpers.models import load_clip, load_gligen
 from helpers.settings import Checkpoint
 
@@ -150,13 +150,13 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
             train("line", model, loss_of, Recipe(40, 8, 0.05, warmup=1, seed=3), folder)
 
     whole = fit(tmp_path / "whole", 40)
-    from helpers.demo import loop
+    from data.training import training_loop
 
-    before, loop.SAVE_EVERY_SECONDS = loop.SAVE_EVERY_SECONDS, -1
+    before, training_loop.SAVE_EVERY_SECONDS = training_loop.SAVE_EVERY_SECONDS, -1
     try:
         killed(tmp_path / "killed")
     finally:
-        loop.SAVE_EVERY_SECONDS = before
+        training_loop.SAVE_EVERY_SECONDS = before
     resumed = fit(tmp_path / "killed", 40)
     assert torch.equal(whole.weight, resumed.weight)
     assert json.loads((tmp_path / "killed" / "line.json").read_text())["steps"] == 40

@@ -5,7 +5,7 @@ import json
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.demo import figures
+from data.training import figures
 from helpers.scores import ROUND_TRIP
 from helpers.settings import Arm
 from tests.fakes.judged import draw, start

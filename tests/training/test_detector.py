@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.demo import clip, detector
-from helpers.demo.data import load_scenes
-from helpers.demo.eyes import clip_to_detector
-from helpers.demo.loop import Recipe
-from helpers.demo.saving import save
-from helpers.demo.tokens import clip_tokenizer
+from data.training import clip, detector
+from data.training.drawn_scenes import load_scenes
+from data.training.saving import save
+from data.training.training_loop import Recipe
+from data.training.vocabularies import clip_tokenizer
+from data.training.weight_transfer import clip_to_detector
 from helpers.features import detect
 from helpers.models import load_detector
 from helpers.settings import Checkpoint

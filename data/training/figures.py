@@ -1,5 +1,7 @@
-"""`python -m helpers.demo.figures`: what the demo models draw and how they learnt, as pictures for README and
-data card. Reads what `helpers.demo.measure` and `helpers.demo.train` left."""
+"""Figures of README and data card: what the demo models draw, and how they learnt.
+
+Run as `python -m data.training.figures`; reads what `data.training.measure` and `data.training.train` left.
+"""
 
 import argparse
 import json
@@ -70,8 +72,8 @@ def curves(work: Path) -> Figure:
 def main(arguments: list[str] | None = None) -> None:
     """Write figures/samples.png, figures/guidance.png and figures/training.png."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", default="runs/quality/run-256", help="of helpers.demo.measure")
-    parser.add_argument("--work", type=Path, default=Path("runs/training"), help="of helpers.demo.train")
+    parser.add_argument("--run", default="runs/quality/run-256", help="of data.training.measure")
+    parser.add_argument("--work", type=Path, default=Path("runs/training"), help="of data.training.train")
     parser.add_argument("--figures", type=Path, default=FOLDER, help="where the figures go")
     given = parser.parse_args(arguments)
     given.figures.mkdir(parents=True, exist_ok=True)

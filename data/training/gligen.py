@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
-from helpers.demo.autoencoder import LATENT_CHANNELS
-from helpers.demo.clip import WIDTH, crop_embeddings, photo_tensor
-from helpers.demo.data import Scenes
-from helpers.demo.looking import coverage, fusers, looking, unwatched, watch_fusers
-from helpers.demo.loop import Recipe, train
-from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
+from data.training.attention_targets import coverage, fusers, looking, unwatched, watch_fusers
+from data.training.autoencoder import LATENT_CHANNELS
+from data.training.clip import WIDTH, crop_embeddings, photo_tensor
+from data.training.drawn_scenes import Scenes
+from data.training.training_loop import Recipe, train
+from data.training.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
 
 RECIPE = Recipe(steps=4200, batch_size=24, learning_rate=8e-4, warmup=30, decay=0.01, betas=(0.9, 0.99))
 IMAGE_RECIPE = Recipe(steps=1000, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))

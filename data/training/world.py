@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from helpers.demo.backdrops import BACKDROPS
-from helpers.demo.sprites import SPRITES
+from data.training.backdrops import BACKDROPS
+from data.training.sprites import SPRITES
 
 SIZE = 128  # pixels, width and height of a photo
 OVERSAMPLING = 2  # drawn larger, then averaged: smooth edges

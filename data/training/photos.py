@@ -1,9 +1,9 @@
-"""`python -m helpers.demo.photos`: draws the demo photos and their annotations into `data/demo`."""
+"""`python -m data.training.photos`: draws the demo photos and their annotations into `data/demo`."""
 
 import json
 from pathlib import Path
 
-from helpers.demo.world import SIZE, SPLITS, draw_scene
+from data.training.world import SIZE, SPLITS, draw_scene
 
 COUNT = 48
 
@@ -12,7 +12,8 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
     """The first `count` scenes of a split, crisp, as PNG files, and `annotations.json` in the report's
     format.
 
-    `phrases` (one a box) and `caption` (the reference) stand beside the keys of the original.
+    `phrases` (one per box), `caption` (the reference) and `drawn` stand beside the keys of the original: by
+    `drawn` a report knows that the demo models know these photos.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries, digits = [], len(str(count))
@@ -29,6 +30,7 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
                 "bboxes": (scene.boxes.astype(float) * SIZE).round(3).tolist(),
                 "phrases": list(scene.phrases),
                 "caption": scene.caption,
+                "drawn": True,
             }
         )
     (folder / "annotations.json").write_text(json.dumps(entries, indent=1) + "\n")

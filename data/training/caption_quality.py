@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from helpers.demo.world import COLOURS, COUNTS, KINDS, PLACES, PLURALS, phrase
+from data.training.world import COLOURS, COUNTS, KINDS, PLACES, PLURALS, phrase
 
 _COUNTED = {phrase(kind, colour): (phrase(kind, colour), 1) for kind in KINDS for colour in COLOURS} | {
     PLURALS[kind].format(count=word, colour=colour): (phrase(kind, colour), count)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.demo import measure
+from data.training import measure
 
 
 @pytest.mark.slow

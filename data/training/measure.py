@@ -1,4 +1,4 @@
-"""`python -m helpers.demo.measure`: the demo checkpoints against their bars, on scenes that no training saw.
+"""`python -m data.training.measure`: the demo checkpoints against their bars, on scenes that no training saw.
 
 The scenes become a run like any user's; pictures and scores are made by the code that the notebooks use.
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from data.training.caption_quality import caption_f1
+from data.training.clip import BARE
+from data.training.photos import write_photos
+from data.training.world import ALL_PHRASES, COLOURS, KINDS, SPLITS, draw_scene
 from helpers import generation, images, intervals, prompts, scores, verdicts
 from helpers.alignment import named_colour, r_precision
 from helpers.captions import caption_all
-from helpers.demo.clip import BARE
-from helpers.demo.photos import write_photos
-from helpers.demo.quality import caption_f1
-from helpers.demo.world import ALL_PHRASES, COLOURS, KINDS, SPLITS, draw_scene
 from helpers.distances import frechet_distance, frechet_leave_one_out
 from helpers.features import image_features, text_features
 from helpers.grounding import generate
