@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 
-from helpers import boxes
+from helpers.scenes import boxes
 
 FOUND = 0.5  # IoU from which a box counts as found
 SIZES = {"small": (0.0, 0.03), "medium": (0.03, 0.1), "large": (0.1, 1.0)}  # share of the picture's area

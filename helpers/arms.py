@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import images
 from helpers.protocols import at
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.settings import GROUNDINGS, Arm, ParameterError
 
 

@@ -8,7 +8,7 @@ from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models import Gligen, load_gligen, release
 from helpers.protocols import at, protocol
-from helpers.scenes import Scene, read_scenes
+from helpers.scenes.scenes import Scene, read_scenes
 from helpers.settings import GROUNDINGS, Arm, model_set
 from helpers.templates import TEMPLATES, fill
 

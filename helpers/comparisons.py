@@ -8,7 +8,7 @@ from helpers import scores, verdicts
 from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms, whole
 from helpers.metrics import CAPTIONS, SEEDS
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes.scenes import Scene
 from helpers.settings import GROUNDINGS, Arm, model_set
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"

@@ -12,7 +12,7 @@ from helpers.adherence import Detections, Precision, average_precision
 from helpers.judges import PHOTOS, Asked, Judges, Look, layout
 from helpers.resampling import derangement
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes.scenes import Scene
 from helpers.settings import Arm, ParameterError, model_set
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos

@@ -10,7 +10,7 @@ from helpers import adherence, scores
 from helpers.arms import grounding_arms
 from helpers.comparisons import grounding_names, main_arm, titles
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes.scenes import Scene
 
 
 def accuracy(run: Run) -> pd.DataFrame:

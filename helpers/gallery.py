@@ -11,11 +11,11 @@ import pandas as pd
 from IPython.display import HTML
 from PIL import Image
 
-from helpers import images
-from helpers.drawing import colour_of
 from helpers.generation import fitted
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes import images
+from helpers.scenes.drawing import colour_of
+from helpers.scenes.scenes import Scene
 from helpers.settings import Arm
 
 # What has to hold in a notebook, too, where the page's own style is not

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from helpers import images
 from helpers.claims import claimed
 from helpers.requests import Request
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes import images
+from helpers.scenes.scenes import Scene
 from helpers.settings import Arm, model_set
 
 if TYPE_CHECKING:

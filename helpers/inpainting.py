@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from helpers import images
 from helpers.requests import Request
+from helpers.scenes import images
 
 if TYPE_CHECKING:
     from helpers.models import Gligen

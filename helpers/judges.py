@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from helpers import alignment, caching, images
+from helpers import alignment, caching
 from helpers.adherence import Detections
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes import images
+from helpers.scenes.scenes import Scene
 from helpers.settings import ModelSet
 
 if TYPE_CHECKING:  # whoever only reads what judges said waits for no model

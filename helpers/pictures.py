@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers import images
 from helpers.requests import Request, entries
+from helpers.scenes import images
 from helpers.templates import truncate
 
 INPUTS = {"boxes", "phrases", "crops", "style", "inpaint"}  # of a request; the rest of it are settings

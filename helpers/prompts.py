@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes.scenes import Scene
 from helpers.settings import ParameterError
 from helpers.templates import fill, truncate
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from helpers import boxes as rectangles
+from helpers.scenes import boxes as rectangles
 from helpers.settings import GROUNDINGS, nearest
 
 PLACES = 30  # GLIGEN reads this many boxes

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import images
 from helpers.files import beside
 from helpers.protocols import at, machine
-from helpers.scenes import Scene, read_scenes
+from helpers.scenes import images
+from helpers.scenes.scenes import Scene, read_scenes
 from helpers.settings import ParameterError
 
 WRITTEN_BY = {

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from helpers import adherence, images, intervals
+from helpers import adherence, intervals
 from helpers.claims import claimed
 from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
 from helpers.judges import Judges, Look
@@ -15,7 +15,8 @@ from helpers.judges import load_judges as load_judges
 from helpers.metrics import Metric, applies, box_rows, measure, metrics
 from helpers.resampling import split_half
 from helpers.runs import Run
-from helpers.scenes import Scene
+from helpers.scenes import images
+from helpers.scenes.scenes import Scene
 from helpers.settings import ModelSet, model_set
 
 if TYPE_CHECKING:

@@ -11,11 +11,6 @@ TEMPLATES = {
     "label": "{generated_text},focus on on {labels},focus on bboxes, high resolution, highly detailed",
     "suffix": "{generated_text}, professional quality, highly detailed",
 }
-KEYS = {
-    "caption": "generated_text",
-    "label": "prompt_w_label",
-    "suffix": "prompt_w_suffix",
-}  # in annotation files
 FIELDS = ("generated_text", "labels")
 
 

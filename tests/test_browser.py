@@ -11,9 +11,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from helpers import charts, gallery, images, report, runs
+from helpers import charts, gallery, report, runs
 from helpers.answers import Answer
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.settings import Arm
 from tests.fakes.study import EVIL, write_scenes
 

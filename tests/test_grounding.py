@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from helpers import fusers, grounding, images
+from helpers import fusers, grounding
 from helpers.conditions import Conditions
 from helpers.denoising import SCHEDULERS, Denoiser, noise
 from helpers.grounding import generate, write
 from helpers.inpainting import mask
 from helpers.requests import Request, RequestError, entries
+from helpers.scenes import images
 from helpers.settings import ParameterError
 from tests.fakes import gligen as fakes
 

@@ -14,9 +14,10 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from helpers import images, kernels, notebooks, sweeps
+from helpers import kernels, notebooks, sweeps
 from helpers.arms import guidance_arms, template_arms
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.tasks import NOTEBOOKS
 from tests.fakes.study import EVIL, write_models, write_scenes
 

@@ -13,11 +13,12 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers import charts, gallery, images, report, runs
+from helpers import charts, gallery, report, runs
 from helpers.answers import Answer
 from helpers.following import evenly
 from helpers.runs import Run
-from helpers.scenes import read_scenes
+from helpers.scenes import images
+from helpers.scenes.scenes import read_scenes
 from helpers.settings import Arm
 from tests.fakes.study import EVIL, write_scenes
 

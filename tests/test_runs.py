@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import images, runs
+from helpers import runs
 from helpers.runs import FINISHED, Run
+from helpers.scenes import images
 from helpers.settings import ParameterError
 from tests.fakes.study import write_scenes
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import features, images, judges, scores
+from helpers import features, judges, scores
 from helpers.evidence import collect
 from helpers.metrics import metrics
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.settings import model_set
 from tests.fakes.judged import draw, load_small_judges, start
 

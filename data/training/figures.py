@@ -13,9 +13,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import charts, comparisons, drawing, images
+from helpers import charts, comparisons
 from helpers.arms import guidance_arms
 from helpers.runs import Run
+from helpers.scenes import drawing, images
 from helpers.scores import ROUND_TRIP
 from helpers.settings import Arm
 

@@ -16,7 +16,7 @@ from data.training.caption_quality import caption_f1
 from data.training.clip import BARE
 from data.training.photos import write_photos
 from data.training.world import ALL_PHRASES, COLOURS, KINDS, SPLITS, draw_scene
-from helpers import generation, images, intervals, prompts, scores, verdicts
+from helpers import generation, intervals, prompts, scores, verdicts
 from helpers.alignment import named_colour, r_precision
 from helpers.captions import caption_all
 from helpers.distances import frechet_distance, frechet_leave_one_out
@@ -26,6 +26,7 @@ from helpers.judges import Judges
 from helpers.models import load_gligen, release
 from helpers.protocols import protocol
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.settings import Arm, model_set
 from helpers.templates import TEMPLATES
 

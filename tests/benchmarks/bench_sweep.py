@@ -20,12 +20,13 @@ from pathlib import Path
 import psutil
 import torch
 
-from helpers import images, sweeps
+from helpers import sweeps
 from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models import load_gligen
 from helpers.protocols import ROOT, at, protocol
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.settings import Arm, model_set
 from helpers.tasks import Task
 from helpers.templates import TEMPLATES, fill

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers import images
 from helpers.judges import Judges
 from helpers.models import load_clip, load_detector
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.settings import Checkpoint
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2

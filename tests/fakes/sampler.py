@@ -19,9 +19,9 @@ import numpy as np
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
-from helpers import images
 from helpers.pictures import Picture, write
 from helpers.runs import Run
+from helpers.scenes import images
 from helpers.tasks import NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[2]

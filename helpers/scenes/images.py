@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-from helpers import boxes as rectangles
 from helpers.files import beside
+from helpers.scenes import boxes as rectangles
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from helpers import boxes as rectangles
+from helpers.scenes import boxes as rectangles
 
 OURS = "boxes are [x_min, y_min, x_max, y_max] in pixels"
 SLACK = 0.02  # of a side, or 2 pixels: by so much boxes leave the picture through rounding

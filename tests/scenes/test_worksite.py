@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import boxes, drawing, images
-from helpers.scenes import read_scenes, write_annotations
+from helpers.scenes import boxes, drawing, images
+from helpers.scenes.scenes import read_scenes, write_annotations
 from helpers.templates import TEMPLATES, fill
 
-WORKSITE = Path(__file__).resolve().parents[2] / "shared" / "worksite"
+WORKSITE = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 pytestmark = pytest.mark.skipif(
     not WORKSITE.is_dir(), reason="../shared/worksite is not beside this checkout"
 )

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from helpers import formats, images
+from helpers.scenes import formats, images
 
 FILE = "annotations.json"
 REQUIRED = ("image", "width", "height", "labels", "bboxes")

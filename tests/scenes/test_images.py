@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import boxes, images
+from helpers.scenes import boxes, images
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from helpers import boxes as rectangles
+from helpers.scenes import boxes as rectangles
 
 
 def colour_of(label: str) -> str:

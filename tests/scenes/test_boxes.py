@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import boxes
+from helpers.scenes import boxes
 
 corners = st.lists(st.integers(0, 60), min_size=2, max_size=2, unique=True).map(sorted)
 pixel_box = st.tuples(corners, corners).map(lambda c: (c[0][0], c[1][0], c[0][1], c[1][1]))

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers import annotations, images
-from helpers import boxes as rectangles
-from helpers.annotations import DatasetError
 from helpers.files import beside
-from helpers.templates import KEYS
+from helpers.scenes import boxes as rectangles
+from helpers.scenes import checks, images
+from helpers.scenes.checks import DatasetError
 
 __all__ = ["DatasetError", "Scene", "read_scenes", "write_annotations"]
 
 PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
+KEYS = {"caption": "generated_text"}  # template -> its key there, where that is not PROMPT + template
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Scene:
 
 
 def read_scenes(folder: str | Path) -> list[Scene]:
-    """The scenes of a folder with annotations.json and the pictures that it names (here or in images/).
+    """The scenes of a folder with checks.json and the pictures that it names (here or in images/).
 
     The file is a list of {image, width, height, labels, bboxes}; bboxes are pixels of the upright photo,
     [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases (else
@@ -58,8 +58,8 @@ def read_scenes(folder: str | Path) -> list[Scene]:
     Raises DatasetError (a ValueError) that lists every problem of the data set.
     """
     folder = Path(folder)
-    entries = annotations.read(folder)
-    annotations.check(folder, entries)
+    entries = checks.read(folder)
+    checks.check(folder, entries)
     return [_scene(folder, entry) for entry in entries]
 
 
@@ -98,11 +98,11 @@ def _scene(folder: Path, entry: dict) -> Scene:
     pixels = np.array(entry["bboxes"], dtype=np.float64).reshape(-1, 4)
     outside = np.maximum(-pixels, pixels - [width, height, width, height]).max(axis=1, initial=0)
     texts = {key: value for key, value in entry.items() if key.startswith(PROMPT) and value is not None}
-    known = {*annotations.REQUIRED, "phrases", "caption", "generated_text", *texts}
+    known = {*checks.REQUIRED, "phrases", "caption", "generated_text", *texts}
     names = {key: template for template, key in KEYS.items()}
     return Scene(
-        name=annotations.name_of(entry["image"]),
-        path=annotations.locate(folder, entry["image"]),
+        name=checks.name_of(entry["image"]),
+        path=checks.locate(folder, entry["image"]),
         width=width,
         height=height,
         labels=labels,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from helpers import drawing
+from helpers.scenes import drawing
 
 GREY = Image.new("RGB", (200, 160), "#808080")
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from helpers import formats
+from helpers.scenes import formats
 
 # Three boxes of a 300 x 200 picture, in pixels (x_min, y_min, x_max, y_max)
 PIXELS = np.array([[150.0, 90, 290, 190], [20, 110, 60, 195], [200, 5, 260, 80]])

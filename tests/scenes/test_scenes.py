@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from helpers.scenes import DatasetError, Scene, read_scenes, write_annotations
+from helpers.scenes.checks import DatasetError
+from helpers.scenes.scenes import Scene, read_scenes, write_annotations
 
 
 def entry(image, boxes=((10, 10, 50, 40),), **changes):
