@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.parameters import ParameterError
 from helpers.protocols import at
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import GROUNDINGS, Arm, ParameterError
+from helpers.settings import GROUNDINGS, Arm
 
 
 def join(run: Run, name: str, folder: str) -> list[dict]:

@@ -6,10 +6,11 @@ from IPython.display import display
 from helpers import gallery
 from helpers.generation import request
 from helpers.grounding import generate
-from helpers.models import Gligen, load_gligen, release
+from helpers.models.loading import Gligen, load_gligen, release
+from helpers.models.sets import model_set
 from helpers.protocols import at, protocol
 from helpers.scenes.scenes import Scene, read_scenes
-from helpers.settings import GROUNDINGS, Arm, model_set
+from helpers.settings import GROUNDINGS, Arm
 from helpers.templates import TEMPLATES, fill
 
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
-from helpers.checkpoints import locate, read
-from helpers.devices import best_device, best_dtype
-from helpers.models import Captioner, load_captioner, release
-from helpers.settings import Checkpoint
+from helpers.models.checkpoints import locate, read
+from helpers.models.devices import best_device, best_dtype
+from helpers.models.loading import Captioner, load_captioner, release
+from helpers.models.sets import Checkpoint
 
 ROOM = 1.25  # memory that captioning needs, in weights: the published 7.9 GB in bfloat16 want 10 GB
 

@@ -11,7 +11,7 @@ from PIL import Image
 from helpers.requests import PLACES, Entries
 
 if TYPE_CHECKING:
-    from helpers.models import Gligen
+    from helpers.models.loading import Gligen
 
 IMAGE_NORM = 28.7  # length of a projected image embedding, as GLIGEN was trained with
 REMEMBERED = 1024  # distinct inputs kept: about 120 MB of text states in half precision

@@ -19,7 +19,7 @@ from helpers.scenes import images
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
-    from helpers.models import Gligen
+    from helpers.models.loading import Gligen
 
 SCHEDULERS = {  # those of settings.SCHEDULERS
     "pndm": (PNDMScheduler, {}),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from helpers.adherence import Detections
-from helpers.models import Clip, Detector, Inception
+from helpers.models.loading import Clip, Detector, Inception
 from helpers.scenes import boxes, images
 
 QUERY = "a photo of a {}"  # what the detector is asked for, with the label in lower case

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from helpers.claims import claimed
+from helpers.models.sets import model_set
 from helpers.requests import Request
 from helpers.runs import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
-from helpers.settings import Arm, model_set
+from helpers.settings import Arm
 
 if TYPE_CHECKING:
-    from helpers.models import Gligen
+    from helpers.models.loading import Gligen
 
 
 def fitted(scene: Scene, protocol: dict) -> Scene:
@@ -68,7 +69,7 @@ def draw(
     guidance_scale alone share their batches. keep_models: the last checkpoint stays in memory, for a next
     call in this process.
     """
-    from helpers.models import keep_gligen, load_gligen, release  # here: who only reads waits for no model
+    from helpers.models.loading import keep_gligen, load_gligen, release
 
     protocol, records = run.card["protocol"], []
     checkpoints = model_set(protocol["models"]).gligen

@@ -6,8 +6,9 @@ from itertools import product
 from pathlib import Path
 
 from helpers.caching import digest
+from helpers.parameters import ParameterError, nearest
 from helpers.runs import Run
-from helpers.settings import GROUNDINGS, Arm, ParameterError, check, nearest
+from helpers.settings import GROUNDINGS, Arm, check
 
 AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
 FOLDER = "sweeps"  # of a run: the arms that were asked for, a file a grid

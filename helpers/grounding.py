@@ -17,7 +17,7 @@ from helpers.pictures import Picture, record, write
 from helpers.requests import Request, RequestError, check
 
 if TYPE_CHECKING:
-    from helpers.models import Gligen
+    from helpers.models.loading import Gligen
 
 __all__ = ["Picture", "Request", "RequestError", "fitting", "generate", "noise", "write"]
 MOST_AT_ONCE = {"cpu": 8, "cuda": 64}  # pictures; more of them are hardly faster

@@ -11,7 +11,7 @@ from helpers.requests import Request
 from helpers.scenes import images
 
 if TYPE_CHECKING:
-    from helpers.models import Gligen
+    from helpers.models.loading import Gligen
 
 
 def mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -10,13 +10,13 @@ from PIL import Image
 
 from helpers import alignment, caching
 from helpers.adherence import Detections
+from helpers.models.sets import ModelSet
 from helpers.runs import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
-from helpers.settings import ModelSet
 
 if TYPE_CHECKING:  # whoever only reads what judges said waits for no model
-    from helpers.models import Clip, Detector, Inception
+    from helpers.models.loading import Clip, Detector, Inception
 
 PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
@@ -56,7 +56,7 @@ class Judges:
 
 def load_judges(models: ModelSet, device: str | None = None) -> Judges:
     """The judges of a model set. Raises CheckpointMissing."""
-    from helpers.models import load_clip, load_detector, load_inception
+    from helpers.models.loading import load_clip, load_detector, load_inception
 
     inception = load_inception(device=device) if models.inception else None
     return Judges(load_clip(models.clip, device), load_detector(models.detector, device), inception)

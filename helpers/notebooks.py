@@ -10,9 +10,9 @@ from pathlib import Path
 from helpers.files import beside
 from helpers.jupyter import PapermillExecutionError, nbformat, papermill
 from helpers.kernels import DeadKernelError, Kernel
+from helpers.parameters import ParameterError, nearest
 from helpers.protocols import ROOT
 from helpers.runs import FINISHED, Run
-from helpers.settings import ParameterError, nearest
 
 
 class NotebookError(RuntimeError):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from helpers.parameters import ParameterError
 from helpers.runs import Run
 from helpers.scenes.scenes import Scene
-from helpers.settings import ParameterError
 from helpers.templates import fill, truncate
 
 if TYPE_CHECKING:

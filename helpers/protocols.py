@@ -7,7 +7,9 @@ import platform
 import time
 from pathlib import Path
 
-from helpers.settings import Checkpoint, ModelSet, ParameterError, check, model_set
+from helpers.models.sets import Checkpoint, ModelSet, model_set
+from helpers.parameters import ParameterError
+from helpers.settings import check
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy", "papermill")

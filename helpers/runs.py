@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from helpers.files import beside
+from helpers.parameters import ParameterError
 from helpers.protocols import at, machine
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, read_scenes
-from helpers.settings import ParameterError
 
 WRITTEN_BY = {
     "captions": "01_captioning",

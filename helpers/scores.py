@@ -13,14 +13,14 @@ from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
 from helpers.judges import Judges, Look
 from helpers.judges import load_judges as load_judges
 from helpers.metrics import Metric, applies, box_rows, measure, metrics
+from helpers.models.sets import ModelSet, model_set
 from helpers.resampling import split_half
 from helpers.runs import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
-from helpers.settings import ModelSet, model_set
 
 if TYPE_CHECKING:
-    from helpers.models import Gligen
+    from helpers.models.loading import Gligen
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes

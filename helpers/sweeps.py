@@ -9,10 +9,12 @@ from pathlib import Path
 from helpers import grids, progress, report
 from helpers.arms import siblings
 from helpers.generation import series
+from helpers.models.sets import model_set
 from helpers.options import read_options
+from helpers.parameters import ParameterError
 from helpers.protocols import at, protocol
 from helpers.runs import Run
-from helpers.settings import ParameterError, check, model_set
+from helpers.settings import check
 from helpers.tasks import ELSEWHERE, FAILED, Task, perform
 from helpers.workers import Cluster, Processes, Workers
 

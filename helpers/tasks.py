@@ -8,9 +8,9 @@ from pathlib import Path
 from helpers.claims import holder, left_by
 from helpers.kernels import Kernel
 from helpers.notebooks import KernelDied, NotebookError, is_done, run_notebook
+from helpers.parameters import ParameterError
 from helpers.protocols import ROOT
 from helpers.runs import Run
-from helpers.settings import ParameterError
 
 NOTEBOOKS = ROOT / "notebooks"
 ATTEMPTS = 3  # of a notebook whose kernel dies: what it made is there, so the next one goes on

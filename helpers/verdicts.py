@@ -12,10 +12,10 @@ from helpers import intervals
 from helpers.evidence import Evidence, collect
 from helpers.intervals import Estimate
 from helpers.metrics import Measured, measure
+from helpers.parameters import nearest
 from helpers.resampling import swapped_differences
 from helpers.runs import Run
 from helpers.scores import metrics_of
-from helpers.settings import nearest
 
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]
 

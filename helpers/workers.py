@@ -14,7 +14,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Self
 
-from helpers.settings import ParameterError
+from helpers.parameters import ParameterError
 from helpers.tasks import FAILED, Outcome, Task, close_kernel, kill_kernel
 
 DEATHS = 3  # of the process that carries out a task, after which the task has failed

@@ -2,11 +2,12 @@
 
 import pytest
 
-from helpers import generation, models
+from helpers import generation
 from helpers.evidence import collect
+from helpers.models import loading as models
+from helpers.parameters import ParameterError
 from helpers.protocols import protocol
 from helpers.runs import Run
-from helpers.settings import ParameterError
 from tests.fakes import gligen as fakes
 from tests.fakes.study import write_scenes
 

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.bench import Bench
-from helpers.settings import ParameterError
+from helpers.parameters import ParameterError
 from tests.fakes.study import write_models, write_scenes
 
 

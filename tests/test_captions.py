@@ -7,8 +7,8 @@ from PIL import Image
 
 from helpers import captions
 from helpers.captions import Caption, caption, caption_all, caption_in_halves, fits, flags
-from helpers.models import load_captioner
-from helpers.settings import Checkpoint
+from helpers.models.loading import load_captioner
+from helpers.models.sets import Checkpoint
 from tests.fakes.blip2 import QUERIES, write_blip2
 
 

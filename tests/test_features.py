@@ -6,8 +6,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from helpers import caching, features
-from helpers.models import load_clip, load_detector
-from helpers.settings import Checkpoint
+from helpers.models.loading import load_clip, load_detector
+from helpers.models.sets import Checkpoint
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2
 

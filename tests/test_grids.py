@@ -3,9 +3,9 @@
 import pytest
 
 from helpers import grids, runs
+from helpers.parameters import ParameterError
 from helpers.protocols import protocol
 from helpers.runs import Run
-from helpers.settings import ParameterError
 from tests.fakes.study import write_scenes
 
 

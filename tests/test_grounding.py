@@ -20,9 +20,9 @@ from helpers.conditions import Conditions
 from helpers.denoising import SCHEDULERS, Denoiser, noise
 from helpers.grounding import generate, write
 from helpers.inpainting import mask
+from helpers.parameters import ParameterError
 from helpers.requests import Request, RequestError, entries
 from helpers.scenes import images
-from helpers.settings import ParameterError
 from tests.fakes import gligen as fakes
 
 STEPS, SIZE = 3, (64, 64)

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from helpers import runs
+from helpers.parameters import ParameterError
 from helpers.runs import FINISHED, Run
 from helpers.scenes import images
-from helpers.settings import ParameterError
 from tests.fakes.study import write_scenes
 
 

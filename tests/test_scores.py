@@ -9,9 +9,9 @@ from PIL import Image
 from helpers import features, judges, scores
 from helpers.evidence import collect
 from helpers.metrics import metrics
+from helpers.models.sets import model_set
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import model_set
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.settings import MODEL_SETS, Arm, ParameterError, check, data_folder, model_set
+from helpers.models.sets import MODEL_SETS, data_folder, model_set
+from helpers.parameters import ParameterError
+from helpers.settings import Arm, check
 
 
 @pytest.mark.parametrize("name", MODEL_SETS)

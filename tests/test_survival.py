@@ -20,10 +20,10 @@ import pytest
 
 from helpers import progress, runs, scores
 from helpers.claims import claimed, holder, left_by
+from helpers.models.sets import model_set
 from helpers.protocols import protocol
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import model_set
 from tests.fakes import sampler
 from tests.fakes.study import write_models, write_scenes
 

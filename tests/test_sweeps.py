@@ -9,9 +9,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 from helpers import grids, notebooks, runs, sweeps, tasks
 from helpers.claims import claimed
 from helpers.notebooks import KernelDied, NotebookError, check_parameters, is_done, run_notebook
+from helpers.parameters import ParameterError
 from helpers.protocols import protocol
 from helpers.runs import Run
-from helpers.settings import ParameterError
 from helpers.tasks import NOTEBOOKS, Outcome, Task
 from helpers.workers import Workers
 from tests.fakes.study import write_scenes

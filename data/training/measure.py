@@ -23,11 +23,12 @@ from helpers.distances import frechet_distance, frechet_leave_one_out
 from helpers.features import image_features, text_features
 from helpers.grounding import generate
 from helpers.judges import Judges
-from helpers.models import load_gligen, release
+from helpers.models.loading import load_gligen, release
+from helpers.models.sets import model_set
 from helpers.protocols import protocol
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import Arm, model_set
+from helpers.settings import Arm
 from helpers.templates import TEMPLATES
 
 DEMO = model_set("demo")

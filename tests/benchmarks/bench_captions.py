@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from helpers.captions import caption
-from helpers.devices import best_device
-from helpers.models import load_captioner
-from helpers.settings import Checkpoint, model_set
+from helpers.models.devices import best_device
+from helpers.models.loading import load_captioner
+from helpers.models.sets import Checkpoint, model_set
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes.blip2 import write_blip2
 

@@ -19,10 +19,10 @@ from PIL import Image
 from pytorch_fid import fid_score
 
 from helpers import distances, intervals, scores
-from helpers.checkpoints import INCEPTION
+from helpers.models.checkpoints import INCEPTION
+from helpers.models.sets import data_folder, model_set
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import data_folder, model_set
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes.inception import write_inception
 

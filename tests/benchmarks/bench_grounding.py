@@ -14,9 +14,9 @@ from PIL import Image
 
 from helpers.denoising import Denoiser, noise
 from helpers.grounding import generate
-from helpers.models import Gligen, load_gligen
+from helpers.models.loading import Gligen, load_gligen
+from helpers.models.sets import model_set
 from helpers.requests import Request
-from helpers.settings import model_set
 from tests.benchmarks import cost, full_size
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes import gligen as fakes

@@ -23,11 +23,12 @@ import torch
 from helpers import sweeps
 from helpers.generation import request
 from helpers.grounding import generate
-from helpers.models import load_gligen
+from helpers.models.loading import load_gligen
+from helpers.models.sets import model_set
 from helpers.protocols import ROOT, at, protocol
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import Arm, model_set
+from helpers.settings import Arm
 from helpers.tasks import Task
 from helpers.templates import TEMPLATES, fill
 from helpers.workers import Processes

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.denoising import Denoiser
 from helpers.grounding import generate
-from helpers.models import Gligen
+from helpers.models.loading import Gligen
 from helpers.requests import Request
 from tests.benchmarks.timing import interleaved
 

@@ -199,7 +199,7 @@ def write_gligen(
 
 
 def gligen(parts: dict) -> SimpleNamespace:
-    """The same components with the field names of `helpers.models.Gligen`."""
+    """The same components with the field names of `helpers.models.loading.Gligen`."""
     return SimpleNamespace(
         **{name: parts.get(name) for name in PARTS},
         device=torch.device("cpu"),

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 
 from helpers.judges import Judges
-from helpers.models import load_clip, load_detector
+from helpers.models.loading import load_clip, load_detector
+from helpers.models.sets import Checkpoint
 from helpers.runs import Run
 from helpers.scenes import images
-from helpers.settings import Checkpoint
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2
 from tests.fakes.study import write_scenes

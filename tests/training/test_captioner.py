@@ -16,8 +16,8 @@ from data.training.training_loop import Recipe
 from data.training.weight_transfer import captioner_to_captioner, detector_to_captioner
 from data.training.world import COLOURS, KINDS, PLACES, describe, phrase
 from helpers.captions import caption
-from helpers.models import load_captioner
-from helpers.settings import Checkpoint
+from helpers.models.loading import load_captioner
+from helpers.models.sets import Checkpoint
 
 HALVES = {"opt": vocabularies.opt_tokenizer, "t5": vocabularies.t5_tokenizer}
 

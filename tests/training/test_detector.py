@@ -14,8 +14,8 @@ from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
 from data.training.weight_transfer import clip_to_detector
 from helpers.features import detect
-from helpers.models import load_detector
-from helpers.settings import Checkpoint
+from helpers.models.loading import load_detector
+from helpers.models.sets import Checkpoint
 
 
 @pytest.fixture(scope="module")

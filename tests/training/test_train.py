@@ -16,8 +16,8 @@ from data.training.autoencoder import pieces
 from data.training.drawn_scenes import load_scenes
 from data.training.train import main
 from data.training.training_loop import Recipe, train
-from helpers.models import load_clip, load_gligen
-from helpers.settings import Checkpoint
+from helpers.models.loading import load_clip, load_gligen
+from helpers.models.sets import Checkpoint
 
 PARTS = ["clip", "gligen-text", "gligen-text-image"]
 

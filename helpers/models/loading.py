@@ -17,10 +17,10 @@ from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPIm
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
 
-from helpers.checkpoints import INCEPTION, inception_weights, locate, network, read
-from helpers.devices import CPU, Device, Dtype, placed
-from helpers.halves import HALVES
-from helpers.settings import Checkpoint
+from helpers.models.checkpoints import INCEPTION, inception_weights, locate, network, read
+from helpers.models.devices import CPU, Device, Dtype, placed
+from helpers.models.halves import HALVES
+from helpers.models.sets import Checkpoint
 
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from helpers.settings import Checkpoint
+from helpers.models.sets import Checkpoint
 
 INCEPTION_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 INCEPTION = Checkpoint(

@@ -14,11 +14,18 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from helpers import checkpoints
-from helpers.checkpoints import CheckpointMissing
-from helpers.devices import best_dtype
-from helpers.models import load_captioner, load_clip, load_detector, load_gligen, load_inception, release
-from helpers.settings import Checkpoint, model_set
+from helpers.models import checkpoints
+from helpers.models.checkpoints import CheckpointMissing
+from helpers.models.devices import best_dtype
+from helpers.models.loading import (
+    load_captioner,
+    load_clip,
+    load_detector,
+    load_gligen,
+    load_inception,
+    release,
+)
+from helpers.models.sets import Checkpoint, model_set
 from tests.fakes.blip2 import write_blip2
 from tests.fakes.clip import write_clip
 from tests.fakes.gligen import write_gligen

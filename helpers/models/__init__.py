@@ -1,0 +1,1 @@
+"""Which checkpoints, where they come from, and loading them on the device."""
