@@ -8,8 +8,8 @@ from helpers import comparisons, following, scores, verdicts
 from helpers.arms import guidance_arms, template_arms, whole
 from helpers.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
 from helpers.intervals import TooFew
-from helpers.runs import Run
-from helpers.settings import Arm
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 
 ORIGINAL_GAP = 0.58 / 113.45  # between the original's first two arms, as a share of the distance
 NO_PHOTOS = (

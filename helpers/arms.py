@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.parameters import ParameterError
-from helpers.protocols import at
-from helpers.runs import Run
+from helpers.runs.arms import GROUNDINGS, Arm
+from helpers.runs.protocol import at
+from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.settings import GROUNDINGS, Arm
 
 
 def join(run: Run, name: str, folder: str) -> list[dict]:

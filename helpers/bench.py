@@ -8,9 +8,9 @@ from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models.loading import Gligen, load_gligen, release
 from helpers.models.sets import model_set
-from helpers.protocols import at, protocol
+from helpers.runs.arms import GROUNDINGS, Arm
+from helpers.runs.protocol import at, protocol
 from helpers.scenes.scenes import Scene, read_scenes
-from helpers.settings import GROUNDINGS, Arm
 from helpers.templates import TEMPLATES, fill
 
 

@@ -13,9 +13,9 @@ from helpers.judges import PHOTOS, Asked, Judges, Look, layout
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.resampling import derangement
-from helpers.runs import Run
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.settings import Arm
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing

@@ -9,7 +9,7 @@ from scipy import stats
 from helpers import adherence, scores
 from helpers.arms import grounding_arms
 from helpers.comparisons import grounding_names, main_arm, titles
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 
 

@@ -6,8 +6,8 @@ import pandas as pd
 from helpers.answers import Answer
 from helpers.arms import is_ours, whole
 from helpers.comparisons import FOUND, GROUNDING, over_guidance, realism
-from helpers.runs import Run
-from helpers.settings import Arm
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 
 COLUMNS = ["arm", "grounding", "guidance_scale", "grounded_fraction"]
 

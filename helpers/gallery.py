@@ -12,11 +12,11 @@ from IPython.display import HTML
 from PIL import Image
 
 from helpers.generation import fitted
-from helpers.runs import Run
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.drawing import colour_of
 from helpers.scenes.scenes import Scene
-from helpers.settings import Arm
 
 # What has to hold in a notebook, too, where the page's own style is not
 ROW = "display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,14rem),1fr));gap:.9rem"

@@ -13,10 +13,10 @@ from PIL import Image
 from helpers.claims import claimed
 from helpers.models.sets import model_set
 from helpers.requests import Request
-from helpers.runs import Run
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
-from helpers.settings import Arm
 
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen

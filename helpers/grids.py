@@ -7,8 +7,8 @@ from pathlib import Path
 
 from helpers.caching import digest
 from helpers.parameters import ParameterError, nearest
-from helpers.runs import Run
-from helpers.settings import GROUNDINGS, Arm, check
+from helpers.runs.arms import GROUNDINGS, Arm, check
+from helpers.runs.run import Run
 
 AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
 FOLDER = "sweeps"  # of a run: the arms that were asked for, a file a grid

@@ -11,7 +11,7 @@ from PIL import Image
 from helpers import alignment, caching
 from helpers.adherence import Detections
 from helpers.models.sets import ModelSet
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
 

@@ -11,8 +11,8 @@ from helpers.files import beside
 from helpers.jupyter import PapermillExecutionError, nbformat, papermill
 from helpers.kernels import DeadKernelError, Kernel
 from helpers.parameters import ParameterError, nearest
-from helpers.protocols import ROOT
-from helpers.runs import FINISHED, Run
+from helpers.runs.protocol import ROOT
+from helpers.runs.run import FINISHED, Run
 
 
 class NotebookError(RuntimeError):

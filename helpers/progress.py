@@ -9,8 +9,8 @@ from pathlib import Path
 
 from helpers.claims import holder
 from helpers.notebooks import drawn, failures
-from helpers.runs import Run
-from helpers.settings import Arm
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.tasks import BEFORE, DONE, ELSEWHERE, FAILED, Outcome
 
 STATES = ("done", "running", "failed", "missing")

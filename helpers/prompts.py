@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.parameters import ParameterError
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.templates import fill, truncate
 

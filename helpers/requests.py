@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from helpers.parameters import nearest
+from helpers.runs.arms import GROUNDINGS
 from helpers.scenes import boxes as rectangles
-from helpers.settings import GROUNDINGS
 
 PLACES = 30  # GLIGEN reads this many boxes
 STYLE_BOX = (0.0, 1.0, 0.0, 1.0)  # degenerate on purpose: how GLIGEN's training marked a style

@@ -15,7 +15,7 @@ from helpers.judges import load_judges as load_judges
 from helpers.metrics import Metric, applies, box_rows, measure, metrics
 from helpers.models.sets import ModelSet, model_set
 from helpers.resampling import split_half
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
 

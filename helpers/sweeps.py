@@ -12,9 +12,9 @@ from helpers.generation import series
 from helpers.models.sets import model_set
 from helpers.options import read_options
 from helpers.parameters import ParameterError
-from helpers.protocols import at, protocol
-from helpers.runs import Run
-from helpers.settings import check
+from helpers.runs.arms import check
+from helpers.runs.protocol import at, protocol
+from helpers.runs.run import Run
 from helpers.tasks import ELSEWHERE, FAILED, Task, perform
 from helpers.workers import Cluster, Processes, Workers
 

@@ -9,8 +9,8 @@ from helpers.claims import holder, left_by
 from helpers.kernels import Kernel
 from helpers.notebooks import KernelDied, NotebookError, is_done, run_notebook
 from helpers.parameters import ParameterError
-from helpers.protocols import ROOT
-from helpers.runs import Run
+from helpers.runs.protocol import ROOT
+from helpers.runs.run import Run
 
 NOTEBOOKS = ROOT / "notebooks"
 ATTEMPTS = 3  # of a notebook whose kernel dies: what it made is there, so the next one goes on

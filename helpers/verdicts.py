@@ -14,7 +14,7 @@ from helpers.intervals import Estimate
 from helpers.metrics import Measured, measure
 from helpers.parameters import nearest
 from helpers.resampling import swapped_differences
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scores import metrics_of
 
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]

@@ -6,8 +6,8 @@ from helpers import generation
 from helpers.evidence import collect
 from helpers.models import loading as models
 from helpers.parameters import ParameterError
-from helpers.protocols import protocol
-from helpers.runs import Run
+from helpers.runs.protocol import protocol
+from helpers.runs.run import Run
 from tests.fakes import gligen as fakes
 from tests.fakes.study import write_scenes
 

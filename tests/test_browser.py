@@ -11,11 +11,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from helpers import charts, gallery, report, runs
+from helpers import charts, gallery, report
 from helpers.answers import Answer
-from helpers.runs import Run
+from helpers.runs import run as runs
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.settings import Arm
 from tests.fakes.study import EVIL, write_scenes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from helpers import comparisons, following, scores
-from helpers.settings import Arm
+from helpers.runs.arms import Arm
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARMS = [Arm("suffix", grounding, 2).name for grounding in ("none", "text", "image")]

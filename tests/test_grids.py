@@ -2,10 +2,11 @@
 
 import pytest
 
-from helpers import grids, runs
+from helpers import grids
 from helpers.parameters import ParameterError
-from helpers.protocols import protocol
-from helpers.runs import Run
+from helpers.runs import run as runs
+from helpers.runs.protocol import protocol
+from helpers.runs.run import Run
 from tests.fakes.study import write_scenes
 
 

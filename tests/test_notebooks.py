@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers import kernels, notebooks, sweeps
 from helpers.arms import guidance_arms, template_arms
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.tasks import NOTEBOOKS
 from tests.fakes.study import EVIL, write_models, write_scenes

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import settings
 from helpers.denoising import SCHEDULERS, Denoiser, noise
 from helpers.grounding import generate
 from helpers.models.loading import Gligen, load_gligen
 from helpers.models.sets import model_set
 from helpers.requests import STYLE_BOX, Request
+from helpers.runs import arms as settings
 from tests.fakes import gligen as fakes
 
 STEPS, SIZE, AGREE = 6, (128, 128), 1e-4  # AGREE: largest relative difference of latents

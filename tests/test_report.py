@@ -13,13 +13,14 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers import charts, gallery, report, runs
+from helpers import charts, gallery, report
 from helpers.answers import Answer
 from helpers.following import evenly
-from helpers.runs import Run
+from helpers.runs import run as runs
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import read_scenes
-from helpers.settings import Arm
 from tests.fakes.study import EVIL, write_scenes
 
 SCORE = {"value": 113.4512, "standard_error": 1.7, "low": 110.0, "high": 116.8, "n": 48}

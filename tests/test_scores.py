@@ -10,7 +10,7 @@ from helpers import features, judges, scores
 from helpers.evidence import collect
 from helpers.metrics import metrics
 from helpers.models.sets import model_set
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes import images
 from tests.fakes.judged import draw, load_small_judges, start
 

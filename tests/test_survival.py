@@ -18,11 +18,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers import progress, runs, scores
+from helpers import progress, scores
 from helpers.claims import claimed, holder, left_by
 from helpers.models.sets import model_set
-from helpers.protocols import protocol
-from helpers.runs import Run
+from helpers.runs import run as runs
+from helpers.runs.protocol import protocol
+from helpers.runs.run import Run
 from helpers.scenes import images
 from tests.fakes import sampler
 from tests.fakes.study import write_models, write_scenes

@@ -6,12 +6,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import grids, notebooks, runs, sweeps, tasks
+from helpers import grids, notebooks, sweeps, tasks
 from helpers.claims import claimed
 from helpers.notebooks import KernelDied, NotebookError, check_parameters, is_done, run_notebook
 from helpers.parameters import ParameterError
-from helpers.protocols import protocol
-from helpers.runs import Run
+from helpers.runs import run as runs
+from helpers.runs.protocol import protocol
+from helpers.runs.run import Run
 from helpers.tasks import NOTEBOOKS, Outcome, Task
 from helpers.workers import Workers
 from tests.fakes.study import write_scenes

@@ -15,10 +15,10 @@ from PIL import Image
 
 from helpers import charts, comparisons
 from helpers.arms import guidance_arms
-from helpers.runs import Run
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes import drawing, images
 from helpers.scores import ROUND_TRIP
-from helpers.settings import Arm
 
 matplotlib.use("agg")
 FOLDER = Path(__file__).resolve().parents[2] / "figures"

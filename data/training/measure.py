@@ -25,10 +25,10 @@ from helpers.grounding import generate
 from helpers.judges import Judges
 from helpers.models.loading import load_gligen, release
 from helpers.models.sets import model_set
-from helpers.protocols import protocol
-from helpers.runs import Run
+from helpers.runs.arms import Arm
+from helpers.runs.protocol import protocol
+from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.settings import Arm
 from helpers.templates import TEMPLATES
 
 DEMO = model_set("demo")

@@ -25,10 +25,10 @@ from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models.loading import load_gligen
 from helpers.models.sets import model_set
-from helpers.protocols import ROOT, at, protocol
-from helpers.runs import Run
+from helpers.runs.arms import Arm
+from helpers.runs.protocol import ROOT, at, protocol
+from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.settings import Arm
 from helpers.tasks import Task
 from helpers.templates import TEMPLATES, fill
 from helpers.workers import Processes

@@ -9,7 +9,7 @@ from PIL import Image
 from helpers.judges import Judges
 from helpers.models.loading import load_clip, load_detector
 from helpers.models.sets import Checkpoint
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes import images
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2

@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell
 from PIL import Image
 
 from helpers.pictures import Picture, write
-from helpers.runs import Run
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.tasks import NOTEBOOKS
 

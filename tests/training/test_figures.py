@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data.training import figures
+from helpers.runs.arms import Arm
 from helpers.scores import ROUND_TRIP
-from helpers.settings import Arm
 from tests.fakes.judged import draw, start
 
 

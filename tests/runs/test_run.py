@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import runs
+from helpers.runs import run as runs
 from helpers.parameters import ParameterError
-from helpers.runs import FINISHED, Run
+from helpers.runs.run import FINISHED, Run
 from helpers.scenes import images
 from tests.fakes.study import write_scenes
 

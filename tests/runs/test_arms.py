@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.models.sets import MODEL_SETS, data_folder, model_set
 from helpers.parameters import ParameterError
-from helpers.settings import Arm, check
+from helpers.runs.arms import Arm, check
 
 
 @pytest.mark.parametrize("name", MODEL_SETS)
@@ -25,7 +25,7 @@ def test_a_model_set_names_every_model(name):
 
 def test_the_demo_set_lies_in_the_data_folder(monkeypatch):
     assert model_set("demo").clip.source == str(
-        Path(__file__).resolve().parents[1] / "data" / "models" / "clip"
+        Path(__file__).resolve().parents[2] / "data" / "models" / "clip"
     )
     monkeypatch.setenv("GROUNDED_DATA", "/elsewhere")
     assert data_folder() == Path("/elsewhere")
@@ -175,4 +175,4 @@ def test_a_dataset_needs_a_folder_photos_and_annotations(tmp_path):
 
 def test_parameters_are_checked_without_waiting_for_torch():
     code = "import sys, helpers.settings; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

@@ -11,7 +11,7 @@ import pandas as pd
 
 from helpers.files import beside
 from helpers.parameters import ParameterError
-from helpers.protocols import at, machine
+from helpers.runs.protocol import at, machine
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, read_scenes
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from helpers.models.sets import MODEL_SETS
 from helpers.parameters import ParameterError, Rule, dataset, flag, nearest, number, option
-from helpers.templates import TEMPLATES
 
 GROUNDINGS = ("none", "text", "image")
 SCHEDULERS = ("pndm", "ddim", "dpm++2m", "unipc")
@@ -80,14 +79,14 @@ RULES: dict[str, Rule] = {
 }
 
 
-def check(templates_known: Iterable[str] = tuple(TEMPLATES), **parameters: object) -> None:
+def check(templates: Iterable[str] = (), /, **parameters: object) -> None:
     """Check notebook parameters by name, before any model is loaded.
 
     parameters: any of RULES or `template`, or a plural with a list (`guidance_scales=[1, 7.5]`).
-    templates_known: names of the templates that may be asked for, the user's own ones included.
+    templates: names of those that `template` may be, one's own included.
     Raises ParameterError listing every problem: parameter, value, what to do.
     """
-    rules = {**RULES, "template": option(templates_known)}
+    rules = {**RULES, "template": option(templates)}
     problems = []
     for name, value in parameters.items():
         singular = name if name in rules else name.removesuffix("s")

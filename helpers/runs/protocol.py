@@ -9,9 +9,9 @@ from pathlib import Path
 
 from helpers.models.sets import Checkpoint, ModelSet, model_set
 from helpers.parameters import ParameterError
-from helpers.settings import check
+from helpers.runs.arms import check
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy", "papermill")
 
 
