@@ -4,6 +4,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from helpers import gallery
+from helpers.captioning.templates import TEMPLATES, fill
 from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models.loading import Gligen, load_gligen, release
@@ -11,7 +12,6 @@ from helpers.models.sets import model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, protocol
 from helpers.scenes.scenes import Scene, read_scenes
-from helpers.templates import TEMPLATES, fill
 
 
 class Bench:

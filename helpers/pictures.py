@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from helpers.captioning.templates import truncate
 from helpers.requests import Request, entries
 from helpers.scenes import images
-from helpers.templates import truncate
 
 INPUTS = {"boxes", "phrases", "crops", "style", "inpaint"}  # of a request; the rest of it are settings
 WITHHELD = (128, 128, 128)  # colour of the file that stands for a flagged picture

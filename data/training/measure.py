@@ -16,9 +16,11 @@ from data.training.caption_quality import caption_f1
 from data.training.clip import BARE
 from data.training.photos import write_photos
 from data.training.world import ALL_PHRASES, COLOURS, KINDS, SPLITS, draw_scene
-from helpers import generation, intervals, prompts, scores, verdicts
+from helpers import generation, intervals, scores, verdicts
 from helpers.alignment import named_colour, r_precision
-from helpers.captions import caption_all
+from helpers.captioning import prompts
+from helpers.captioning.captions import caption_all
+from helpers.captioning.templates import TEMPLATES
 from helpers.distances import frechet_distance, frechet_leave_one_out
 from helpers.features import image_features, text_features
 from helpers.grounding import generate
@@ -29,7 +31,6 @@ from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.templates import TEMPLATES
 
 DEMO = model_set("demo")
 DISTANCE = scores.realism(DEMO)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from helpers.captions import caption
+from helpers.captioning.captions import caption
 from helpers.models.devices import best_device
 from helpers.models.loading import load_captioner
 from helpers.models.sets import Checkpoint, model_set

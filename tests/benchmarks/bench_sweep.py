@@ -21,6 +21,7 @@ import psutil
 import torch
 
 from helpers import sweeps
+from helpers.captioning.templates import TEMPLATES, fill
 from helpers.generation import request
 from helpers.grounding import generate
 from helpers.models.loading import load_gligen
@@ -30,7 +31,6 @@ from helpers.runs.protocol import ROOT, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.tasks import Task
-from helpers.templates import TEMPLATES, fill
 from helpers.workers import Processes
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes import sampler

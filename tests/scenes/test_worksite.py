@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.captioning.templates import TEMPLATES, fill
 from helpers.scenes import boxes, drawing, images
 from helpers.scenes.scenes import read_scenes, write_annotations
-from helpers.templates import TEMPLATES, fill
 
 WORKSITE = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 pytestmark = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from data.training.saving import save
 from data.training.training_loop import Recipe
 from data.training.weight_transfer import captioner_to_captioner, detector_to_captioner
 from data.training.world import COLOURS, KINDS, PLACES, describe, phrase
-from helpers.captions import caption
+from helpers.captioning.captions import caption
 from helpers.models.loading import load_captioner
 from helpers.models.sets import Checkpoint
 

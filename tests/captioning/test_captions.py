@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import captions
-from helpers.captions import Caption, caption, caption_all, caption_in_halves, fits, flags
+from helpers.captioning import captions
+from helpers.captioning.captions import Caption, caption, caption_all, caption_in_halves, fits, flags
 from helpers.models.loading import load_captioner
 from helpers.models.sets import Checkpoint
 from tests.fakes.blip2 import QUERIES, write_blip2

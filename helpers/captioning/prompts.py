@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from helpers.captioning.templates import fill, truncate
 from helpers.parameters import ParameterError
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.templates import fill, truncate
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

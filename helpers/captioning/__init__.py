@@ -1,0 +1,1 @@
+"""Photos to captions, captions to prompts."""
