@@ -5,8 +5,8 @@ from IPython.display import display
 
 from helpers import gallery
 from helpers.captioning.templates import TEMPLATES, fill
-from helpers.generation import request
-from helpers.grounding import generate
+from helpers.generation.draw import request
+from helpers.generation.generate import generate
 from helpers.models.loading import Gligen, load_gligen, release
 from helpers.models.sets import model_set
 from helpers.runs.arms import GROUNDINGS, Arm

@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import HTML
 from PIL import Image
 
-from helpers.generation import fitted
+from helpers.generation.draw import fitted
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import images

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import grids, progress, report
 from helpers.arms import siblings
-from helpers.generation import series
+from helpers.generation.draw import series
 from helpers.models.sets import model_set
 from helpers.options import read_options
 from helpers.parameters import ParameterError

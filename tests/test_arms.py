@@ -2,8 +2,8 @@
 
 import pytest
 
-from helpers import generation
 from helpers.evidence import collect
+from helpers.generation import draw as generation
 from helpers.models import loading as models
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import protocol

@@ -325,7 +325,7 @@ def test_the_status_of_an_arm_is_read_from_the_folder(base):
 
 
 def sampler_request(scene: str):
-    from helpers.requests import Request
+    from helpers.generation.requests import Request
 
     return Request(scene, "a cone")
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from helpers.denoising import Denoiser, noise
-from helpers.grounding import generate
+from helpers.generation.denoising import Denoiser, noise
+from helpers.generation.generate import generate
+from helpers.generation.requests import Request
 from helpers.models.loading import Gligen, load_gligen
 from helpers.models.sets import model_set
-from helpers.requests import Request
 from tests.benchmarks import cost, full_size
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes import gligen as fakes

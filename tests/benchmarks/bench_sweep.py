@@ -22,8 +22,8 @@ import torch
 
 from helpers import sweeps
 from helpers.captioning.templates import TEMPLATES, fill
-from helpers.generation import request
-from helpers.grounding import generate
+from helpers.generation.draw import request
+from helpers.generation.generate import generate
 from helpers.models.loading import load_gligen
 from helpers.models.sets import model_set
 from helpers.runs.arms import Arm

@@ -3,10 +3,10 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.denoising import Denoiser
-from helpers.grounding import generate
+from helpers.generation.denoising import Denoiser
+from helpers.generation.generate import generate
+from helpers.generation.requests import Request
 from helpers.models.loading import Gligen
-from helpers.requests import Request
 from tests.benchmarks.timing import interleaved
 
 

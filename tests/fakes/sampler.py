@@ -19,7 +19,7 @@ import numpy as np
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
-from helpers.pictures import Picture, write
+from helpers.generation.pictures import Picture, write
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.tasks import NOTEBOOKS
@@ -42,7 +42,7 @@ def prepare(folder: Path, log: Path, pause: float) -> str:
 
 def install(log: str, pause: float) -> None:
     """Take the place of the models and the loop. log: gets a line for every picture that was saved."""
-    models, grounding = ModuleType("helpers.models.loading"), ModuleType("helpers.grounding")
+    models, grounding = ModuleType("helpers.models.loading"), ModuleType("helpers.generation.draw.generate")
     models.load_gligen = models.keep_gligen = lambda *_, **__: SimpleNamespace()
     models.release = lambda *_: None
     grounding.fitting, grounding.write = lambda *_: AT_ONCE, write
@@ -54,7 +54,7 @@ def install(log: str, pause: float) -> None:
                 yield Picture(request, paint(request, width), told(request, width, steps, scheduler))
 
     grounding.generate = generate
-    sys.modules |= {"helpers.models.loading": models, "helpers.grounding": grounding}
+    sys.modules |= {"helpers.models.loading": models, "helpers.generation.draw.generate": grounding}
     if log and not hasattr(images, "plain_save"):
         images.plain_save = copy.copy(images.save)
         images.save = lambda image, path, text=None: (images.plain_save(image, path, text), note(log, path))

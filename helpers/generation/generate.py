@@ -11,9 +11,9 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.denoising import Denoiser, noise
-from helpers.pictures import Picture, record, write
-from helpers.requests import Request, RequestError, check
+from helpers.generation.denoising import Denoiser, noise
+from helpers.generation.pictures import Picture, record, write
+from helpers.generation.requests import Request, RequestError, check
 from helpers.runs import arms as settings
 
 if TYPE_CHECKING:

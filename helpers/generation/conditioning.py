@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from helpers.requests import PLACES, Entries
+from helpers.generation.requests import PLACES, Entries
 
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen

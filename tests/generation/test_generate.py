@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from helpers import fusers, grounding
-from helpers.conditions import Conditions
-from helpers.denoising import SCHEDULERS, Denoiser, noise
-from helpers.grounding import generate, write
-from helpers.inpainting import mask
+from helpers.generation import fusers
+from helpers.generation import generate as grounding
+from helpers.generation.conditioning import Conditions
+from helpers.generation.denoising import SCHEDULERS, Denoiser, noise
+from helpers.generation.generate import generate, write
+from helpers.generation.inpainting import mask
+from helpers.generation.requests import Request, RequestError, entries
 from helpers.parameters import ParameterError
-from helpers.requests import Request, RequestError, entries
 from helpers.scenes import images
 from tests.fakes import gligen as fakes
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.captioning.templates import truncate
-from helpers.requests import Request, entries
+from helpers.generation.requests import Request, entries
 from helpers.scenes import images
 
 INPUTS = {"boxes", "phrases", "crops", "style", "inpaint"}  # of a request; the rest of it are settings

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from helpers.claims import claimed
+from helpers.generation.requests import Request
 from helpers.models.sets import model_set
-from helpers.requests import Request
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import images
@@ -97,7 +97,7 @@ def _draw(
     run: Run, names: Sequence[str], loaded: Callable[[], "Gligen"], progress: bool, batch_size: int
 ) -> list[dict]:
     """Scene by scene what those arms lack, in shared batches; nobody else draws them meanwhile."""
-    from helpers.grounding import fitting, generate, write
+    from helpers.generation.generate import fitting, generate, write
 
     with ExitStack() as stack:
         tell = [stack.enter_context(claimed(run.claim(name))) for name in sorted(set(names))]

@@ -10,10 +10,10 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
 from PIL import Image
 
-from helpers import fusers
-from helpers.conditions import Conditions
-from helpers.inpainting import canvas
-from helpers.requests import Request, entries, strengths
+from helpers.generation import fusers
+from helpers.generation.conditioning import Conditions
+from helpers.generation.inpainting import canvas
+from helpers.generation.requests import Request, entries, strengths
 from helpers.scenes import images
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.denoising import SCHEDULERS, Denoiser, noise
-from helpers.grounding import generate
+from helpers.generation.denoising import SCHEDULERS, Denoiser, noise
+from helpers.generation.generate import generate
+from helpers.generation.requests import STYLE_BOX, Request
 from helpers.models.loading import Gligen, load_gligen
 from helpers.models.sets import model_set
-from helpers.requests import STYLE_BOX, Request
 from helpers.runs import arms as settings
 from tests.fakes import gligen as fakes
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from helpers.requests import Request
+from helpers.generation.requests import Request
 from helpers.scenes import images
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from PIL import Image
 
-from helpers.requests import STYLE_BOX, Request, RequestError, check, entries, strengths
+from helpers.generation.requests import STYLE_BOX, Request, RequestError, check, entries, strengths
 
 CROP = Image.new("RGB", (8, 8), "red")
 GOOD = Request("a.jpg", "a cone", boxes=np.array([[0.1, 0.2, 0.5, 0.9]], np.float32), phrases=("a cone",))

@@ -1,0 +1,1 @@
+"""Prompts and boxes to pictures: the grounded denoising loop."""
