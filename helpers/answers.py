@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from helpers import comparisons, following, scores, verdicts
+from helpers import comparisons, following
 from helpers.arms import guidance_arms, template_arms, whole
 from helpers.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
-from helpers.intervals import TooFew
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
+from helpers.scoring import scores, verdicts
+from helpers.scoring.intervals import TooFew
 
 ORIGINAL_GAP = 0.58 / 113.45  # between the original's first two arms, as a share of the distance
 NO_PHOTOS = (

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers import scores, verdicts
 from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms, whole
-from helpers.metrics import CAPTIONS, SEEDS
 from helpers.models.sets import model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
+from helpers.scoring import scores, verdicts
+from helpers.scoring.metrics import CAPTIONS, SEEDS
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers import adherence, scores
 from helpers.arms import grounding_arms
 from helpers.comparisons import grounding_names, main_arm, titles
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
+from helpers.scoring import adherence, scores
 
 
 def accuracy(run: Run) -> pd.DataFrame:

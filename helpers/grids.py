@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from helpers.caching import digest
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
+from helpers.scoring.caching import digest
 
 AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
 FOLDER = "sweeps"  # of a run: the arms that were asked for, a file a grid

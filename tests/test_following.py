@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from helpers import comparisons, following, scores
+from helpers import comparisons, following
 from helpers.runs.arms import Arm
+from helpers.scoring import scores
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARMS = [Arm("suffix", grounding, 2).name for grounding in ("none", "text", "image")]

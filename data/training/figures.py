@@ -18,7 +18,7 @@ from helpers.arms import guidance_arms
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import drawing, images
-from helpers.scores import ROUND_TRIP
+from helpers.scoring.scores import ROUND_TRIP
 
 matplotlib.use("agg")
 FOLDER = Path(__file__).resolve().parents[2] / "figures"

@@ -16,22 +16,22 @@ from data.training.caption_quality import caption_f1
 from data.training.clip import BARE
 from data.training.photos import write_photos
 from data.training.world import ALL_PHRASES, COLOURS, KINDS, SPLITS, draw_scene
-from helpers import intervals, scores, verdicts
-from helpers.alignment import named_colour, r_precision
 from helpers.captioning import prompts
 from helpers.captioning.captions import caption_all
 from helpers.captioning.templates import TEMPLATES
-from helpers.distances import frechet_distance, frechet_leave_one_out
-from helpers.features import image_features, text_features
 from helpers.generation import draw as generation
 from helpers.generation.generate import generate
-from helpers.judges import Judges
 from helpers.models.loading import load_gligen, release
 from helpers.models.sets import model_set
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
+from helpers.scoring import intervals, scores, verdicts
+from helpers.scoring.alignment import named_colour, r_precision
+from helpers.scoring.distances import frechet_distance, frechet_leave_one_out
+from helpers.scoring.features import image_features, text_features
+from helpers.scoring.judges import Judges
 
 DEMO = model_set("demo")
 DISTANCE = scores.realism(DEMO)

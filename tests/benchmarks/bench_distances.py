@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from pytorch_fid import fid_score
 
-from helpers import distances, intervals, scores
 from helpers.models.checkpoints import INCEPTION
 from helpers.models.sets import data_folder, model_set
 from helpers.runs.run import Run
 from helpers.scenes import images
+from helpers.scoring import distances, intervals, scores
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes.inception import write_inception
 

@@ -13,9 +13,9 @@ from data.training.saving import save
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
 from data.training.weight_transfer import clip_to_detector
-from helpers.features import detect
 from helpers.models.loading import load_detector
 from helpers.models.sets import Checkpoint
+from helpers.scoring.features import detect
 
 
 @pytest.fixture(scope="module")

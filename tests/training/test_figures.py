@@ -7,7 +7,7 @@ from PIL import Image
 
 from data.training import figures
 from helpers.runs.arms import Arm
-from helpers.scores import ROUND_TRIP
+from helpers.scoring.scores import ROUND_TRIP
 from tests.fakes.judged import draw, start
 
 

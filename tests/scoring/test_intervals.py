@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from helpers import distances, intervals
-from helpers.intervals import Estimate, TooFew
+from helpers.scoring import distances, intervals
+from helpers.scoring.intervals import Estimate, TooFew
 
 SPECTRUM = 1 / np.sqrt(
     np.arange(1.0, 9)

@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from helpers import adherence, alignment, distances, intervals
-from helpers.evidence import Evidence
-from helpers.resampling import Distance
+from helpers.scoring import adherence, alignment, distances, intervals
+from helpers.scoring.evidence import Evidence
+from helpers.scoring.resampling import Distance
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS = "Captions", "Two seeds"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from helpers import resampling
-from helpers.distances import frechet_distance, kid
+from helpers.scoring import resampling
+from helpers.scoring.distances import frechet_distance, kid
 
 
 def test_halves_of_the_photos_are_closer_than_other_photos():

@@ -7,8 +7,8 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import distances
-from helpers.distances import cmmd, frechet_distance, kid
+from helpers.scoring import distances
+from helpers.scoring.distances import cmmd, frechet_distance, kid
 
 PAIRED = [
     (distances.frechet_distance, distances.frechet_leave_one_out),

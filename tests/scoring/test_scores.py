@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import features, judges, scores
-from helpers.evidence import collect
-from helpers.metrics import metrics
 from helpers.models.sets import model_set
 from helpers.runs.run import Run
 from helpers.scenes import images
+from helpers.scoring import features, judges, scores
+from helpers.scoring.evidence import collect
+from helpers.scoring.metrics import metrics
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"

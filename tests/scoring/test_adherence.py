@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import adherence
-from helpers.adherence import Detections, average_precision, match
+from helpers.scoring import adherence
+from helpers.scoring.adherence import Detections, average_precision, match
 
 NOTHING = Detections(np.empty((0, 4), np.float32), (), np.empty(0, np.float32))
 

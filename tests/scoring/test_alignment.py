@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from helpers import alignment
+from helpers.scoring import alignment
 
 
 def random_features(n: int, d: int = 6, seed: int = 0) -> np.ndarray:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from helpers import caching, features
 from helpers.models.loading import load_clip, load_detector
 from helpers.models.sets import Checkpoint
+from helpers.scoring import caching, features
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2
 

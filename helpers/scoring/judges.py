@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from helpers import alignment, caching
-from helpers.adherence import Detections
 from helpers.models.sets import ModelSet
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
+from helpers.scoring import alignment, caching
+from helpers.scoring.adherence import Detections
 
 if TYPE_CHECKING:  # whoever only reads what judges said waits for no model
     from helpers.models.loading import Clip, Detector, Inception
@@ -35,7 +35,7 @@ class Judges:
 
     def look(self, extractor: str, pictures: Sequence[Image.Image]) -> np.ndarray:
         """Features (n, d) by "clip" or "inception"."""
-        from helpers import features
+        from helpers.scoring import features
 
         if extractor == "clip":
             return features.image_features(self.clip, pictures)
@@ -43,13 +43,13 @@ class Judges:
 
     def find(self, pictures: Sequence[Image.Image], labels: Sequence[str]) -> list[Detections]:
         """What the detector finds of all labels in each picture."""
-        from helpers import features
+        from helpers.scoring import features
 
         return features.detect(self.detector, pictures, [labels] * len(pictures))
 
     def read(self, texts: Sequence[str]) -> np.ndarray:
         """CLIP features (n, d) of texts."""
-        from helpers import features
+        from helpers.scoring import features
 
         return features.text_features(self.clip, texts)
 

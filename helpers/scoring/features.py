@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from helpers.adherence import Detections
 from helpers.models.loading import Clip, Detector, Inception
 from helpers.scenes import boxes, images
+from helpers.scoring.adherence import Detections
 
 QUERY = "a photo of a {}"  # what the detector is asked for, with the label in lower case
 MOST = 100  # detections kept per picture: as many as COCO counts

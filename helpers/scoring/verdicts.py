@@ -8,14 +8,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from helpers import intervals
-from helpers.evidence import Evidence, collect
-from helpers.intervals import Estimate
-from helpers.metrics import Measured, measure
 from helpers.parameters import nearest
-from helpers.resampling import swapped_differences
 from helpers.runs.run import Run
-from helpers.scores import metrics_of
+from helpers.scoring import intervals
+from helpers.scoring.evidence import Evidence, collect
+from helpers.scoring.intervals import Estimate
+from helpers.scoring.metrics import Measured, measure
+from helpers.scoring.resampling import swapped_differences
+from helpers.scoring.scores import metrics_of
 
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]
 

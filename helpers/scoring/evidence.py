@@ -7,15 +7,15 @@ from typing import Self
 
 import numpy as np
 
-from helpers import alignment
-from helpers.adherence import Detections, Precision, average_precision
-from helpers.judges import PHOTOS, Asked, Judges, Look, layout
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
-from helpers.resampling import derangement
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
+from helpers.scoring import alignment
+from helpers.scoring.adherence import Detections, Precision, average_precision
+from helpers.scoring.judges import PHOTOS, Asked, Judges, Look, layout
+from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from helpers import adherence, intervals
 from helpers.claims import claimed
-from helpers.evidence import CAPTIONER, PHOTOS, Evidence, collect
-from helpers.judges import Judges, Look
-from helpers.judges import load_judges as load_judges
-from helpers.metrics import Metric, applies, box_rows, measure, metrics
 from helpers.models.sets import ModelSet, model_set
-from helpers.resampling import split_half
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
+from helpers.scoring import adherence, intervals
+from helpers.scoring.evidence import CAPTIONER, PHOTOS, Evidence, collect
+from helpers.scoring.judges import Judges, Look
+from helpers.scoring.judges import load_judges as load_judges
+from helpers.scoring.metrics import Metric, applies, box_rows, measure, metrics
+from helpers.scoring.resampling import split_half
 
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen

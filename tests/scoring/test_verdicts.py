@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from helpers import intervals, scores, verdicts
-from helpers.evidence import collect
 from helpers.scenes import images
+from helpers.scoring import intervals, scores, verdicts
+from helpers.scoring.evidence import collect
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, OTHER, THIRD = "caption-text-g7.5", "label-text-g7.5", "suffix-text-g7.5"

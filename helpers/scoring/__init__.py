@@ -1,0 +1,1 @@
+"""Pictures to scores with intervals, and what the scores support."""
