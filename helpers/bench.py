@@ -3,12 +3,12 @@
 import ipywidgets as widgets
 from IPython.display import display
 
-from helpers import gallery
 from helpers.captioning.templates import TEMPLATES, fill
 from helpers.generation.draw import request
 from helpers.generation.generate import generate
 from helpers.models.loading import Gligen, load_gligen, release
 from helpers.models.sets import model_set
+from helpers.report import gallery
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, protocol
 from helpers.scenes.scenes import Scene, read_scenes

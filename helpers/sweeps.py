@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers import grids, progress, report
-from helpers.arms import siblings
+from helpers import grids, progress
 from helpers.generation.draw import series
 from helpers.models.sets import model_set
 from helpers.options import read_options
 from helpers.parameters import ParameterError
+from helpers.report import tables
+from helpers.report.arms import siblings
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, protocol
 from helpers.runs.run import Run
@@ -97,9 +98,9 @@ def draw_arms(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
 
 
 def _render(run: Run) -> None:
-    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
+    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "tables.html"
     if not page.is_file() or page.stat().st_mtime < executed.stat().st_mtime:
-        report.render(executed, page)
+        tables.render(executed, page)
 
 
 def start(options: argparse.Namespace) -> Run:
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failures:
         return _say(1, f"{len(failures)} failed; the same command tries them again:", *failures)
     if not (options.dry_run or options.status):
-        print(f"report: {run.folder / 'report.html'}")
+        print(f"report: {run.folder / 'tables.html'}")
     return 0
 
 

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from helpers import kernels, notebooks, sweeps
-from helpers.arms import guidance_arms, template_arms
+from helpers.report.arms import guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.tasks import NOTEBOOKS

@@ -215,7 +215,9 @@ def test_a_notebook_ends_with_its_limits_and_the_way_on(path):
 
 
 @pytest.mark.parametrize(
-    "path", [*NOTEBOOKS, *sorted((ROOT / "helpers" / "template").rglob("*.*"))], ids=lambda path: path.name
+    "path",
+    [*NOTEBOOKS, *sorted((ROOT / "helpers" / "report" / "template").rglob("*.*"))],
+    ids=lambda path: path.name,
 )
 def test_notebooks_and_templates_name_no_address(path):
     assert not re.findall(r"https?://", path.read_text())

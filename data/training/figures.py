@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import charts, comparisons
-from helpers.arms import guidance_arms
+from helpers.report import charts, comparisons
+from helpers.report.arms import guidance_arms
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import drawing, images

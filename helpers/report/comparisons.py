@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms, whole
 from helpers.models.sets import model_set
+from helpers.report.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms, whole
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene

@@ -13,7 +13,7 @@ from pandas.io.formats.style import Styler
 from helpers.files import beside
 
 if TYPE_CHECKING:
-    from helpers.answers import Answer
+    from helpers.report.answers import Answer
 
 FOLDER = Path(__file__).with_name("template")
 LEFT = ("caption", "td.text", "th.row_heading", "th.index_name")  # in notebooks, which align all to the right

@@ -11,8 +11,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from helpers import charts, gallery, report
-from helpers.answers import Answer
+from helpers.report import charts, gallery, tables
+from helpers.report.answers import Answer
 from helpers.runs import run as runs
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
@@ -48,18 +48,18 @@ def pieces(run):
     }
     table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["empty"]] * 4, "seconds": 0.2})
     table.index = [scene.name for scene in run.scenes]
-    yield report.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
-    yield report.answers([Answer("Which?", "This one.", (EVIL, "Because."))])
-    yield report.TOGGLE
+    yield tables.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
+    yield tables.answers([Answer("Which?", "This one.", (EVIL, "Because."))])
+    yield tables.TOGGLE
     yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"})
     yield gallery.folded(gallery.row(run.scenes), "More")
-    yield report.score_table(scores, names, MEASURES, "Scores", chosen=arms["text"][0].name)
+    yield tables.score_table(scores, names, MEASURES, "Scores", chosen=arms["text"][0].name)
     yield charts.as_svg(charts.curves(scores, MEASURES, "guidance_scale", 11), "Curves")
     yield charts.as_svg(charts.intervals(scores, MEASURES, names), "Intervals")
     yield gallery.slider(run, run.scenes[:2], arms)
     yield gallery.captions(run.scenes, {"opt": table})
-    yield report.table(pd.DataFrame({"scene": ["a"], "n": [0.5]}), "A table")
-    yield report.card({"protocol": {"steps": 20}, "device": "toaster"})
+    yield tables.table(pd.DataFrame({"scene": ["a"], "n": [0.5]}), "A table")
+    yield tables.card({"protocol": {"steps": 20}, "device": "toaster"})
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def address(tmp_path_factory):
     cells = [new_code_cell("show()", outputs=[one]) for one in shown]
     cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
     nbformat.write(new_notebook(cells=cells, metadata={"title": "A report"}), folder / "a.ipynb")
-    report.render(folder / "a.ipynb", folder / "report.html")
-    return (folder / "report.html").as_uri()
+    tables.render(folder / "a.ipynb", folder / "tables.html")
+    return (folder / "tables.html").as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.arms import grounding_arms
-from helpers.comparisons import grounding_names, main_arm, titles
+from helpers.report.arms import grounding_arms
+from helpers.report.comparisons import grounding_names, main_arm, titles
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, scores

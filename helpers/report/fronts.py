@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from helpers.answers import Answer
-from helpers.arms import is_ours, whole
-from helpers.comparisons import FOUND, GROUNDING, over_guidance, realism
+from helpers.report.answers import Answer
+from helpers.report.arms import is_ours, whole
+from helpers.report.comparisons import FOUND, GROUNDING, over_guidance, realism
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 

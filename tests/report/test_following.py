@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from helpers import comparisons, following
+from helpers.report import comparisons, following
 from helpers.runs.arms import Arm
 from helpers.scoring import scores
 from tests.fakes.judged import draw, load_small_judges, start

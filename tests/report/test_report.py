@@ -13,9 +13,9 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers import charts, gallery, report
-from helpers.answers import Answer
-from helpers.following import evenly
+from helpers.report import charts, gallery, tables
+from helpers.report.answers import Answer
+from helpers.report.following import evenly
 from helpers.runs import run as runs
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
@@ -59,13 +59,13 @@ def run(tmp_path, monkeypatch):
     ],
 )
 def test_a_number_has_the_decimals_that_its_error_allows(value, error, shown):
-    assert report.number(value, error) == shown
+    assert tables.number(value, error) == shown
 
 
 def test_a_score_without_a_value_is_a_dash_and_not_nan():
-    assert report.number(float("nan"), float("nan")) == "–"
-    empty = report.cell(pd.Series(dict.fromkeys(SCORE, None)))
-    assert empty == "–" and report.cell(pd.Series(SCORE | {"low": 0.5, "high": 0.5})) == "113.5"
+    assert tables.number(float("nan"), float("nan")) == "–"
+    empty = tables.cell(pd.Series(dict.fromkeys(SCORE, None)))
+    assert empty == "–" and tables.cell(pd.Series(SCORE | {"low": 0.5, "high": 0.5})) == "113.5"
 
 
 def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls_apart():
@@ -73,7 +73,7 @@ def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls
         [{"arm": "a-text-g7.5", "metric": "FID", **SCORE}, {"arm": "photos", "metric": "FID", **SCORE}]
     )
     names, controls = {"a-text-g7.5": "a & b"}, {"photos": "the photos"}
-    page = soup(report.score_table(scores, names, MEASURES, "1 < 2", "a-text-g7.5", controls))
+    page = soup(tables.score_table(scores, names, MEASURES, "1 < 2", "a-text-g7.5", controls))
     assert page.caption.text == "1 < 2"
     rows = page.tbody.find_all("tr")
     assert [row.th.text for row in rows] == ["a & b", "the photos"]
@@ -83,16 +83,16 @@ def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls
 
 
 def test_a_table_escapes_what_comes_from_files():
-    page = soup(report.table(pd.DataFrame({"scene": [EVIL], EVIL: [EVIL], "n": [0.123]}), EVIL))
+    page = soup(tables.table(pd.DataFrame({"scene": [EVIL], EVIL: [EVIL], "n": [0.123]}), EVIL))
     assert not page.find("img") and [one.text for one in page.find_all("td")] == [EVIL, EVIL, "0.12"]
 
 
 def test_text_of_the_opening_the_answers_and_the_card_is_escaped():
-    opening = report.opening(EVIL, EVIL, {"photos": EVIL}, warning=EVIL)
+    opening = tables.opening(EVIL, EVIL, {"photos": EVIL}, warning=EVIL)
     for html in (
         opening,
-        report.answers([Answer(EVIL, EVIL, (EVIL,))]),
-        report.card({"a": EVIL, "b": {"c": EVIL}}),
+        tables.answers([Answer(EVIL, EVIL, (EVIL,))]),
+        tables.card({"a": EVIL, "b": {"c": EVIL}}),
     ):
         assert not soup(html).find("img") and EVIL in soup(html).text
 
@@ -183,7 +183,7 @@ def test_charts_take_the_ink_of_the_page_and_name_nothing_outside():
 def test_one_table_a_group_each_under_its_name():
     scores = pd.DataFrame([{"arm": "a", "metric": metric, **SCORE} for metric in ("FID", "found <at> 0.5")])
     groups = {name: {metric: good} for name, (metric, good) in zip("xy", MEASURES.items(), strict=True)}
-    page = soup(report.score_tables(scores, {"a": "first"}, groups))
+    page = soup(tables.score_tables(scores, {"a": "first"}, groups))
     assert [one.caption.text for one in page.find_all("table")] == ["x", "y"]
     assert [one.find_all("td")[1].text for one in page.find_all("table")] == ["113.5110.0 to 116.8"] * 2
 
@@ -216,7 +216,7 @@ def page(tmp_path):
         new_code_cell("finish()", outputs=[shown], metadata={"tags": ["remove-cell"]}),
     ]
     nbformat.write(new_notebook(cells=cells, metadata={"title": "A & B"}), tmp_path / "a.ipynb")
-    report.render(tmp_path / "a.ipynb", tmp_path / "a.html")
+    tables.render(tmp_path / "a.ipynb", tmp_path / "a.html")
     return (tmp_path / "a.html").read_text()
 
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from helpers import comparisons, following
-from helpers.arms import guidance_arms, template_arms, whole
-from helpers.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
+from helpers.report import comparisons, following
+from helpers.report.arms import guidance_arms, template_arms, whole
+from helpers.report.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scoring import scores, verdicts
