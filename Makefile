@@ -10,13 +10,13 @@ SWEEP = $(if $(FRACTION),--fraction $(FRACTION)) $(if $(GROUNDING),--grounding $
 .PHONY: report sweep dry-run status lab test check bench demo-models demo-quality clean
 
 report: $(BIN)/ready  ## the whole study, from photos to runs/<name>/report.html
-	$(BIN)/python -m helpers.sweeps report $(OPTIONS)
+	$(BIN)/python -m helpers report $(OPTIONS)
 
 sweep: $(BIN)/ready  ## more guidance_scales in the same run: make sweep GUIDANCE="1 3 5 7.5 9 11 12"
-	$(BIN)/python -m helpers.sweeps sweep $(OPTIONS) $(SWEEP)
+	$(BIN)/python -m helpers sweep $(OPTIONS) $(SWEEP)
 
 dry-run status: $(BIN)/ready  ## what `make sweep` would do with the same variables; what sweeps have done
-	$(BIN)/python -m helpers.sweeps sweep --$@ $(OPTIONS) $(SWEEP)
+	$(BIN)/python -m helpers sweep --$@ $(OPTIONS) $(SWEEP)
 
 lab: $(BIN)/ready  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from helpers.options import read_options
-from helpers.sweeps import REPORT
+from helpers.sweeps.options import read_options
+from helpers.sweeps.plan import REPORT
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -103,7 +103,7 @@ def test_make_hands_every_variable_over(target):
         *(f"{name}={value}" for name, value in values.items()),
     ]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    line = next(line for line in shown.splitlines() if "helpers.sweeps" in line)
+    line = next(line for line in shown.splitlines() if "helpers.sweeps.plan" in line)
     options = read_options([target, *shlex.split(line)[4:]])
     assert (options.dataset, options.models, options.run) == ("my photos", "published", "runs/mine")
     assert (options.steps, options.guidance, options.external) == (75, [11.0], ["a=b", "c=d"])
@@ -125,7 +125,7 @@ def test_make_hands_the_variables_of_a_sweep_over():
     for target in ("sweep", "dry-run", "status"):
         command = ["make", "-n", target, *(f"{name}={value}" for name, value in values.items())]
         shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        line = next(line for line in shown.splitlines() if "helpers.sweeps" in line)
+        line = next(line for line in shown.splitlines() if "helpers.sweeps.plan" in line)
         options = read_options(shlex.split(line)[3:])
         assert options.axes == {
             "guidance_scale": [1, 3],

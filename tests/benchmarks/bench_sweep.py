@@ -20,7 +20,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from helpers import sweeps
 from helpers.captioning.templates import TEMPLATES, fill
 from helpers.generation.draw import request
 from helpers.generation.generate import generate
@@ -30,8 +29,9 @@ from helpers.runs.arms import Arm
 from helpers.runs.protocol import ROOT, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.tasks import Task
-from helpers.workers import Processes
+from helpers.sweeps import plan as sweeps
+from helpers.sweeps.tasks import Task
+from helpers.sweeps.workers import Processes
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes import sampler
 from tests.fakes.study import write_scenes

@@ -22,7 +22,7 @@ from PIL import Image
 from helpers.generation.pictures import Picture, write
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.tasks import NOTEBOOKS
+from helpers.sweeps.tasks import NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 2  # pictures
@@ -42,7 +42,7 @@ def prepare(folder: Path, log: Path, pause: float) -> str:
 
 def install(log: str, pause: float) -> None:
     """Take the place of the models and the loop. log: gets a line for every picture that was saved."""
-    models, grounding = ModuleType("helpers.models.loading"), ModuleType("helpers.generation.draw.generate")
+    models, grounding = ModuleType("helpers.models.loading"), ModuleType("helpers.generation.generate")
     models.load_gligen = models.keep_gligen = lambda *_, **__: SimpleNamespace()
     models.release = lambda *_: None
     grounding.fitting, grounding.write = lambda *_: AT_ONCE, write
@@ -54,7 +54,7 @@ def install(log: str, pause: float) -> None:
                 yield Picture(request, paint(request, width), told(request, width, steps, scheduler))
 
     grounding.generate = generate
-    sys.modules |= {"helpers.models.loading": models, "helpers.generation.draw.generate": grounding}
+    sys.modules |= {"helpers.models.loading": models, "helpers.generation.generate": grounding}
     if log and not hasattr(images, "plain_save"):
         images.plain_save = copy.copy(images.save)
         images.save = lambda image, path, text=None: (images.plain_save(image, path, text), note(log, path))
@@ -86,9 +86,9 @@ def note(log: str, path: Path) -> None:
 
 def main() -> int:
     """Sweep the arms that a JSON file lists: the notebook, workers or a cluster, and how many fail."""
-    from helpers import sweeps
-    from helpers.tasks import Task
-    from helpers.workers import Cluster, Processes
+    from helpers.sweeps import plan as sweeps
+    from helpers.sweeps.tasks import Task
+    from helpers.sweeps.workers import Cluster, Processes
 
     parser = argparse.ArgumentParser()
     parser.add_argument("run")

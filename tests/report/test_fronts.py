@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from helpers.report import charts, fronts
-from tests.test_grids import run as run  # a fixture
+from tests.sweeps.test_grids import run as run  # a fixture
 
 POINTS = some.lists(some.tuples(some.integers(0, 4), some.integers(0, 4)), min_size=1, max_size=12)
 

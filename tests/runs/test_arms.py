@@ -174,5 +174,5 @@ def test_a_dataset_needs_a_folder_photos_and_annotations(tmp_path):
 
 
 def test_parameters_are_checked_without_waiting_for_torch():
-    code = "import sys, helpers.settings; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, helpers.runs.arms; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

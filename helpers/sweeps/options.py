@@ -1,17 +1,17 @@
-"""The command line of `helpers.sweeps`; make hands over its variables as these options."""
+"""The command line of `helpers.sweeps.plan`; make hands over its variables as these options."""
 
 import argparse
 import re
 from collections.abc import Sequence
 
-from helpers.grids import AXES
+from helpers.sweeps.grids import AXES
 
 GIVEN_AS = {"guidance_scale": "guidance", "grounded_fraction": "fraction"}  # shorter on a command line
 
 
 def read_options(arguments: Sequence[str] | None, about: str | None = None) -> argparse.Namespace:
     """The options, and as `axes` what was given of grids.AXES. Exits with 2 for what is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.sweeps", description=about)
+    parser = argparse.ArgumentParser(prog="python -m helpers", description=about)
     parser.add_argument("what", choices=("report", "sweep"), help="the whole study, or more arms for it")
     parser.add_argument("--dataset", default="data/demo", help="folder with photos and annotations.json")
     parser.add_argument("--models", default="demo", help="demo (shipped, CPU) or published (hub, GPU)")

@@ -6,15 +6,16 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import grids, notebooks, sweeps, tasks
 from helpers.claims import claimed
-from helpers.notebooks import KernelDied, NotebookError, check_parameters, is_done, run_notebook
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.tasks import NOTEBOOKS, Outcome, Task
-from helpers.workers import Workers
+from helpers.sweeps import grids, notebooks, tasks
+from helpers.sweeps import plan as sweeps
+from helpers.sweeps.notebooks import KernelDied, NotebookError, check_parameters, is_done, run_notebook
+from helpers.sweeps.tasks import NOTEBOOKS, Outcome, Task
+from helpers.sweeps.workers import Workers
 from tests.fakes.study import write_scenes
 
 PARAMETERS = """

@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers import progress
 from helpers.claims import claimed, holder, left_by
 from helpers.models.sets import model_set
 from helpers.runs import run as runs
@@ -26,6 +25,7 @@ from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import scores
+from helpers.sweeps import progress
 from tests.fakes import sampler
 from tests.fakes.study import write_models, write_scenes
 

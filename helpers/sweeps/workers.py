@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from helpers.parameters import ParameterError
-from helpers.tasks import FAILED, Outcome, Task, close_kernel, kill_kernel
+from helpers.sweeps.tasks import FAILED, Outcome, Task, close_kernel, kill_kernel
 
 DEATHS = 3  # of the process that carries out a task, after which the task has failed
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, of NVIDIA, AMD, and Windows' Linux

@@ -8,11 +8,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from helpers.files import beside
-from helpers.jupyter import PapermillExecutionError, nbformat, papermill
-from helpers.kernels import DeadKernelError, Kernel
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.protocol import ROOT
 from helpers.runs.run import FINISHED, Run
+from helpers.sweeps.jupyter import PapermillExecutionError, nbformat, papermill
+from helpers.sweeps.kernels import DeadKernelError, Kernel
 
 
 class NotebookError(RuntimeError):

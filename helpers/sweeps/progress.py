@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from helpers.claims import holder
-from helpers.notebooks import drawn, failures
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
-from helpers.tasks import BEFORE, DONE, ELSEWHERE, FAILED, Outcome
+from helpers.sweeps.notebooks import drawn, failures
+from helpers.sweeps.tasks import BEFORE, DONE, ELSEWHERE, FAILED, Outcome
 
 STATES = ("done", "running", "failed", "missing")
 SAMPLE = 200  # pictures whose size is looked at

@@ -14,14 +14,15 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from helpers import kernels, notebooks, sweeps
 from helpers.report.arms import guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.tasks import NOTEBOOKS
+from helpers.sweeps import kernels, notebooks
+from helpers.sweeps import plan as sweeps
+from helpers.sweeps.tasks import NOTEBOOKS
 from tests.fakes.study import EVIL, write_models, write_scenes
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "worksite"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 ARMS = 3 + 2 + 2 * 3 + 3  # templates, groundings, the sweep's other scales, groundings with another seed
 
 

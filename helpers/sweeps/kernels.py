@@ -11,7 +11,7 @@ from typing import Self
 from jupyter_core.utils import run_sync
 from traitlets.config import Config
 
-from helpers.jupyter import (
+from helpers.sweeps.jupyter import (
     AsyncKernelManager,
     DeadKernelError,
     Engine,

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.claims import holder, left_by
-from helpers.kernels import Kernel
-from helpers.notebooks import KernelDied, NotebookError, is_done, run_notebook
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import ROOT
 from helpers.runs.run import Run
+from helpers.sweeps.kernels import Kernel
+from helpers.sweeps.notebooks import KernelDied, NotebookError, is_done, run_notebook
 
 NOTEBOOKS = ROOT / "notebooks"
 ATTEMPTS = 3  # of a notebook whose kernel dies: what it made is there, so the next one goes on

@@ -2,11 +2,11 @@
 
 import pytest
 
-from helpers import grids
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
+from helpers.sweeps import grids
 from tests.fakes.study import write_scenes
 
 

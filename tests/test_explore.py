@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.bench import Bench
+from helpers.explore import Bench
 from helpers.parameters import ParameterError
 from tests.fakes.study import write_models, write_scenes
 
@@ -20,7 +20,7 @@ def bench(tmp_path_factory):
 def shown(bench, monkeypatch):
     """What the last draw displayed: an output widget keeps it only under a running kernel."""
     seen = []
-    monkeypatch.setattr("helpers.bench.display", seen.append)
+    monkeypatch.setattr("helpers.explore.display", seen.append)
     bench.draw()
     return seen[0].data
 

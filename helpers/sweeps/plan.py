@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers import grids, progress
 from helpers.generation.draw import series
 from helpers.models.sets import model_set
-from helpers.options import read_options
 from helpers.parameters import ParameterError
 from helpers.report import tables
 from helpers.report.arms import siblings
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, protocol
 from helpers.runs.run import Run
-from helpers.tasks import ELSEWHERE, FAILED, Task, perform
-from helpers.workers import Cluster, Processes, Workers
+from helpers.sweeps import grids, progress
+from helpers.sweeps.options import read_options
+from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task, perform
+from helpers.sweeps.workers import Cluster, Processes, Workers
 
 REPORT = "06_visual_comparison"
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
@@ -172,7 +172,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(status: int, *lines: str) -> int:
     print(*lines, sep="\n  ", file=sys.stderr)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Notebooks as tasks: the study, and more arms for it, here or on a cluster."""
