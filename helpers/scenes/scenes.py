@@ -50,7 +50,7 @@ class Scene:
 
 
 def read_scenes(folder: str | Path) -> list[Scene]:
-    """The scenes of a folder with checks.json and the pictures that it names (here or in images/).
+    """The scenes of a folder with annotations.json and the pictures that it names (here or in images/).
 
     The file is a list of {image, width, height, labels, bboxes}; bboxes are pixels of the upright photo,
     [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases (else
