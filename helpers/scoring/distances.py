@@ -58,8 +58,8 @@ def crossed_frechet(
     that mean without scene i for every i, (n,).
 
     No picture meets its own photo. Each halving gives two distances (each half's pictures once). The same n
-    and seed halve in the same way, so that arms stay paired by scene. crossed_frechet(photos, photos) is what
-    pictures that are as real as photos would get.
+    and seed halve in the same way, so that arms with their scenes in one order stay paired by scene.
+    crossed_frechet(photos, photos) is what pictures that are as real as photos would get.
 
     pictures, photos: (n, d), row i the same scene. One decomposition of an n/2 x n/2 matrix per distance.
     Raises ValueError as `frechet_distance`, for n below 6 or unequal n.
@@ -90,7 +90,12 @@ def kid(a: np.ndarray, b: np.ndarray, own_pairs: bool = True) -> float:
 
 
 def kid_leave_one_out(a: np.ndarray, b: np.ndarray, own_pairs: bool = True) -> np.ndarray:
-    """`kid` without row i of both sets, for every i, (n,). Refuses n below 3 or unequal too."""
+    """`kid` without row i of both sets, for every i, (n,). Refuses n below 3 or unequal too.
+
+    Where the true distance is 0, the jackknife of these is up to 1.4 times as wide as it need be: in
+    simulations without own pairs its interval holds 0 in 94 to 100 %, whatever the correlation with the own
+    photo.
+    """
     return mmd.leave_one_out(*_checked(a, b, rows=3, paired=True), mmd.cubic, True, own_pairs)
 
 

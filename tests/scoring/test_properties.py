@@ -219,3 +219,21 @@ def test_adherence(seed, dtype):
         curve = adherence.found_share(ious.astype(dtype), np.linspace(0, 1, 11))
         assert (np.diff(curve) <= 0).all() and curve[0] == 1
         assert curve[5] == adherence.reaches(ious.astype(dtype)).mean()
+
+
+@many
+@given(st.integers(0, 10**6), st.sampled_from(sorted(alignment.COLOURS)))
+def test_colours_sizes_and_labels(seed, colour):
+    rng = np.random.default_rng(seed)
+    crop = rng.integers(0, 256, (3, 4, 3)).astype(np.uint8)
+    distance = alignment.colour_distance(crop, colour)
+    assert distance >= 0
+    same(alignment.colour_distance(rng.permutation(crop.reshape(-1, 3)), colour), distance)
+    same(alignment.lab(crop.reshape(-1, 3).astype(np.float32)), alignment.lab(crop.reshape(-1, 3)))
+    low = rng.integers(0, 8, (5, 2)) / 16
+    boxes = np.concatenate([low, low + rng.integers(1, 9, (5, 2)) / 16], axis=1)
+    assert adherence.size_of(boxes.astype(np.float16)) == adherence.size_of(boxes)
+    labels = ["a cone", "Barrels", "man"]
+    assert alignment.labels_named(f"{colour} barrel", rng.permutation(labels).tolist()) == pytest.approx(
+        1 / 3
+    )
