@@ -17,6 +17,7 @@ from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
+from helpers.scoring.scores import ROUND_TRIP
 
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen
@@ -82,6 +83,33 @@ def draw(
         if loaded.cache_info().currsize and not keep_models:
             release(loaded())
     return records
+
+
+def draw_round_trip(run: Run, batch_size: int = 8) -> int:
+    """Make what is missing of the control arm ROUND_TRIP: the photos through the autoencoder, fitted as the
+    protocol says. The checkpoint is loaded if a picture is missing. Returns how many were made."""
+    import torch
+
+    from helpers.models.loading import load_gligen, release
+
+    protocol = run.card["protocol"]
+    with claimed(run.claim(ROUND_TRIP)):
+        missing = run.missing(ROUND_TRIP, run.scenes)
+        gligen = load_gligen(model_set(protocol["models"]).gligen["text"], "text") if missing else None
+        for start in range(0, len(missing), batch_size):
+            scenes = missing[start : start + batch_size]
+            photos = [
+                images.fit(one.photo(), one.boxes, protocol["size"], protocol["fit"])[0] for one in scenes
+            ]
+            pixels = images.to_tensor(images.to_array(photos)).to(gligen.device, gligen.dtype)
+            with torch.inference_mode():
+                latents = gligen.vae.encode(pixels).latent_dist.mode()
+                decoded = images.to_images(gligen.vae.decode(latents).sample.float().cpu())
+            for scene, picture in zip(scenes, decoded, strict=True):
+                images.save(picture, run.picture(ROUND_TRIP, scene), {"arm": ROUND_TRIP})
+    if missing:
+        release(gligen)
+    return len(missing)
 
 
 def series(names: Sequence[str]) -> list[list[str]]:

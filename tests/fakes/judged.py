@@ -10,7 +10,7 @@ from helpers.models.loading import load_clip, load_detector
 from helpers.models.sets import Checkpoint
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scoring.judges import Judges
+from helpers.scoring.extraction import Judges
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2
 from tests.fakes.study import write_scenes
