@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -114,11 +115,12 @@ class Run:
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
         self.uses.add(("", "pictures/*/*.png"))
-        return sorted({path.parent.name for path in self.folder.glob("pictures/*/*.png")})
+        return sorted(path.name for path in self.folder.glob("pictures/*/") if self.count_pictures(path.name))
 
     def count_pictures(self, arm: str = "*") -> int:
         """Pictures that are there, of one arm or of all together."""
-        return sum(1 for _ in self.folder.glob(f"pictures/{arm}/*.png"))
+        folders = self.folder.glob(f"pictures/{arm}/")
+        return sum(name.endswith(".png") for folder in folders for name in os.listdir(folder))
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""

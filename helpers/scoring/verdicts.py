@@ -12,6 +12,7 @@ import pandas as pd
 from helpers.parameters import nearest
 from helpers.runs.run import Run
 from helpers.scoring import intervals, scores
+from helpers.scoring.extraction import cached
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.measurements import collect
 from helpers.scoring.metrics import Measured, measure
@@ -149,20 +150,20 @@ def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, see
 
     The two arms' pictures are swapped at random scene by scene, which makes both arms draws from one mixture.
     gap: in the metric's own unit. Returns metric, gap, share (of draws), median (the typical gap), n, draws.
+    The run folder keeps the draws.
     """
     values = _Values(run, next(iter(metrics_of(run))))
     names = values.common(arm, other, strict=False)
-    scenes = [scene for scene in run.scenes if scene.name in set(names)]
-    first, second = (collect(run, scenes, name) for name in (arm, other))
-    pictures, photos = values.metric.needs
-    seen = (getattr(first, pictures), getattr(second, pictures), getattr(first, photos))
-    gaps = np.abs(swapped_differences(values.metric.distance, *seen, draws, seed))
-    share, median = float((gaps >= gap).mean()), float(np.median(gaps))
-    return {
-        "metric": values.name,
-        "gap": gap,
-        "share": share,
-        "median": median,
-        "n": len(names),
-        "draws": draws,
-    }
+
+    def differences(_: list[int]) -> list[np.ndarray]:
+        scenes = [scene for scene in run.scenes if scene.name in set(names)]
+        first, second = (collect(run, scenes, name) for name in (arm, other))
+        pictures, photos = values.metric.needs
+        features = getattr(first, pictures), getattr(second, pictures), getattr(first, photos)
+        return [swapped_differences(values.metric.distance, *features, draws, seed)[:, None]]
+
+    content = repr([values.name, draws, seed, *(run.stamp("", f"scores/{one}.npz") for one in (arm, other))])
+    file = run.folder / "features" / "swapped" / f"{arm}.npz"
+    gaps = np.abs(cached(file, [other], [content], differences)[0][:, 0])
+    facts = {"share": float((gaps >= gap).mean()), "median": float(np.median(gaps))}
+    return {"metric": values.name, "gap": gap, **facts, "n": len(names), "draws": draws}
