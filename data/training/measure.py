@@ -30,8 +30,8 @@ from helpers.scenes import images
 from helpers.scoring import intervals, scores, verdicts
 from helpers.scoring.alignment import named_colour, r_precision
 from helpers.scoring.distances import frechet_distance, frechet_leave_one_out
-from helpers.scoring.extraction import Judges
 from helpers.scoring.features import image_features, text_features
+from helpers.scoring.judges import Judges
 
 DEMO = model_set("demo")
 DISTANCE = scores.realism(DEMO)

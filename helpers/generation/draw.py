@@ -87,29 +87,29 @@ def draw(
 
 def draw_round_trip(run: Run, batch_size: int = 8) -> int:
     """Make what is missing of the control arm ROUND_TRIP: the photos through the autoencoder, fitted as the
-    protocol says. The checkpoint is loaded if a picture is missing. Returns how many were made."""
-    import torch
-
-    from helpers.models.loading import load_gligen, release
-
+    protocol says. No checkpoint is loaded where nothing is missing. Returns how many pictures were made."""
     protocol = run.card["protocol"]
     with claimed(run.claim(ROUND_TRIP)):
-        missing = run.missing(ROUND_TRIP, run.scenes)
-        gligen = load_gligen(model_set(protocol["models"]).gligen["text"], "text") if missing else None
-        for start in range(0, len(missing), batch_size):
-            scenes = missing[start : start + batch_size]
-            photos = [
-                images.fit(one.photo(), one.boxes, protocol["size"], protocol["fit"])[0] for one in scenes
-            ]
-            pixels = images.to_tensor(images.to_array(photos)).to(gligen.device, gligen.dtype)
-            with torch.inference_mode():
-                latents = gligen.vae.encode(pixels).latent_dist.mode()
-                decoded = images.to_images(gligen.vae.decode(latents).sample.float().cpu())
-            for scene, picture in zip(scenes, decoded, strict=True):
-                images.save(picture, run.picture(ROUND_TRIP, scene), {"arm": ROUND_TRIP})
-    if missing:
-        release(gligen)
+        if missing := run.missing(ROUND_TRIP, run.scenes):
+            from helpers.models.loading import load_gligen, release
+
+            gligen = load_gligen(model_set(protocol["models"]).gligen["text"], "text")
+            for start in range(0, len(missing), batch_size):
+                part = missing[start : start + batch_size]
+                photos = [images.fit(s.photo(), s.boxes, protocol["size"], protocol["fit"])[0] for s in part]
+                for scene, picture in zip(part, _round_trip(gligen, photos), strict=True):
+                    images.save(picture, run.picture(ROUND_TRIP, scene), {"arm": ROUND_TRIP})
+            release(gligen)
     return len(missing)
+
+
+def _round_trip(gligen: "Gligen", photos: Sequence[Image.Image]) -> list[Image.Image]:
+    import torch  # here, because whoever finds every picture made waits for no model
+
+    pixels = images.to_tensor(images.to_array(photos)).to(gligen.device, gligen.dtype)
+    with torch.inference_mode():
+        latents = gligen.vae.encode(pixels).latent_dist.mode()
+        return images.to_images(gligen.vae.decode(latents).sample.float().cpu())
 
 
 def series(names: Sequence[str]) -> list[list[str]]:

@@ -4,46 +4,24 @@ only where the hash of its input changed."""
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from helpers.files import beside
-from helpers.models.sets import ModelSet
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
 from helpers.scoring import alignment
 from helpers.scoring.adherence import Detections
-
-if TYPE_CHECKING:  # reading what was measured waits for no model
-    from helpers.models.loading import Clip, Detector, Inception
+from helpers.scoring.judges import Judges
 
 PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
 FACTS = ("spread", "flagged", "dropped", "damaged")
 NO_BOXES = np.empty((0, 4), np.float32)
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The models that pictures are measured with: CLIP, an object detector, and Inception if there is one."""
-
-    clip: "Clip"
-    detector: "Detector"
-    inception: "Inception | None" = None
-
-
-def load_judges(models: ModelSet, device: str | None = None) -> Judges:
-    """The judges of a model set. Raises CheckpointMissing."""
-    from helpers.models.loading import load_clip, load_detector, load_inception
-
-    inception = load_inception(device=device) if models.inception else None
-    return Judges(load_clip(models.clip, device), load_detector(models.detector, device), inception)
 
 
 class Pictures:

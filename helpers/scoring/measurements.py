@@ -14,7 +14,8 @@ from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import Detections, Precision, average_precision, match
-from helpers.scoring.extraction import PHOTOS, Judges, Pictures, text_embeds
+from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
+from helpers.scoring.judges import Judges
 from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos

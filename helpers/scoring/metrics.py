@@ -150,8 +150,9 @@ def _precision(e: Measurements, which: int) -> Measured:
 
 def _over_boxes(e: Measurements, rows: Callable[[Measurements], tuple[np.ndarray, ...]]) -> Measured:
     """A mean over boxes; a photo leaves with all of its boxes."""
-    sums = np.array([np.nansum(one) for one in rows(e)])
-    counts = np.array([np.isfinite(one).sum() for one in rows(e)], float)
+    values = rows(e)
+    sums = np.array([np.nansum(one) for one in values])
+    counts = np.array([np.isfinite(one).sum() for one in values], float)
     return Measured(*intervals.ratio_left_out(sums, counts), sums, counts)
 
 

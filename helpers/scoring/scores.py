@@ -15,9 +15,10 @@ from helpers.models.sets import ModelSet, model_set
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, intervals
-from helpers.scoring.extraction import PHOTOS, Judges
-from helpers.scoring.extraction import load_judges as load_judges
+from helpers.scoring.extraction import PHOTOS
 from helpers.scoring.intervals import Estimate
+from helpers.scoring.judges import Judges
+from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
 from helpers.scoring.metrics import Measured, Metric, applies, box_rows, measure, metrics
 from helpers.scoring.resampling import split_half

@@ -1,0 +1,42 @@
+"""The models that pictures and texts are measured with."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from helpers.models.sets import ModelSet
+
+if TYPE_CHECKING:  # reading what was measured waits for no model
+    from helpers.models.loading import Clip, Detector, Inception
+
+
+class Judges:
+    """The models that pictures are measured with, each loaded when it is first asked for something.
+
+    clip, detector, and inception (None where the model set has none). Raise CheckpointMissing.
+    """
+
+    def __init__(self, models: ModelSet, device: str | None = None) -> None:
+        self._models, self._device = models, device
+
+    @cached_property
+    def clip(self) -> "Clip":
+        from helpers.models.loading import load_clip
+
+        return load_clip(self._models.clip, self._device)
+
+    @cached_property
+    def detector(self) -> "Detector":
+        from helpers.models.loading import load_detector
+
+        return load_detector(self._models.detector, self._device)
+
+    @cached_property
+    def inception(self) -> "Inception | None":
+        from helpers.models.loading import load_inception
+
+        return load_inception(device=self._device) if self._models.inception else None
+
+
+def load_judges(models: ModelSet, device: str | None = None) -> Judges:
+    """The judges of a model set; a model that is asked for nothing is not loaded."""
+    return Judges(models, device)
