@@ -120,8 +120,7 @@ def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
     if unscored or not arms:
         lacks = f"no scores of {', '.join(unscored)}" if arms else "no arm to show over guidance_scale"
         raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
-    places = [(arm.name, arm.grounding, arm.guidance_scale) for arm in arms]
-    return pd.DataFrame(places, columns=["arm", "grounding", "guidance_scale"]).merge(table, on="arm")
+    return pd.concat([table[table.arm == arm.name] for arm in arms], ignore_index=True)
 
 
 def sweep_arms(run: Run) -> dict[str, list[Arm]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from helpers.files import beside
 from helpers.parameters import ParameterError
+from helpers.runs.arms import Arm
 from helpers.runs.protocol import at, machine
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, read_scenes
@@ -22,6 +24,9 @@ WRITTEN_BY = {
     "choices/template.json": "02_template_comparison",
     "boxes": "04_fid",
 }
+NUMBERS = ["value", "standard_error", "low", "high"]
+COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
+COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
 FINISHED = "application/vnd.grounded.finished+json"
 
 
@@ -110,11 +115,12 @@ class Run:
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
         self.uses.add(("", "pictures/*/*.png"))
-        return sorted({path.parent.name for path in self.folder.glob("pictures/*/*.png")})
+        return sorted(path.name for path in self.folder.glob("pictures/*/") if self.count_pictures(path.name))
 
     def count_pictures(self, arm: str = "*") -> int:
         """Pictures that are there, of one arm or of all together."""
-        return sum(1 for _ in self.folder.glob(f"pictures/{arm}/*.png"))
+        folders = self.folder.glob(f"pictures/{arm}/")
+        return sum(name.endswith(".png") for folder in folders for name in os.listdir(folder))
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""
@@ -125,19 +131,26 @@ class Run:
         return pd.DataFrame(self.read_jsonl(f"prompts/{template}.jsonl"))
 
     def scores(self, arms: Iterable[str] | None = None) -> pd.DataFrame:
-        """arm, metric, value, standard_error, low, high, n: one row for each arm and metric; of all arms, or
-        of those that are named and scored, so that a notebook does not depend on what later ones score."""
+        """One row per arm and metric, of all arms or of those that are named and scored, so that a notebook
+        does not depend on what later ones score. Columns:
+
+        arm, metric, value, standard_error, low, high, n, reason (why there is no value); of the metric its
+        group and lower_is_better; of the arm its kind ("ours", "external", "control" or "captions") and, of
+        our own, template, grounding, guidance_scale, grounded_fraction and seed.
+        """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         self.uses |= {("", pattern) for pattern in patterns}
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [{"arm": path.stem} | score for path in files for score in json.loads(path.read_text())]
-        numbers = ["value", "standard_error", "low", "high"]
-        return pd.DataFrame(rows, columns=["arm", "metric", *numbers, "n"]).astype(
-            dict.fromkeys(numbers, float)
-        )
+        rows = [
+            {"arm": path.stem} | _parts(path.stem) | score
+            for path in files
+            for score in json.loads(path.read_text(encoding="utf-8"))
+        ]
+        return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:
-        """scene, box, label, found, iou, crop_correct: one row for each box asked for."""
+        """One row per box that was asked for: scene, box, label, phrase, size, found, iou, crop_correct,
+        crop_similarity, colour_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
     def stamp(self, folder: str, pattern: str) -> str:
@@ -186,6 +199,14 @@ class Finished:
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
         return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses, "drawn": self.drawn}}
+
+
+def _parts(name: str) -> dict[str, object]:
+    """The settings of one of our own arms, and which kind an arm is."""
+    try:
+        return {"kind": "ours", **vars(Arm.parse(name))}
+    except ParameterError:
+        return {"kind": "external"}
 
 
 def _json(value: object, indent: int | None = None) -> str:

@@ -7,7 +7,7 @@ from helpers.models import loading as models
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.scoring.evidence import collect
+from helpers.scoring.measurements import collect
 from tests.fakes import gligen as fakes
 from tests.fakes.study import write_scenes
 

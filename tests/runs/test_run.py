@@ -90,7 +90,12 @@ def test_scores_of_all_arms_are_one_long_table(run):
     run.write_json("scores/b.json", [score])
     run.write_json("scores/a.json", [score | {"value": 0.6}, score | {"metric": "AP", "value": None}])
     table = run.scores()
-    assert table.columns.tolist() == ["arm", "metric", "value", "standard_error", "low", "high", "n"]
+    assert table.columns.tolist()[:7] == ["arm", "metric", "value", "standard_error", "low", "high", "n"]
+    assert set(table.kind) == {"external"} and table.template.isna().all()
+    run.write_json("scores/suffix-text-g7.5-s1.json", [score])
+    ours = run.scores(["suffix-text-g7.5-s1"]).iloc[0]
+    assert ours[["kind", "template", "grounding"]].tolist() == ["ours", "suffix", "text"]
+    assert ours[["guidance_scale", "grounded_fraction", "seed"]].tolist() == [7.5, 1, 1]
     assert table.arm.tolist() == ["a", "a", "b"] and table.value.isna().tolist() == [False, True, False]
 
 
