@@ -51,12 +51,16 @@ def coco(documents: Sequence[dict]) -> Entries:
             entry |= {key: photo[key] for key in ("width", "height") if photo.get(key)}
             photos[photo["id"]] = entries.setdefault(photo["file_name"], entry)
         for annotation in document.get("annotations", []):
-            entry = photos[annotation["image_id"]]
+            entry = photos.get(annotation["image_id"])
+            if entry is None:
+                raise ValueError(f"an annotation is of image {annotation['image_id']!r}, which is not listed")
             if "caption" in annotation:
                 entry.setdefault("captions", []).append(annotation["caption"])
             elif annotation.get("iscrowd"):
                 crowds += 1
             elif annotation.get("bbox") or annotation.get("segmentation"):
+                if annotation["category_id"] not in names:
+                    raise ValueError(f"category {annotation['category_id']!r} of a box has no name")
                 entry["labels"].append(names[annotation["category_id"]])
                 entry["bboxes"].append(_coco_box(annotation))
     for entry in entries.values():

@@ -96,7 +96,8 @@ def _from(folder: Path, tool: str, read: object, files: Mapping, value: object =
     try:
         entries, notes = read(files if value is None else value)
     except BROKEN as error:
-        said = f"{file}: looks like {tool}, but cannot be followed ({type(error).__name__}: {error})"
+        why = f"{error} is missing somewhere" if isinstance(error, KeyError) else str(error)
+        said = f"{file}: looks like {tool}, but cannot be followed: {why}"
         raise DatasetError(folder, [f"{said}; mend it, or write {LAYOUT} into {FILE}"]) from error
     if not entries:
         raise DatasetError(folder, [f"{file}: {tool} without a photo; give one that lists photos and boxes"])
