@@ -135,11 +135,12 @@ def test_an_arm_cannot_be_wrong():
 )
 def test_a_wrong_parameter_is_named_with_its_value_and_the_way_out(parameters, said):
     with pytest.raises(ParameterError, match=said):
-        check(**parameters)
+        check(["label", "suffix"], **parameters)
 
 
 def test_right_parameters_pass():
     check(
+        ["caption", "label"],
         models="demo",
         captioner="t5",
         templates=["caption", "label"],
@@ -148,7 +149,7 @@ def test_right_parameters_pass():
         seed=0,
     )
     check(guidance_scale=0, guidance_scales=[1, 7.5], grounded_fraction=0, grounded_fractions=[0.3, 1])
-    check(template="night", templates_known=["night"])
+    check(["night"], template="night")
 
 
 def test_all_problems_are_listed_at_once():
