@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.models.sets import Checkpoint, ModelSet, model_set
@@ -43,12 +44,13 @@ def digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def measurable(folder: str | Path) -> Scenes:
-    """The scenes of a data set that a study can measure something on.
+def scenes_of(protocol: Mapping) -> Scenes:
+    """The scenes that a protocol is about: of its `dataset`, and of that its `selection`, if it has one."""
+    return read_scenes(at(protocol["dataset"]), **protocol.get("selection", {}))
 
-    Raises DatasetError for what is wrong with them, and ParameterError where they are too few.
-    """
-    scenes = read_scenes(at(folder))
+
+def _measurable(scenes: Scenes, folder: str | Path) -> Scenes:
+    """Those scenes. Raises ParameterError where they are too few to measure anything."""
     if len(scenes) < FEWEST:
         raise ParameterError(
             f"dataset = {str(folder)!r}: too few photos, {len(scenes)}; at least {FEWEST} are needed for any "
@@ -70,12 +72,14 @@ def protocol(
     fit: str = "squash",
     beams: int = 4,
     safety: bool = False,
+    selection: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
     dataset: folder with photos and their annotations, relative to the repository or absolute.
     steps: denoising steps; None for the model set's own number. safety: whether the checkpoints' safety
-    checker withholds pictures.
+    checker withholds pictures. selection: which scenes of the data set, keywords of `read_scenes`: `split`,
+    `limit` and `seed`, `labels`, `skip_bad`.
     Raises ParameterError naming each value that cannot be right, and DatasetError for what is wrong with the
     photos and their annotations.
     """
@@ -85,9 +89,9 @@ def protocol(
     chosen = model_set(models)
     steps = chosen.steps if steps is None else steps
     check(steps=steps)
-    return {
-        "dataset": spelled(dataset),
-        "dataset_checksum": checksum(measurable(dataset)),
+    about = {"dataset": spelled(dataset)} | ({"selection": dict(selection)} if selection else {})
+    return about | {
+        "dataset_checksum": checksum(_measurable(scenes_of(about), dataset)),
         "models": models,
         "checkpoints": {checkpoint.name: revision(checkpoint) for checkpoint in checkpoints(chosen)},
         "size": chosen.size,

@@ -12,9 +12,9 @@ import pandas as pd
 from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.runs import dataset
-from helpers.runs.protocol import at, machine
+from helpers.runs.protocol import at, machine, scenes_of
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene, Scenes, checksum, read_scenes
+from helpers.scenes.scenes import Scene, Scenes, checksum
 
 WRITTEN_BY = {
     "captions": "01_captioning",
@@ -77,7 +77,7 @@ class Run:
         """The photos and boxes that the run is about."""
         folder = self.card["protocol"]["dataset"]
         self.uses.add((folder, dataset.SCENES))
-        return read_scenes(at(folder))
+        return scenes_of(self.card["protocol"])
 
     def read_json(self, name: str) -> object:
         """What is in that file. Raises FileNotFoundError naming the notebook that has to run first."""
@@ -150,7 +150,7 @@ class Run:
         """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run's; with
         the pattern dataset.SCENES: a data set, of which annotations and the photos that they name count."""
         if folder and pattern == dataset.SCENES:
-            return checksum(read_scenes(at(folder)))
+            return checksum(scenes_of(self.card["protocol"] | {"dataset": folder}))
         base = at(folder) if folder else self.folder
         facts = [(str(path), path.stat()) for path in sorted(base.glob(pattern)) if path.is_file()]
         text = repr([(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts])
@@ -200,7 +200,7 @@ class Finished:
 def _begin(folder: Path, card: dict) -> None:
     """Write run.json, and before it what the scenes are."""
     if "dataset_checksum" in card["protocol"]:
-        dataset.remember(folder, card["protocol"]["dataset"])
+        dataset.remember(folder, card["protocol"])
     with beside(folder / "run.json") as partial:
         partial.write_text(_json(card, indent=1), encoding="utf-8", newline="\n")
 

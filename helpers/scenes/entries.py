@@ -37,7 +37,7 @@ def join(entries: Sequence) -> tuple[list, str | None]:
             joined[indices[0]] = {key: value for one in reversed(group) for key, value in one.items()} | lists
             for index in indices[1:]:
                 del joined[index]
-    told = f"{photos:,} photos stand in several entries each: their boxes were joined" if photos else None
+    told = f"photos that stand in several entries, whose boxes were joined: {photos:,}" if photos else None
     return list(joined.values()), told
 
 
@@ -154,8 +154,8 @@ def spell(entries: Sequence[dict]) -> tuple[list[dict], list[str]]:
         names |= dict.fromkeys(spellings, best)
         others = [label for label in spellings if label != best]
         if others:
-            boxes = sum(counts[label] for label in others)
-            told.append(f"{', '.join(map(repr, others))} on {_count(boxes, 'box')} is read as {best!r}")
+            boxes = ", ".join(f"{label!r} ({counts[label]:,})" for label in others)
+            told.append(f"labels read as {best!r}, because nothing but case, blanks, _ or - differs: {boxes}")
     return [entry | {"labels": [names[label] for label in entry["labels"]]} for entry in entries], told
 
 
@@ -175,18 +175,13 @@ def once(entries: Sequence[dict]) -> tuple[list[dict], str | None]:
         changed.append(entry)
     if not copies:
         return changed, None
-    told = f"{_count(copies, 'box')} stood twice with the same label and is used once"
-    return changed, told + f", in {examples(places)}"
+    return changed, f"boxes that stood twice with one label, used once: {copies:,}, in {examples(places)}"
 
 
 def examples(names: Sequence[str], most: int = 3) -> str:
     """The first few names, quoted, and how many there are."""
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"1 {noun}" if n == 1 else f"{n:,} {noun}es"
 
 
 def _key(label: str) -> str:

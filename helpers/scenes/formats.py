@@ -66,7 +66,7 @@ def coco(documents: Sequence[dict]) -> Entries:
     for entry in entries.values():
         if "captions" in entry:
             entry["caption"] = entry["captions"][0]
-    said = [f"{crowds:,} crowd regions are left out: they are no boxes of single things"] if crowds else []
+    said = [f"crowd regions left out, being no boxes of single things: {crowds:,}"] if crowds else []
     return list(entries.values()), said
 
 
@@ -110,7 +110,7 @@ def labelme(documents: Mapping[str, dict]) -> Entries:
         sides = (("width", "imageWidth"), ("height", "imageHeight"))
         entries.append(entry | {key: document[theirs] for key, theirs in sides if document.get(theirs)})
     dropped = sum(len(d["shapes"]) for d in documents.values()) - sum(len(e["labels"]) for e in entries)
-    return entries, [f"{dropped:,} points and lines are left out: they are no boxes"] if dropped else []
+    return entries, [f"points and lines left out, being no boxes: {dropped:,}"] if dropped else []
 
 
 def _labelme_box(shape: dict) -> list:
@@ -138,7 +138,7 @@ def label_studio(value: Sequence[dict]) -> Entries:
                 entry["labels"].append(names[0])
                 entry["bboxes"].append(corners(*(a * b for a, b in zip(box, sides, strict=True))))
         entries.append(entry)
-    said = f"{several:,} photos have several annotators: the first one's boxes are taken"
+    said = f"photos with several annotators, of whom the first is taken: {several:,}"
     return entries, [said] if several else []
 
 

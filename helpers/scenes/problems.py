@@ -46,7 +46,8 @@ def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str
             named = others if first.pair else others[: EXAMPLES - 1]
             names = [one.pair or f"{_scene(entries, one.index)} {one.box}".strip() for one in named]
             scenes = len({one.index for one in (first, *others)})
-            line += f" (and {len(others):,} more, in {scenes:,} scenes together: {', '.join(names)}"
+            where = f"in {scenes:,} scenes together" if scenes > 1 else "in this scene"
+            line += f" (and {len(others):,} more, {where}: {', '.join(names)}"
             line += ", ...)" if len(others) > len(named) else ")"
         told.append(line)
     return told

@@ -135,7 +135,7 @@ def _from_yolo(folder: Path, split: str | None) -> Source:
     if problems or not entries:
         said = [*problems[:3], f"{len(problems) - 3:,} more files like these"][: max(len(problems), 1)]
         raise DatasetError(folder, said if problems else [f"{file}: YOLO without a photo beside it"])
-    notes = [f"{alone:,} photos have no label file and count as photos without boxes"] if alone else []
+    notes = [f"photos without a label file, taken for photos without boxes: {alone:,}"] if alone else []
     return Source(file, entries, f"{file}: YOLO", fractions=True, notes=notes)
 
 

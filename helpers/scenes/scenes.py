@@ -102,7 +102,7 @@ def read_scenes(
         told = lines(source.file, found, problems)
         if not skip_bad or len(bad) == len(found):
             raise DatasetError(folder, told)
-        notes += [f"{len(bad):,} of {len(found):,} scenes are left out", *told]
+        notes += [f"scenes left out: {len(bad):,} of {len(found):,}", *told]
     good = [index for index in range(len(found)) if index not in bad]
     kept = [found[index] for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
@@ -173,17 +173,16 @@ def write_annotations(
 def _remarks(scenes: Sequence[Scene]) -> Iterator[str]:
     """What a program cannot decide, or what was cut."""
     if clipped := [scene.image for scene in scenes if scene.clipped]:
-        yield f"boxes leave {len(clipped):,} photos by a pixel or more and are clipped: {examples(clipped)}"
+        yield f"photos whose boxes leave them and are clipped: {len(clipped):,}, {examples(clipped)}"
     turned = [
         scene.image
         for scene in scenes
         if scene.orientation > 1 and (scene.orientation < 5 or abs(scene.width - scene.height) <= 1)
     ]
     if turned:
-        yield (
-            f"{len(turned):,} photos are turned or mirrored by their EXIF orientation without a change of "
-            f"shape: {examples(turned)}; look at their boxes, which may have been drawn on unturned pixels"
-        )
+        said = "photos turned or mirrored by their EXIF orientation without a change of shape"
+        look = "look at their boxes, which may have been drawn on unturned pixels"
+        yield f"{said}: {len(turned):,}, {examples(turned)}; {look}"
 
 
 def _scene(path: Path, photo: Photo, entry: dict) -> Scene:

@@ -126,9 +126,9 @@ def test_afterwards_the_message_names_the_scenes_that_changed(study):
     with pytest.raises(ParameterError) as caught:
         begin(study)
     for words in (
-        "2 scenes changed ('photo-1', 'photo-2')",
-        "1 scenes new ('photo-4')",
-        "1 scenes gone ('photo-3')",
+        "scenes changed: 2 ('photo-1', 'photo-2')",
+        "scenes new: 1 ('photo-4')",
+        "scenes gone: 1 ('photo-3')",
         "undo the change or start another run (RUN=runs/another)",
     ):
         assert words in str(caught.value)
@@ -150,3 +150,16 @@ def test_photos_without_any_box_are_told_before_a_model_is_loaded(tmp_path):
         protocol(str(photos), "demo")
     change(photos, 3, labels=["cone"], bboxes=[[4, 6, 30, 40]])
     assert protocol(str(photos), "demo")["dataset"] == str(photos)
+
+
+def test_a_selection_of_a_data_set_is_a_part_of_the_protocol(study):
+    photos, folder = study
+    chosen = {"limit": 3, "seed": 1, "labels": {"crate": "box"}}
+    run = Run.open(folder, **protocol(str(photos), "demo", 2, selection=chosen))
+    assert len(run.scenes) == 3 and "box" in run.scenes[0].labels + run.scenes[1].labels
+    assert len(json.loads((folder / "scenes.json").read_text())) == 3
+    assert Run.open(folder, **protocol(str(photos), "demo", 2, selection=chosen)).card == run.card
+    with pytest.raises(ParameterError, match=r"selection = \{\}: .* was made with \{'limit': 3"):
+        begin(study)
+    with pytest.raises(ParameterError, match="too few photos, 2"):
+        protocol(str(photos), "demo", selection={"limit": 2})

@@ -118,7 +118,7 @@ def test_coco_with_crowds_outlines_captions_and_splits(folder):
     assert set(by_name) == {"a", "b", "c"} and by_name["a"].caption == "one"
     assert by_name["a"].extra["captions"] == ["one", "two"]
     assert list(zip(by_name["c"].labels, pixels(by_name["c"]), strict=True)) == BOXES["a"]
-    assert scenes.notes == ["1 crowd regions are left out: they are no boxes of single things"]
+    assert scenes.notes == ["crowd regions left out, being no boxes of single things: 1"]
     assert {scene.name for scene in read_scenes(folder)} == {"a", "b", "c", "d"}
 
 
@@ -149,7 +149,7 @@ def test_yolo_where_its_tools_put_it(folder, names, images, labels):
         write(folder / labels / f"{name}.txt", yolo_lines(name))
     scenes = read_scenes(folder)
     assert as_written(scenes) == f"{names}: YOLO, 3 photos, 3 boxes, 2 labels"
-    assert scenes.notes == ["1 photos have no label file and count as photos without boxes"]
+    assert scenes.notes == ["photos without a label file, taken for photos without boxes: 1"]
 
 
 def test_yolo_outlines_names_by_number_and_splits(folder):
@@ -230,7 +230,7 @@ def test_labelme_files(folder):
         write(folder / "labels" / f"{name}.json", value | {"imageWidth": SIZE[0], "imageHeight": SIZE[1]})
     scenes = read_scenes(folder)
     assert "LabelMe, 3 photos" in as_written(scenes)
-    assert scenes.notes == ["1 points and lines are left out: they are no boxes"]
+    assert scenes.notes == ["points and lines left out, being no boxes: 1"]
 
 
 def test_createml(folder):
@@ -273,7 +273,7 @@ def test_label_studio(folder):
     write(folder / "annotations.json", value)
     scenes = read_scenes(folder)
     assert "Label Studio" in as_written(scenes)
-    assert scenes.notes == ["3 photos have several annotators: the first one's boxes are taken"]
+    assert scenes.notes == ["photos with several annotators, of whom the first is taken: 3"]
 
 
 def test_via(folder):

@@ -237,7 +237,7 @@ def test_entries_of_one_photo_are_joined(folder):
     assert [scene.name for scene in scenes] == ["a", "b"] and len(scenes[0].boxes) == 3
     assert scenes[0].labels == ("thing 0", "thing 20", "thing 40")
     assert scenes[0].phrases == ("thing 0", "thing 20", "a red one")
-    assert scenes.notes == ["1 photos stand in several entries each: their boxes were joined"]
+    assert scenes.notes == ["photos that stand in several entries, whose boxes were joined: 1"]
 
 
 def test_labels_that_differ_in_spelling_only_are_one(folder):
@@ -253,8 +253,8 @@ def test_labels_that_differ_in_spelling_only_are_one(folder):
     ]
     assert scenes[0].phrases == scenes[0].labels
     assert scenes.notes[:2] == [
-        "'Worker ' on 1 box is read as 'worker'",
-        "'Hard-hat' on 1 box is read as 'hard_hat'",
+        "labels read as 'worker', because nothing but case, blanks, _ or - differs: 'Worker ' (1)",
+        "labels read as 'hard_hat', because nothing but case, blanks, _ or - differs: 'Hard-hat' (1)",
     ]
 
 
@@ -265,7 +265,7 @@ def test_a_box_that_stands_twice_is_used_once_and_counted(folder):
         annotate(folder, entry("a.png", boxes, labels=labels, phrases=list("abcd")))
     )
     assert scene.labels == ("cone", "barrel", "cone") and scene.phrases == ("a", "c", "d")
-    assert scenes.notes[-1] == "1 box stood twice with the same label and is used once, in 'a.png'"
+    assert scenes.notes[-1] == "boxes that stood twice with one label, used once: 1, in 'a.png'"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_photos_that_exif_turns_without_a_change_of_shape_are_to_be_looked_at(fo
     ]
     (note,) = read_scenes(annotate(folder, entry("a.png"), *rows, entry("t3.jpg"))).notes
     assert note.startswith(
-        "3 photos are turned or mirrored by their EXIF orientation without a change of shape"
+        "photos turned or mirrored by their EXIF orientation without a change of shape: 3, "
     )
     assert "'t0.jpg', 't1.jpg', 't2.jpg';" in note
 
@@ -322,7 +322,7 @@ def test_bad_scenes_are_left_out_on_demand_and_told(folder):
     annotate(folder, entry("a.png"), entry("gone.png"), entry("b.jpg", [(9, 1, 2, 3)]), entry("c.png"))
     scenes = read_scenes(folder, skip_bad=True)
     assert [scene.name for scene in scenes] == ["a", "c"] and scenes[1].path == folder / "c.png"
-    assert scenes.notes[0] == "2 of 4 scenes are left out" and "gone.png" in scenes.notes[1]
+    assert scenes.notes[0] == "scenes left out: 2 of 4" and "gone.png" in scenes.notes[1]
     annotate(folder, entry("gone.png"))
     with pytest.raises(DatasetError):
         read_scenes(folder, skip_bad=True)
