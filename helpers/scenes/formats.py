@@ -161,6 +161,27 @@ def via(value: dict) -> Entries:
     return entries, []
 
 
+def rows(values: Sequence[dict]) -> Entries:
+    """Entries of JSON lines: GLIGEN's (prompt, phrases, locations in fractions), or those of the datasets
+    library's image folders (file_name, objects with bbox and categories)."""
+    entries = []
+    for row in values:
+        image = next(row[key] for key in ("image", "file_name", "image_path", "img_path") if key in row)
+        things = row.get("objects")
+        if things is None:
+            labels = row["labels"] if "labels" in row else row["phrases"]
+            boxes = row["locations"] if "locations" in row else row["bboxes"]
+        else:
+            labels = things["categories"] if "categories" in things else things["category"]
+            boxes = [corners(*box) for box in things["bbox"]]
+        if numbers := [label for label in labels if isinstance(label, int)]:
+            raise ValueError(f"class {numbers[0]} of {image!r} is a number; give the names of classes")
+        caption = next((row[key] for key in ("caption", "prompt", "text") if row.get(key)), None)
+        sides = {key: row[key] for key in ("width", "height") if row.get(key)}
+        entries.append({"image": image, "labels": labels, "bboxes": boxes, "caption": caption} | sides)
+    return entries, []
+
+
 def voc(documents: Mapping[str, str]) -> Entries:
     """Entries of Pascal VOC files. documents: XML by its path."""
     entries = []

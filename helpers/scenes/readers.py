@@ -13,7 +13,7 @@ from helpers.scenes.problems import DatasetError
 
 FILE = "annotations.json"
 LAYOUT = "a list of {image, width, height, labels, bboxes}"
-KNOWN = "COCO, YOLO, Pascal VOC, LabelMe, CreateML, Label Studio or VIA"
+KNOWN = "COCO, YOLO, Pascal VOC, LabelMe, CreateML, Label Studio, VIA or JSON lines"
 NAMES = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, a line each, beside YOLO's files
 BROKEN = (KeyError, TypeError, AttributeError, IndexError, ValueError, StopIteration, SyntaxError)
 
@@ -49,8 +49,13 @@ def read(folder: Path, split: str | None = None) -> Source:
         "labels" in Path(p).parts and p.endswith(".txt") for p in names
     ):
         return _from_yolo(folder, split)
-    if xml := {name: folder.joinpath(name).read_bytes() for name in names if name.endswith(".xml")}:
+    if xml := {name: folder.joinpath(name).read_bytes() for name in _voc(folder, names, split)}:
         return _from(folder, "Pascal VOC", formats.voc, xml)
+    if found := [name for name in names if name.endswith(".jsonl")]:
+        values = [row for name in found for row in _rows(folder, name)]
+        source = _from(folder, "JSON lines", formats.rows, dict.fromkeys(found), values)
+        source.fractions = any("locations" in row for row in values)
+        return source
     documents = {name: _document(folder, name) for name in names if name.endswith(".json")}
     documents = {name: value for name, value in documents.items() if formats.kind(value)}
     if documents:
@@ -69,6 +74,17 @@ def _document(folder: Path, name: str) -> object:
     except ValueError as error:
         said = f"{name} is not one JSON document in UTF-8 ({error}); write {LAYOUT}"
         raise DatasetError(folder, [said]) from error
+
+
+def _rows(folder: Path, name: str) -> list[dict]:
+    rows, text = [], (folder / name).read_text(encoding="utf-8-sig")
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            said = f"{name}, line {number}, {line!r:.60}: not one JSON value ({error}); mend the line"
+            raise DatasetError(folder, [said]) from error
+    return rows
 
 
 def _from_json(folder: Path, documents: dict[str, object]) -> Source:
@@ -166,6 +182,16 @@ def _yolo_photos(folder: Path, settings: dict, split: str | None) -> Iterator[st
             or any(os.path.normpath(place).strip("./") in path for place in places)
         ):
             yield path
+
+
+def _voc(folder: Path, names: list[str], split: str | None) -> list[str]:
+    """Pascal VOC's files; of a split those that ImageSets/Main/SPLIT.txt names, where it is there."""
+    lists = [name for name in names if split and name.endswith(f"ImageSets/Main/{split}.txt")]
+    if not lists:
+        return [name for name in names if name.endswith(".xml")]
+    lines = [line for name in lists for line in (folder / name).read_text(encoding="utf-8-sig").split("\n")]
+    stems = {line.split()[0] for line in lines if line.split()}
+    return [name for name in _below(folder, 3) if name.endswith(".xml") and Path(name).stem in stems]
 
 
 def _yolo_label(folder: Path, image: str) -> str | None:

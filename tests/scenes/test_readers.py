@@ -218,6 +218,70 @@ def test_pascal_voc_where_its_tools_put_it(folder, images, labels, size):
     assert "Pascal VOC, 3 photos, 3 boxes, 2 labels" in as_written(read_scenes(folder))
 
 
+def test_pascal_voc_in_splits(folder):
+    photos(folder, "VOC2012/JPEGImages")
+    for name in BOXES:
+        write(folder / "VOC2012" / "Annotations" / f"{name}.xml", voc(name))
+    write(folder / "VOC2012" / "ImageSets" / "Main" / "train.txt", "a\nc 1\n")
+    assert [scene.name for scene in read_scenes(folder / "VOC2012", split="train")] == ["a", "c"]
+    assert "3 photos" in as_written(read_scenes(folder))
+
+
+@pytest.mark.parametrize("file", ["layouts.jsonl", "train/metadata.jsonl"])
+def test_json_lines_of_gligen_and_of_image_folders(folder, file):
+    photos(folder, "train")
+    rows = []
+    for name, boxes in BOXES.items():
+        labels, pixels = [label for label, _ in boxes], [box for _, box in boxes]
+        if file.startswith("train"):
+            objects = {"bbox": [[x, y, r - x, b - y] for x, y, r, b in pixels], "categories": labels}
+            rows.append({"file_name": f"{name}.jpg", "objects": objects, "text": "it\u2028all"})
+        else:
+            locations = [[x / 160, y / 120, r / 160, b / 120] for x, y, r, b in pixels]
+            rows.append(
+                {"image": f"{name}.jpg", "prompt": "it\u2028all", "phrases": labels, "locations": locations}
+            )
+    write(folder / file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    scenes = read_scenes(folder)
+    assert (
+        as_written(scenes).startswith(f"{file}: JSON lines, 3 photos") and scenes[0].caption == "it\u2028all"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"image": "a.jpg"\n', 'set.jsonl, line 1, \'{"image": "a.jpg"\': not one JSON value'),
+        (
+            '{"image": "a.jpg", "phrases": ["x"]}',
+            "looks like JSON lines, but cannot be followed: 'bboxes' is missing",
+        ),
+        ('{"phrases": ["x"], "bboxes": []}', "cannot be followed"),
+        (
+            '{"image": "a.jpg", "labels": [3], "bboxes": [[1, 2, 3, 4]]}',
+            "class 3 of 'a.jpg' is a number; give the",
+        ),
+        ('{"image": "a.jpg", "labels": ["x"], "bboxes": [[9, 2, 3, 4]]}', "x_min 9 is right of x_max 3"),
+    ],
+)
+def test_what_is_wrong_with_json_lines_is_told(folder, text, told):
+    photos(folder)
+    write(folder / "set.jsonl", text)
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    assert len(caught.value.problems) == 1 and told in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("text", ["<annotation>", "<annotation><object/></annotation>", "\x00"])
+def test_what_is_wrong_with_a_voc_file_is_told(folder, text):
+    photos(folder)
+    write(folder / "a.xml", text)
+    with pytest.raises(
+        DatasetError, match=r"a\.xml: looks like Pascal VOC, but cannot be followed: .*; mend it"
+    ):
+        read_scenes(folder)
+
+
 def test_labelme_files(folder):
     photos(folder, "images")
     for name, boxes in BOXES.items():
@@ -343,6 +407,6 @@ def test_files_of_other_kinds_are_not_taken_for_annotations(folder):
     write(folder / "notes.txt", "hello")
     write(folder / "sub" / "list.json", [1, 2])
     with pytest.raises(
-        DatasetError, match=r"annotations\.json is missing beside 3 photos, and no annotations of COCO, YOLO"
+        DatasetError, match=r"annotations\.json is missing beside 3 photos, and no annotations of COCO"
     ):
         read_scenes(folder)
