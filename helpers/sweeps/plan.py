@@ -98,7 +98,7 @@ def draw_arms(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
 
 
 def _render(run: Run) -> None:
-    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "tables.html"
+    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
     if not page.is_file() or page.stat().st_mtime < executed.stat().st_mtime:
         tables.render(executed, page)
 
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failures:
         return _say(1, f"{len(failures)} failed; the same command tries them again:", *failures)
     if not (options.dry_run or options.status):
-        print(f"report: {run.folder / 'tables.html'}")
+        print(f"report: {run.folder / 'report.html'}")
     return 0
 
 

@@ -29,11 +29,6 @@ def test_the_originals_are_verbatim():
     assert fill(TEMPLATES["label"], "a man", LABELS) == (
         "a man,focus on on Person, Face-mask-medical, Head,focus on bboxes, high resolution, highly detailed"
     )
-    assert templates.KEYS == {
-        "caption": "generated_text",
-        "label": "prompt_w_label",
-        "suffix": "prompt_w_suffix",
-    }
 
 
 @given(st.text(), st.lists(st.text()))

@@ -77,8 +77,8 @@ def address(tmp_path_factory):
     cells = [new_code_cell("show()", outputs=[one]) for one in shown]
     cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
     nbformat.write(new_notebook(cells=cells, metadata={"title": "A report"}), folder / "a.ipynb")
-    tables.render(folder / "a.ipynb", folder / "tables.html")
-    return (folder / "tables.html").as_uri()
+    tables.render(folder / "a.ipynb", folder / "report.html")
+    return (folder / "report.html").as_uri()
 
 
 @pytest.fixture(scope="module")

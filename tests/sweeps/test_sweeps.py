@@ -63,7 +63,7 @@ def test_a_flag_is_not_a_number(tmp_path):
 
 def test_a_notebook_runs_on_its_parameters_and_knows_when_it_has_to_run_again(run, tmp_path):
     cells = (
-        "from helpers.runs import Run",
+        "from helpers.runs.run import Run",
         "run = Run(run_folder)",
         "run.write_json('out.json', guidance_scale)",
         "run.finish()",
@@ -159,7 +159,7 @@ def fake_notebooks(monkeypatch, fails=""):
         return {}
 
     monkeypatch.setattr(tasks, "run_notebook", fake)
-    monkeypatch.setattr(sweeps.report, "render", lambda executed, page: page.write_text("page"))
+    monkeypatch.setattr(sweeps.tables, "render", lambda executed, page: page.write_text("page"))
     return seen
 
 
