@@ -146,7 +146,8 @@ def timed(folder: Path) -> tuple[list[list[object]], float]:
         for cell in nbformat.read(output, as_version=4).cells:
             if (took := cell.metadata.get("papermill", {}).get("duration") or 0) >= SHOWN:
                 lines = [line for line in cell.source.splitlines() if line and "import" not in line]
-                rows.append([f"· {lines[0][:60].replace('|', '')}", f"{took:.1f} s", "", ""])
+                shown = next(iter(lines), "imports")[:60].replace("|", "")
+                rows.append([f"· {shown}", f"{took:.1f} s", "", ""])
     rows.append(["all three", *(f"{seconds:.1f} s" for seconds in total)])
     return rows, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
