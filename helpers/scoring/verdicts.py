@@ -51,7 +51,7 @@ class _Values:
         a, b = self.measured(arm, names), self.measured(other, names)
         estimate = intervals.paired(a.value, a.left_out, b.value, b.left_out)
         flips = a.sums is not None and np.array_equal(a.counts, b.counts)
-        p = intervals.sign_flip(a.sums - b.sums) if flips else estimate.p
+        p = _sign_flip((a.sums - b.sums).tobytes()) if flips else estimate.p
         facts = {"arm": arm, "other": other, "metric": self.name, "difference": estimate.value, "p": p}
         return {name: (vars(estimate) | facts)[name] for name in COLUMNS}
 
@@ -64,6 +64,11 @@ def _measured(run: Run, name: str, arm: str, names: tuple[str, ...], stamp: str)
     if any(getattr(measurements, field) is None for field in metric.needs):
         raise ValueError(f"arm {arm!r} has no {name!r}")
     return measure(metric, measurements)
+
+
+@lru_cache(maxsize=1024)  # several answers of a report rest on one comparison
+def _sign_flip(differences: bytes) -> float:
+    return intervals.sign_flip(np.frombuffer(differences))
 
 
 def difference(run: Run, metric: str, arm: str, other: str, strict: bool = False) -> dict:

@@ -11,13 +11,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import nbformat
 import numpy as np
-import torch
 from PIL import Image
 
 from helpers.models.sets import data_folder
@@ -26,12 +26,11 @@ from helpers.runs.protocol import ROOT, protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted, read_scenes
-from helpers.scoring import extraction, features, scores
+from helpers.scoring import extraction, scores
 from helpers.scoring.adherence import Detections
 from helpers.scoring.extraction import PHOTOS, Pictures
 from helpers.scoring.measurements import collect
 from helpers.sweeps.notebooks import run_notebook
-from tests.benchmarks.timing import setting, table
 
 BARS = {2160: (180, 3.0), 240: (12, 3.0)}  # scenes -> seconds and GiB of 04, 05 and 06 together
 BOOKS = ("04_fid", "05_guidance_sweep", "06_visual_comparison")
@@ -46,7 +45,7 @@ ARMS = [
 SHOWN = 1.0  # seconds from which a cell is listed
 
 
-def make(folder: Path, count: int, arms: list[str], dimensions: int = 128) -> Run:
+def make(folder: Path, count: int, arms: list[str], dimensions: int = 128) -> None:
     """A run with pictures, captions, choices and made-up features, as 01 to 03 leave it but for scores."""
     demo = read_scenes(data_folder() / "demo")
     rng, photos = np.random.default_rng(0), folder / "photos"
@@ -69,7 +68,6 @@ def make(folder: Path, count: int, arms: list[str], dimensions: int = 128) -> Ru
             run.picture(name, f"{i:04}").unlink()
     _texts(run)
     _features(run, arms, dimensions, rng)
-    return run
 
 
 def _noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -96,6 +94,8 @@ def _texts(run: Run) -> None:
 
 def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generator) -> None:
     """Features and detections of every arm: directions around a common one, boxes near the asked ones."""
+    from helpers.scoring import features  # here, because torch would count in the memory of every notebook
+
     common = rng.normal(size=dimensions)
 
     def embed(_: object, some: list) -> np.ndarray:
@@ -131,55 +131,62 @@ def _detections(layouts: Iterator, rng: np.random.Generator, noise: float) -> It
         yield Detections(boxes[order].astype(np.float32), named, certain[order].astype(np.float32))
 
 
-def timed(run: Run, again: str = "") -> list[list[object]]:
-    """Rows of the table: each notebook, below it its slow cells, and all together.
+def timed(folder: Path) -> tuple[list[list[object]], float]:
+    """Rows of the table, each notebook and below it its slow cells, then all; and the peak memory in GiB.
 
     Beside the seconds stand those of the processor, which other work on the machine does not change.
     """
-    rows, total, cost = [], 0.0, _processor()
+    rows, total = [], np.zeros(2)
     for name in BOOKS:
-        output = run.folder / "notebooks" / f"{name}.ipynb"
-        began, before = time.perf_counter(), _processor()
-        run_notebook(ROOT / "notebooks" / f"{name}.ipynb", output, {"run_folder": str(run.folder)})
-        total += (seconds := time.perf_counter() - began)
-        rows.append([f"{name}{again}", f"{seconds:.1f} s", f"{_processor() - before:.1f} s", ""])
+        output = folder / "notebooks" / f"{name}.ipynb"
+        before = _clocks()
+        run_notebook(ROOT / "notebooks" / f"{name}.ipynb", output, {"run_folder": str(folder)})
+        total += (spent := _clocks() - before)
+        rows.append([name, *(f"{seconds:.1f} s" for seconds in spent), ""])
         for cell in nbformat.read(output, as_version=4).cells:
-            took = cell.metadata.get("papermill", {}).get("duration") or 0
-            if took >= SHOWN:
-                rows.append(
-                    [f"· {cell.source.splitlines()[0][:60].replace('|', '')}", f"{took:.1f} s", "", ""]
-                )
-    rows.append(
-        [f"all three, {len(run.scenes)} scenes{again}", f"{total:.1f} s", f"{_processor() - cost:.1f} s"]
-    )
-    return rows
+            if (took := cell.metadata.get("papermill", {}).get("duration") or 0) >= SHOWN:
+                lines = [line for line in cell.source.splitlines() if line and "import" not in line]
+                shown = next(iter(lines), "imports")[:60].replace("|", "")
+                rows.append([f"· {shown}", f"{took:.1f} s", "", ""])
+    rows.append(["all three", *(f"{seconds:.1f} s" for seconds in total)])
+    return rows, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
 
-def _processor() -> float:
-    """Processor seconds of all notebooks so far."""
+def _clocks() -> np.ndarray:
+    """Seconds passed, and those of the processor in all notebooks that ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
 def main() -> None:
-    """Prints a markdown table for each number of scenes."""
+    """Prints a markdown table for each number of scenes; every notebook is opened twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, nargs="+", default=[240, 2160])
     parser.add_argument("--arms", type=int, default=len(ARMS))
     parser.add_argument("--keep", type=Path, help="a folder that keeps the studies, to profile them")
-    options = parser.parse_args()
-    print(setting(torch.device("cpu"), scenes=options.scenes, arms=options.arms))
+    options, processes = parser.parse_args(), get_context("spawn")
     for count in options.scenes:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, processes.Pool(1) as pool:
             folder = (options.keep or Path(scratch)) / str(count)
-            run = Run(folder / "run") if folder.is_dir() else make(folder, count, ARMS[: options.arms])
-            rows = timed(run)
-            memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-            seconds, gibibytes = BARS.get(count, ("", ""))
-            rows[-1].append(f"{seconds} s")
-            rows.append(["peak memory of a notebook so far", f"{memory:.2f} GiB", "", f"{gibibytes} GiB"])
-            rows += timed(run, ", again")
-        print(table(["what", "time", "of the processor", "bar"], rows), flush=True)
+            if not folder.is_dir():
+                with processes.Pool(1) as maker:
+                    maker.apply(make, (folder, count, ARMS[: options.arms]))
+            (first, memory), (again, _) = (pool.apply(timed, (folder / "run",)) for _ in range(2))
+        seconds, most = BARS.get(count, ("", ""))
+        first[-1].append(f"{seconds} s")
+        first.append(["peak memory of a notebook", f"{memory:.2f} GiB", "", f"{most} GiB"])
+        again = [[f"{name}, again", *rest] for name, *rest in again if not name.startswith("·")]
+        again[-1].append("")
+        _print(["what", "time", "of the processor", "bar"], first + again, count, options.arms)
+
+
+def _print(head: list[str], rows: list[list[object]], scenes: int, arms: int) -> None:
+    import torch  # after the notebooks, as above
+
+    from tests.benchmarks.timing import setting, table
+
+    print(setting(torch.device("cpu"), scenes=scenes, arms=arms))
+    print(table(head, rows), flush=True)
 
 
 if __name__ == "__main__":
