@@ -1,6 +1,5 @@
 """A run folder: everything that one study made, and what is still missing."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -22,23 +21,19 @@ WRITTEN_BY = {
     "choices/template.json": "02_template_comparison",
     "boxes": "04_fid",
 }
-FINISHED = "application/vnd.grounded.finished+json"
 
 
 class Run:
     """One run folder, opened for reading and writing.
 
     Every file is written whole or not at all, so that presence means done. `card` is run.json: the protocol
-    and the machine. What this object was asked for is remembered: `finish` tells it to whoever asks later
-    whether the notebook has to run again.
+    and the machine.
     Raises FileNotFoundError where the folder holds no run.json.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = at(folder)
-        self.uses: set[tuple[str, str]] = set()
         self.saved: list[str] = []
-        self.drawn: dict[str, tuple[int, float]] = {}
         if not (self.folder / "run.json").is_file():
             raise FileNotFoundError(
                 f"{folder}: not a run folder (no run.json); notebooks/00_overview starts one"
@@ -70,9 +65,7 @@ class Run:
     @cached_property
     def scenes(self) -> list[Scene]:
         """The photos and boxes that the run is about."""
-        dataset = self.card["protocol"]["dataset"]
-        self.uses.add((dataset, "**/*"))
-        return read_scenes(at(dataset))
+        return read_scenes(at(self.card["protocol"]["dataset"]))
 
     def read_json(self, name: str) -> object:
         """What is in that file. Raises FileNotFoundError naming the notebook that has to run first."""
@@ -84,7 +77,7 @@ class Run:
 
     def has(self, name: str) -> bool:
         """Whether the run has that file."""
-        return self._used(name).is_file()
+        return (self.folder / name).is_file()
 
     def write_json(self, name: str, value: object) -> Path:
         """Write a whole file, unless it holds just that already."""
@@ -96,7 +89,6 @@ class Run:
 
     def picture(self, arm: str, scene: Scene | str) -> Path:
         """Where the picture of that scene in that arm lies or will lie."""
-        self.uses.add(("", f"pictures/{arm}/*.png"))
         return self.folder / "pictures" / arm / f"{getattr(scene, 'name', scene)}.png"
 
     def missing(self, arm: str, scenes: Iterable[Scene]) -> list[Scene]:
@@ -104,12 +96,11 @@ class Run:
         return [scene for scene in scenes if not images.is_whole(self.picture(arm, scene))]
 
     def claim(self, arm: str) -> Path:
-        """The file whose lock is held by whoever draws that arm: see `claims`."""
+        """The file whose lock is held by whoever draws that arm: see `files.claimed`."""
         return self.folder / "drawing" / f"{arm}.json"
 
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
-        self.uses.add(("", "pictures/*/*.png"))
         return sorted({path.parent.name for path in self.folder.glob("pictures/*/*.png")})
 
     def count_pictures(self, arm: str = "*") -> int:
@@ -128,9 +119,8 @@ class Run:
         """arm, metric, value, standard_error, low, high, n: one row for each arm and metric; of all arms, or
         of those that are named and scored, so that a notebook does not depend on what later ones score."""
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
-        self.uses |= {("", pattern) for pattern in patterns}
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [{"arm": path.stem} | score for path in files for score in json.loads(path.read_text())]
+        rows = [{"arm": path.stem} | score for path in files for score in json.loads(path.read_text(encoding="utf-8"))]
         numbers = ["value", "standard_error", "low", "high"]
         return pd.DataFrame(rows, columns=["arm", "metric", *numbers, "n"]).astype(
             dict.fromkeys(numbers, float)
@@ -140,31 +130,19 @@ class Run:
         """scene, box, label, found, iou, crop_correct: one row for each box asked for."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
-    def stamp(self, folder: str, pattern: str) -> str:
-        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run's."""
-        base = at(folder) if folder else self.folder
-        facts = [(str(path), path.stat()) for path in sorted(base.glob(pattern)) if path.is_file()]
-        text = repr([(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
     def finish(self, following: str = "") -> "Finished":
         """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
-        uses = [[folder, pattern, self.stamp(folder, pattern)] for folder, pattern in sorted(self.uses)]
-        return Finished(uses, self.drawn, sorted(set(self.saved)), following, self.card)
-
-    def _used(self, name: str) -> Path:
-        self.uses.add(("", name))
-        return self.folder / name
+        return Finished(sorted(set(self.saved)), following, self.card)
 
     def _read(self, name: str) -> str:
-        path = self._used(name)
+        path = self.folder / name
         if not path.is_file():
             notebook = WRITTEN_BY.get(name) or WRITTEN_BY.get(name.split("/")[0], "an earlier one")
             raise FileNotFoundError(f"{path}: not there yet; run {notebook}, which writes it")
         return path.read_text(encoding="utf-8")
 
     def _write(self, name: str, text: str) -> Path:
-        path = self._used(name)
+        path = self.folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # else what uses it looks outdated
             with beside(path) as partial:
                 partial.write_text(text, encoding="utf-8")
@@ -173,19 +151,17 @@ class Run:
 
 
 class Finished:
-    """The end of a notebook: the saved files for people, what it depends on for `notebooks.is_done`, and
-    the pictures that it made, with the seconds they took, by arm."""
+    """The end of a notebook: the saved files, the next notebook, the versions."""
 
-    def __init__(self, uses: list, drawn: dict, saved: list[str], following: str, card: dict) -> None:
-        self.uses, self.drawn, self.saved = uses, drawn, saved
-        self.following, self.card = following, card
+    def __init__(self, saved: list[str], following: str, card: dict) -> None:
+        self.saved, self.following, self.card = saved, following, card
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         saved = "".join(f"- `{name}`\n" for name in self.saved) or "- nothing: everything was there already\n"
         onward = f"\nNext: [{self.following}]({self.following}.ipynb)\n" if self.following else ""
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
-        return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses, "drawn": self.drawn}}
+        return {"text/markdown": text, "text/plain": text}
 
 
 def _json(value: object, indent: int | None = None) -> str:

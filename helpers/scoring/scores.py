@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from helpers.claims import claimed
+from helpers.files import claimed
 from helpers.models.sets import ModelSet, model_set
 from helpers.runs.run import Run
 from helpers.scenes import images

@@ -4,9 +4,9 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 
 import nbformat
 import pytest
+from helpers.claims import claimed
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.claims import claimed
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
