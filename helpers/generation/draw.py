@@ -127,7 +127,7 @@ def series(names: Sequence[str]) -> list[list[str]]:
 def _draw(
     run: Run, names: Sequence[str], loaded: Callable[[], "Gligen"], progress: bool, batch_size: int
 ) -> list[dict]:
-    """Scene by scene what those arms lack, in shared batches; nobody else draws them meanwhile."""
+    """Scene by scene what a series lacks, in shared batches; nobody else draws its arms meanwhile."""
     from helpers.generation.generate import fitting, generate, write
 
     with ExitStack() as stack:
@@ -150,20 +150,19 @@ def _draw(
 
 
 def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
-    """Request -> arm for every picture that is not there, scene by scene; what a crash left goes first."""
+    """Request -> arm for every picture that a series lacks, scene by scene; what a crash left goes first."""
     missing = {}
     for name in names:
         for partial_file in (run.folder / "pictures" / name).glob(".*.partial"):
             partial_file.unlink(missing_ok=True)
         missing[name] = {scene.name for scene in run.missing(name, run.scenes)}
-    prompts = {template: run.prompts(template).set_index("scene").prompt for template in _templates(missing)}
-    return {
-        request(scene, prompts[arm.template][scene.name], arm, run.card["protocol"]): name
-        for scene in run.scenes
-        for name, arm in zip(names, map(Arm.parse, names), strict=True)
-        if scene.name in missing[name]
-    }
-
-
-def _templates(missing: Mapping[str, set]) -> set[str]:
-    return {Arm.parse(name).template for name, scenes in missing.items() if scenes}
+    if not any(missing.values()):
+        return {}
+    arms, wanted = {name: Arm.parse(name) for name in names}, {}
+    prompts = run.prompts(arms[names[0]].template).set_index("scene").prompt
+    for scene in run.scenes:
+        lacking = [name for name in names if scene.name in missing[name]]
+        if lacking:  # the photo is read and its crops are held once for all arms
+            first = request(scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"])
+            wanted |= {replace(first, guidance_scale=arms[name].guidance_scale): name for name in lacking}
+    return wanted
