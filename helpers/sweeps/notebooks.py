@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ def execute(
     when a cell fails or the kernel dies; the copy that was executed until then lies beside `output` as
     NAME.failed.ipynb, and names the arms that it was to draw.
     """
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema takes a second for it, no notebook needs it
     import papermill  # here, for it takes seconds, and who finds everything done needs none of it
     from papermill.exceptions import PapermillExecutionError
 

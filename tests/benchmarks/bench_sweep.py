@@ -84,49 +84,6 @@ def overhead(options: argparse.Namespace, folder: Path) -> None:
     }
     seconds = interleaved(contestants, options.turns, warm=False)
     base, one, *_ = seconds.values()
-    rows = [{"scene": scene.name, "prompt": text} for scene, text in zip(run.scenes, prompts, strict=True)]
-    run.write_jsonl("prompts/suffix.jsonl", rows)
-    run.write_json("choices/template.json", {"template": "suffix", "guidance_scale": 2.0})
-    return run
-
-
-def overhead(options: argparse.Namespace, folder: Path) -> None:
-    """Seven arms of the demo photos: bare, and as a sweep with one notebook at a time and with two."""
-    arms = [Arm("suffix", options.grounding, scale) for scale in SCALES]
-    ready = [begin(folder / f"run-{place}", "data/demo") for place in range(2 * options.turns)]
-    run, count = ready[0], len(arms) * len(ready[0].scenes)
-    kind = "image" if options.grounding == "image" else "text"
-    gligen = load_gligen(model_set("demo").gligen[kind], kind)
-    prompts = run.prompts("suffix").set_index("scene").prompt
-    alone, later = [], []  # seconds of all arms but the first, bare and in a sweep that has started
-
-    def bare() -> None:
-        for arm in arms:
-            if arm == arms[1]:
-                began = time.perf_counter()
-            wanted = [request(scene, prompts[scene.name], arm, run.card["protocol"]) for scene in run.scenes]
-            made = generate(gligen, wanted, 20, batch_size=8, fixed_shapes=True, progress=False)
-            assert sum(1 for _ in made) == len(run.scenes)
-        alone.append(time.perf_counter() - began)
-
-    def swept(*more: str) -> None:
-        """As a command, from the start of Python to its end."""
-        mine, names = ready.pop(), json.dumps([arm.name for arm in arms])
-        command = [sys.executable, "-m", "tests.fakes.sampler", str(mine.folder), "03_gligen_grounding"]
-        subprocess.run([*command, names, "--batch-size", "8", *more], cwd=ROOT, check=True)
-        assert mine.count_pictures() == count
-        if not more:
-            kept = [path.stat().st_mtime for path in (mine.folder / "notebooks" / "arms").iterdir()]
-            later.append(max(kept) - min(kept))
-
-    contestants = {
-        "the bare loop, 1 process of all cores": bare,
-        "a sweep, arm by arm, 1 worker": swept,
-        "a sweep, arm by arm, 2 workers": lambda: swept("--workers", "2"),
-        "a sweep, arms together, 1 worker": lambda: swept("--together"),
-    }
-    seconds = interleaved(contestants, options.turns, warm=False)
-    base, one, *_ = seconds.values()
     rows = [
         [
             name,
@@ -169,9 +126,7 @@ def simulate(options: argparse.Namespace, folder: Path) -> None:
     print(table(head, memory[:: len(memory) // 8 or 1]))
     painting, saving = costs_of_pictures(run, folder)
     each = 1000 * took / (arms * scenes) - painting
-    print(
-        f"{arms * scenes} pictures in {took:.0f} s: {each:.2f} ms of bookkeeping per picture; one PNG takes"
-    )
+    print(f"{arms * scenes} pictures in {took:.0f} s: {each:.2f} ms of bookkeeping a picture; one PNG takes")
     print(f"{saving:.2f} ms on one core, and the fake sampler, which is not counted, {painting:.2f} ms\n")
 
 

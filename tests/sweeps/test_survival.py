@@ -137,7 +137,7 @@ def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undis
     process, until = begin(base, where, pause=0.5), time.monotonic() + LONGEST
     while kills.total() < KILLS and time.monotonic() < until:
         time.sleep(chance.uniform(0.2, 2.5))
-        kind = chance.choice(("sweep", "kernel", "kernel"))
+        kind = chance.choice(("sweep", "kernel", "kernel", "kernel"))
         kills[kind] += kill(parts(process)[kind], chance)
         check_pictures(where, seen)
         if process.poll() is not None or not psutil.pid_exists(process.pid):
