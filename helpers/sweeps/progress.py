@@ -1,10 +1,11 @@
 """How far a run is: the state of its notebooks and arms, what the rest takes, and lines on the terminal."""
 
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from tqdm import tqdm
@@ -134,10 +135,9 @@ class Costs:
 
 
 def _span(names: Sequence[str]) -> str:
-    """Arms that differ by guidance_scale alone in a few words, such as `suffix-text-g1 3 5 11`."""
-    scales = sorted(Arm.parse(name).guidance_scale for name in names)
-    first = replace(Arm.parse(names[0]), guidance_scale=scales[0]).name
-    return " ".join([first, *(f"{scale:g}" for scale in scales[1:])])
+    """Arms that differ by guidance_scale alone in a word, such as `suffix-text-g1,3,5-s1`."""
+    scales = sorted((re.search(r"(?<=-g)[\d.]+", name)[0] for name in names), key=float)
+    return re.sub(r"(?<=-g)[\d.]+", ",".join(scales), names[0])
 
 
 def _keys(arm: str) -> list[tuple]:

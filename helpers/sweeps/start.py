@@ -14,6 +14,7 @@ from helpers.runs.protocol import at, protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import read_scenes
+from helpers.scoring.scores import ROUND_TRIP
 from helpers.sweeps import grids, plan, progress
 from helpers.sweeps.workers import Cluster, Workers
 
@@ -110,7 +111,8 @@ def asked_for(run: Run, options: argparse.Namespace) -> list[str]:
     grid = grids.read(Path(options.grid)) if options.grid else {}
     grid |= {axis: values for axis, values in given.items() if values}
     if options.command == "status" and not grid:
-        return list(dict.fromkeys([*filter(is_ours, run.arms()), *grids.remembered(run)]))
+        drawn = [name for name in run.arms() if name != ROUND_TRIP]
+        return list(dict.fromkeys([*drawn, *grids.remembered(run)]))
     return grids.arms(run, grid or {"guidance_scale": plan.SWEEP})
 
 
