@@ -49,52 +49,43 @@ def parser(command: str) -> Parser:
     """The options of one command."""
     about = {"prog": f"grounded {command}", "description": COMMANDS[command]}
     made = Parser(**about, epilog=f"example:\n  {EXAMPLES[command]}", usage=f"grounded {command} [OPTIONS]")
-    run = made.add_argument_group("run")
-    run.add_argument("--dataset", metavar="FOLDER", help="photos and annotations.json; default data/demo")
-    run.add_argument("--models", metavar="SET", help="demo (shipped, CPU; default) or published (hub, GPU)")
-    run.add_argument("--run", metavar="FOLDER", help="all results; default runs/NAME OF THE DATASET")
-    protocol = made.add_argument_group(
-        "protocol", "fixed once a run is begun; a run that is there knows its own"
-    )
-    protocol.add_argument(
-        "--steps", type=int, metavar="N", help="of denoising; default 20 demo, 50 published"
-    )
-    protocol.add_argument("--scheduler", metavar="NAME", help="pndm (default), ddim, dpm++2m or unipc")
-    protocol.add_argument("--fit", metavar="HOW", help="photo to square: squash (default) or crop")
-    protocol.add_argument("--beams", type=int, metavar="N", help="of the captioners' search; default 4")
-    protocol.add_argument(
-        "--safety", type=int, choices=(0, 1), help="1: withhold flagged pictures; default 0"
-    )
+    add = made.add_argument_group("run").add_argument
+    add("--dataset", metavar="FOLDER", help="photos and annotations.json; default data/demo")
+    add("--models", metavar="SET", help="demo (shipped, CPU; default) or published (hub, GPU)")
+    add("--run", metavar="FOLDER", help="all results; default runs/NAME OF THE DATASET")
+    add = made.add_argument_group("protocol", "fixed once a run is begun; a run knows its own").add_argument
+    add("--steps", type=int, metavar="N", help="of denoising; default 20 demo, 50 published")
+    add("--scheduler", metavar="NAME", help="pndm (default), ddim, dpm++2m or unipc")
+    add("--fit", metavar="HOW", help="photo to square: squash (default) or crop")
+    add("--beams", type=int, metavar="N", help="of the captioners' search; default 4")
+    add("--safety", type=int, choices=(0, 1), help="1: withhold flagged pictures; default 0")
     _add_report(made) if command == "report" else _add_arms(made)
     return made
 
 
 def _add_report(made: Parser) -> None:
-    report = made.add_argument_group("report")
-    said = "guidance_scale of the comparison; default 2 demo, 7.5 published"
-    report.add_argument("--guidance", type=float, metavar="SCALE", help=said)
+    add = made.add_argument_group("report").add_argument
+    add("--guidance", type=float, metavar="SCALE", help="guidance_scale; default 2 demo, 7.5 published")
     said = "pictures of another generator, named like the scenes, as an arm; may be given again"
-    report.add_argument("--external", action="append", default=[], metavar="NAME=FOLDER", help=said)
+    add("--external", action="append", default=[], metavar="NAME=FOLDER", help=said)
     made.set_defaults(workers=1, cluster=None)
 
 
 def _add_arms(made: Parser) -> None:
-    grid = made.add_argument_group("arms", "every combination; default what the report compared, at 1 2 5 11")
-    grid.add_argument("--guidance", type=float, nargs="+", metavar="SCALE", help="guidance_scale")
+    about = "every combination; default what the report compared, at 1 2 5 11"
+    add = made.add_argument_group("arms", about).add_argument
+    add("--guidance", type=float, nargs="+", metavar="SCALE", help="guidance_scale")
     said = "grounded_fraction, share of the steps that see the boxes; default 1"
-    grid.add_argument("--fraction", type=float, nargs="+", metavar="SHARE", help=said)
-    grid.add_argument("--grounding", nargs="+", metavar="KIND", help="none, text, image; default all three")
-    grid.add_argument("--template", nargs="+", metavar="NAME", help="default the one that the report chose")
-    grid.add_argument("--seed", type=int, nargs="+", metavar="N", help="default 0")
-    grid.add_argument("--grid", metavar="FILE", help="the same in a TOML file")
-    work = made.add_argument_group("work")
-    work.add_argument(
-        "--workers", type=int, metavar="N", help="notebooks at a time; default one per GPU, or one"
-    )
-    said = "a Dask scheduler: tcp://host:port, or its scheduler file"
-    work.add_argument("--cluster", metavar="ADDRESS", help=said)
+    add("--fraction", type=float, nargs="+", metavar="SHARE", help=said)
+    add("--grounding", nargs="+", metavar="KIND", help="none, text, image; default all three")
+    add("--template", nargs="+", metavar="NAME", help="default the one that the report chose")
+    add("--seed", type=int, nargs="+", metavar="N", help="default 0")
+    add("--grid", metavar="FILE", help="the same in a TOML file")
+    add = made.add_argument_group("work").add_argument
+    add("--workers", type=int, metavar="N", help="notebooks at a time; default one per GPU, or one")
+    add("--cluster", metavar="ADDRESS", help="a Dask scheduler: tcp://host:port, or its scheduler file")
     said = "pictures at once; default as many as free memory should hold"
-    work.add_argument("--batch-size", type=int, metavar="N", help=said)
+    add("--batch-size", type=int, metavar="N", help=said)
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -122,10 +113,8 @@ def _from_make(text: str, chosen: Parser) -> list[str]:
     actions = chosen._option_string_actions
     option = "--" + name.lower().replace("_", "-")
     if option not in actions:
-        known = [key[2:].upper().replace("-", "_") for key in actions if key.startswith("--")]
-        chosen.error(
-            f"{text}: {chosen.prog} has no such variable; {nearest(name, sorted({*known} - {'HELP'}))}"
-        )
+        known = [key[2:].upper().replace("-", "_") for key in actions if key[:2] == "--" and key != "--help"]
+        chosen.error(f"{text}: {chosen.prog} has no such variable; {nearest(name, known)}")
     if not value.strip():
         return []
     return [option, *(value.split() if actions[option].nargs == "+" else [value])]
@@ -135,26 +124,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 when everything is done, 1 when a notebook failed, 2 when nothing could start, 130 when
     it was stopped from the keyboard."""
     options = read_options(sys.argv[1:] if arguments is None else arguments)
-    from helpers.sweeps import plan, start  # here, so that a typing error is told at once
-
     try:
-        external = start.externals(options.external) if options.command == "report" else {}
-        run = start.open_run(options)
-        scale = start.guidance(run, options) if options.command == "report" else None
-        names = start.asked_for(run, options) if options.command != "report" else []
-    except (ValueError, OSError) as error:
-        return _say(2, f"error: {error}")
-    try:
-        if options.command == "report":
-            failures = plan.make_report(run, plan.study(run, scale, external), start.workers(options))
-        elif options.command == "sweep":
-            failures = plan.sweep(run, names, start.workers(options), options.batch_size or 0)
-        else:
-            return _say(0, *getattr(start, options.command.replace("-", "_"))(run, names, options))
-    except ParameterError as error:  # a cluster that is not there
-        return _say(2, f"error: {error}")
+        return _run(options)
     except KeyboardInterrupt:
         return _say(130, f"\n{STOPPED}")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from helpers.sweeps import plan, start  # here, so that a typing error is told at once
+
+    report = options.command == "report"
+    try:
+        external = start.externals(options.external) if report else {}
+        run = start.open_run(options)
+        scale = start.guidance(run, options) if report else None
+        names = [] if report else start.asked_for(run, options)
+    except (ValueError, OSError) as error:
+        return _say(2, f"error: {error}")
+    if options.command in ("status", "dry-run"):
+        lines = (
+            start.status(run, names) if options.command == "status" else start.dry_run(run, names, options)
+        )
+        return _say(0, *lines)
+    try:
+        workers = start.workers(options)
+        if report:
+            failures = plan.make_report(run, plan.study(run, scale, external), workers)
+        else:
+            failures = plan.sweep(run, names, workers, options.batch_size or 0)
+    except ParameterError as error:  # a cluster that is not there
+        return _say(2, f"error: {error}")
     if failures:
         return _say(1, f"{len(failures)} failed; the same command tries again:", *failures)
     return _end(run)

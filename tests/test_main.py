@@ -111,8 +111,7 @@ def test_what_cannot_be_right_is_said_before_anything_starts(
     where = [] if "--dataset" in arguments else ["--dataset", str(scenes)]
     assert main(["report", "--run", str(tmp_path / "run"), *where, *arguments]) == 2
     assert message in capsys.readouterr().err
-    if "--guidance" not in arguments:
-        assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_with_mistakes_begins_no_run(tmp_path, capsys, scenes, nothing_runs):

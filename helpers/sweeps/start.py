@@ -41,11 +41,13 @@ def open_run(options: argparse.Namespace) -> Run:
     if "dataset" in given and known and at(given["dataset"]).resolve() == at(known["dataset"]).resolve():
         given["dataset"] = known["dataset"]
     different = [
-        f"{name} = {value!r}: {folder} was made with {known[name]!r}; leave it out, or name another run"
+        f"{name} = {value!r}: {folder} was made with {known.get(name)!r}; leave it out, or name another run"
         for name, value in given.items()
-        if known and value != known[name]
+        if known and value != known.get(name)
     ]
     check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams")})
+    if options.command == "report" and options.guidance is not None:
+        check(guidance_scale=options.guidance)
     if different:
         raise ParameterError("\n".join(different))
     settings = protocol(**PROTOCOL | {name: known[name] for name in PROTOCOL if name in known} | given)
@@ -121,7 +123,7 @@ def dry_run(run: Run, names: Sequence[str], options: argparse.Namespace) -> list
     return progress.Costs(run).plan(names, options.workers or 1)
 
 
-def status(run: Run, names: Sequence[str], options: argparse.Namespace) -> list[str]:
+def status(run: Run, names: Sequence[str]) -> list[str]:
     """Lines for a terminal: which notebooks of the report are done, and what each arm has."""
     page = run.folder / "report.html"
     lines = progress.notebooks(run, plan.TITLES)
