@@ -28,12 +28,12 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     yield Task("03_gligen_grounding", "", QUIET, tuple(grounding_arms(run)))
     curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
     yield _drawing([*curves, *siblings(run)], "03_more_arms")
+    yield from closing(external)
+
+
+def closing(external: Mapping[str, str]) -> Iterator[Task]:
+    """What scores all arms and shows them."""
     yield Task("04_fid", parameters={"external": dict(external)})
-    yield from closing()
-
-
-def closing() -> Iterator[Task]:
-    """What shows the scores of all arms."""
     yield from (Task("05_guidance_sweep"), Task(REPORT))
 
 
@@ -69,7 +69,7 @@ def sweep(run: Run, names: Sequence[str], workers: Workers, batch_size: int = 0)
     print(f"{progress.Costs(run).need(names, workers.count).sentence(run)}; {workers.name}", flush=True)
     with workers:
         failures = draw_arms(run, series_tasks(names, workers.count, batch_size), workers)
-        for task in (Task("04_fid"), *closing()):
+        for task in closing({}):
             if failed := carry_out(run, [task], workers):
                 return [*failures, *failed]
     _render(run)

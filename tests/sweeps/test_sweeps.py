@@ -186,6 +186,11 @@ def test_the_study_is_the_numbered_notebooks_in_order(run):
         check_parameters(NOTEBOOKS / f"{one.notebook}.ipynb", one.parameters)
 
 
+def test_a_report_after_a_sweep_finds_the_scores_done(run):
+    due = list(plan.study(run, 7.5, {}))[-3:]
+    assert [tasks.key(run, one) for one in due] == [tasks.key(run, one) for one in plan.closing({})]
+
+
 def test_a_series_shares_a_notebook_where_guidance_alone_differs():
     names = ["a-text-g1", "a-text-g3", "a-text-g5", "a-text-g5-f0.3", "a-image-g3"]
     due = plan.series_tasks(names, batch_size=4)
