@@ -12,6 +12,7 @@ from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers.files import claimed
+from helpers.generation import draw
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
@@ -312,3 +313,49 @@ def test_in_a_pipe_a_line_takes_a_minute(run, capsys):
     watch = progress.Watch(run, plan.series_tasks(["suffix-text-g3"]))
     watch.show()
     assert watch.every >= 60 and capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.fixture
+def fake_models(run, monkeypatch):
+    """The fake sampler in the place of the models and the loop, in this process."""
+    from helpers.generation import generate
+    from helpers.models import loading
+
+    def paint(gligen, requests, width, steps, scheduler, **_):
+        for one in requests:
+            record = sampler.told(one, width, steps, scheduler)
+            yield sampler.Picture(one, sampler.paint(one, width), record)
+
+    monkeypatch.setattr(loading, "load_gligen", lambda *_, **__: None)
+    monkeypatch.setattr(loading, "release", lambda *_: None)
+    monkeypatch.setattr(generate, "generate", paint)
+    monkeypatch.setattr(generate, "fitting", lambda *_: 2)
+    rows = [{"scene": scene.name, "prompt": "a cone"} for scene in run.scenes]
+    run.write_jsonl("prompts/suffix.jsonl", rows)
+    return loading
+
+
+def test_an_arm_that_fails_in_a_series_stops_no_other_arm_of_it(run, fake_models):
+    names = [f"suffix-text-g{scale}" for scale in (2, 3, 5)]
+    (run.folder / "pictures").mkdir()
+    (run.folder / "pictures" / names[1]).write_text("in the way")
+    with pytest.raises(draw.ArmsFailed, match=f"{names[1]}: ") as error:
+        draw.draw(run, names, progress=False)
+    assert list(error.value.errors) == names[1:2] and isinstance(error.value.errors[names[1]], OSError)
+    assert [run.count_pictures(name) for name in names] == [len(run.scenes), 0, len(run.scenes)]
+
+
+def test_a_missing_checkpoint_is_said_as_it_is_and_once(run, fake_models, monkeypatch):
+    from helpers.models.checkpoints import CheckpointMissing
+    from helpers.models.sets import model_set
+
+    calls = []
+
+    def missing(checkpoint, *_, **__):
+        calls.append(checkpoint)
+        raise CheckpointMissing(checkpoint, "here", "no such folder")
+
+    monkeypatch.setattr(fake_models, "load_gligen", missing)
+    with pytest.raises(CheckpointMissing):
+        draw.draw(run, ["suffix-text-g2", "suffix-text-g3"], progress=False)
+    assert calls == [model_set("demo").gligen["text"]]
