@@ -9,12 +9,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from traitlets import default
 from traitlets.config import Config
 
@@ -94,7 +96,8 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="grounded-") as folder:
         executed = Path(folder) / output.name
         try:
-            return papermill.execute_notebook(str(path), str(executed), dict(parameters), **options)
+            with closing(ensure_event_loop()):  # of this thread, which nobody else would close
+                return papermill.execute_notebook(str(path), str(executed), dict(parameters), **options)
         except PapermillExecutionError as error:
             reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
             raise NotebookError(reason, _keep_failed(executed, output, reason, arms)) from error
