@@ -1,22 +1,28 @@
 PYTHON ?= python3
 BIN := .venv/bin
-OPTIONS = $(if $(DATASET),--dataset "$(DATASET)") $(if $(MODELS),--models "$(MODELS)") $(if $(RUN),--run "$(RUN)") \
-	$(if $(STEPS),--steps "$(STEPS)") $(if $(GUIDANCE),--guidance $(GUIDANCE)) $(if $(SAFETY),--safety "$(SAFETY)") \
-	$(foreach arm,$(EXTERNAL),--external "$(arm)")
-SWEEP = $(if $(FRACTION),--fraction $(FRACTION)) $(if $(GROUNDING),--grounding $(GROUNDING)) $(if $(TEMPLATE),--template \
-	$(TEMPLATE)) $(if $(SEED),--seed $(SEED)) $(if $(GRID),--grid "$(GRID)") $(if $(WORKERS),--workers "$(WORKERS)") \
-	$(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(BATCH_SIZE),--batch-size "$(BATCH_SIZE)")
+VARIABLES := DATASET MODELS RUN STEPS GUIDANCE SCHEDULER FIT BEAMS SAFETY EXTERNAL \
+	FRACTION GROUNDING TEMPLATE SEED GRID WORKERS CLUSTER BATCH_SIZE
+# Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
+GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHON $(VARIABLES),$(foreach \
+	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
+OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: report sweep dry-run status lab test check bench demo-models demo-quality clean
+.PHONY: help report sweep dry-run status lab test check bench demo-models demo-quality clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 report: $(BIN)/ready  ## the whole study, from photos to runs/<name>/report.html
 	$(BIN)/python -m helpers report $(OPTIONS)
 
-sweep: $(BIN)/ready  ## more guidance_scales in the same run: make sweep GUIDANCE="1 3 5 7.5 9 11 12"
-	$(BIN)/python -m helpers sweep $(OPTIONS) $(SWEEP)
+sweep: $(BIN)/ready  ## more arms in the same run: make sweep GUIDANCE="1 3 5 7.5 9 11 12"
+	$(BIN)/python -m helpers sweep $(OPTIONS)
 
-dry-run status: $(BIN)/ready  ## what `make sweep` would do with the same variables; what sweeps have done
-	$(BIN)/python -m helpers sweep --$@ $(OPTIONS) $(SWEEP)
+dry-run: $(BIN)/ready  ## what `make sweep` would make with the same variables, and how long it takes
+	$(BIN)/python -m helpers dry-run $(OPTIONS)
+
+status: $(BIN)/ready  ## what a run has: notebooks, arms, scores, and what failed and why
+	$(BIN)/python -m helpers status $(OPTIONS)
 
 lab: $(BIN)/ready  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -1,9 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and a file lock per arm."""
 
+import json
+import os
+import platform
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager
@@ -22,3 +28,47 @@ def beside(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[Callable[..., None]]:
+    """Hold a lock for the block; waits while another process or machine holds it.
+
+    path: a JSON file with facts about the holder; the lock is a file of the same name that ends in .lock, and
+    the operating system releases it when the process ends, however it ends. Gives a function that adds facts,
+    as keywords, to machine, process and start. The facts go with the block; a killed process leaves them.
+    """
+    facts = {"machine": platform.node(), "process": os.getpid(), "since": time.strftime("%H:%M:%S")}
+
+    def add(**more: object) -> None:
+        facts.update(more)
+        with beside(path) as partial:
+            partial.write_text(json.dumps(facts), encoding="utf-8")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        try:
+            add()
+            yield add
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def holder(path: Path) -> dict | None:
+    """The facts about who holds the lock; None where nobody does."""
+    lock = path.with_suffix(".lock")
+    try:
+        if lock.is_file():
+            with FileLock(lock, blocking=False):
+                pass
+    except Timeout:
+        return left_by(path)
+    return None
+
+
+def left_by(path: Path) -> dict:
+    """The facts about the last holder, alive or killed; empty where it ended well."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,7 +13,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from helpers.sweeps.options import read_options
 from helpers.sweeps.plan import REPORT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,9 +69,11 @@ def test_a_target_of_the_makefile_has_three_lines_at_most():
     )
     targets = {target: recipe.count("\n") for target, recipe in recipes}
     wanted = {
+        "help",
         "report",
         "sweep",
-        "dry-run status",
+        "dry-run",
+        "status",
         "lab",
         "test",
         "check",
@@ -85,58 +85,18 @@ def test_a_target_of_the_makefile_has_three_lines_at_most():
     assert wanted <= targets.keys() and max(targets.values()) <= 3
 
 
-@pytest.mark.parametrize("target", ["report", "sweep"])
-def test_make_hands_every_variable_over(target):
-    values = {
-        "DATASET": "my photos",
-        "MODELS": "published",
-        "RUN": "runs/mine",
-        "STEPS": "75",
-        "GUIDANCE": "11",
-        "SAFETY": "1",
-    }
-    command = [
-        "make",
-        "-n",
-        target,
-        "EXTERNAL=a=b c=d",
-        *(f"{name}={value}" for name, value in values.items()),
-    ]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    line = next(line for line in shown.splitlines() if "python -m helpers" in line)
-    options = read_options([target, *shlex.split(line)[4:]])
-    assert (options.dataset, options.models, options.run) == ("my photos", "published", "runs/mine")
-    assert (options.steps, options.guidance, options.external) == (75, [11.0], ["a=b", "c=d"])
-    assert options.safety == 1 and read_options([target, "--safety", "0"]).safety == 0
+def test_make_alone_lists_its_targets_in_a_sentence_each():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = next(line for line in text.splitlines() if line.startswith(".PHONY")).split()[1:]
+    assert [line.split(":")[0] for line in shown.splitlines()] == [f"make {target}" for target in targets]
+    assert all(len(line.split(":", 1)[1].split()) > 2 for line in shown.splitlines())
 
 
-def test_make_hands_the_variables_of_a_sweep_over():
-    values = {
-        "GUIDANCE": "1 3",
-        "FRACTION": "0.1 1",
-        "GROUNDING": "none image",
-        "TEMPLATE": "suffix label",
-        "SEED": "0 1",
-        "GRID": "my grid.toml",
-        "WORKERS": "2",
-        "CLUSTER": "tcp://a:1",
-        "BATCH_SIZE": "4",
-    }
-    for target in ("sweep", "dry-run", "status"):
-        command = ["make", "-n", target, *(f"{name}={value}" for name, value in values.items())]
-        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        line = next(line for line in shown.splitlines() if "python -m helpers" in line)
-        options = read_options(shlex.split(line)[3:])
-        assert options.axes == {
-            "guidance_scale": [1, 3],
-            "grounded_fraction": [0.1, 1],
-            "grounding": ["none", "image"],
-            "template": ["suffix", "label"],
-            "seed": [0, 1],
-        }
-        assert (options.grid, options.workers, options.cluster) == ("my grid.toml", 2, "tcp://a:1")
-        assert options.batch_size == 4
-        assert (options.dry_run, options.status) == (target == "dry-run", target == "status")
+def test_what_is_read_and_written_as_text_names_its_encoding():
+    bare = re.compile(r"\.(?:read_text|open)\(\)|\.write_text\((?!.*encoding)|text=True(?!.*encoding)")
+    for path in (ROOT / "helpers" / "sweeps").rglob("*.py"):
+        assert not bare.findall(path.read_text(encoding="utf-8")), path
 
 
 @every_notebook
@@ -232,15 +192,8 @@ def test_a_run_of_nbstripout_would_change_nothing():
 
 
 def test_who_only_reads_a_run_waits_for_no_model():
-    modules = (
-        "report.answers",
-        "report.charts",
-        "report.gallery",
-        "report.tables",
-        "sweeps.plan",
-        "scoring.verdicts",
-    )
-    imports = "; ".join(f"import helpers.{name}" for name in modules)
-    script = f"import sys; {imports}; print('torch' in sys.modules)"
+    modules = "helpers.report.answers, helpers.report.charts, helpers.report.gallery, helpers.report.tables"
+    modules += ", helpers.scoring.verdicts, helpers.sweeps.plan, helpers.sweeps.start, helpers.__main__"
+    script = f"import sys, {modules}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

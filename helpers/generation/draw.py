@@ -1,7 +1,5 @@
 """From an arm's name to its pictures: what it asks for in each scene, and drawing what is not there."""
 
-import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from helpers.claims import claimed
+from helpers.files import claimed
 from helpers.generation.requests import Request
 from helpers.models.sets import model_set
 from helpers.runs.arms import Arm
@@ -21,6 +19,22 @@ from helpers.scoring.scores import ROUND_TRIP
 
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen
+
+FAILURES = (OSError, ValueError, LookupError, RuntimeError, MemoryError)  # of one arm, not of the program
+
+
+class ArmsFailed(RuntimeError):
+    """Arms that could not be drawn: each error with the arms that it stopped.
+
+    Not an ExceptionGroup, of which IPython keeps nothing in a notebook but printed text.
+    """
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        arms: dict[str, list[str]] = {}
+        for name, error in errors.items():
+            arms.setdefault(f"{type(error).__name__}: {error}", []).append(name)
+        super().__init__("\n".join(f"{', '.join(names)}: {reason}" for reason, names in arms.items()))
+        self.errors = dict(errors)
 
 
 def fitted(scene: Scene, protocol: dict) -> Scene:
@@ -54,34 +68,28 @@ def _crops(scene: Scene, asked: Scene, protocol: dict) -> tuple[Image.Image, ...
     return tuple(images.crop(photo, box) for box in asked.boxes)
 
 
-def draw(
-    run: Run,
-    names: Sequence[str],
-    progress: bool = True,
-    batch_size: int = 0,
-    together: bool = False,
-    keep_models: bool = False,
-) -> list[dict]:
+def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int = 0) -> list[dict]:
     """Make the pictures that those arms lack, each checkpoint loaded once; returns the new ones' records.
 
     Prompts are the run's own (prompts/<template>.jsonl). A picture is on disk as soon as its batch is done.
     An arm that another process or machine is drawing is waited for; what is there then is not made again.
-    batch_size: pictures at once; 0 for as many as free memory should hold. together: arms that differ by
-    guidance_scale alone share their batches. keep_models: the last checkpoint stays in memory, for a next
-    call in this process.
+    batch_size: pictures at once; 0 for as many as free memory should hold. Arms that differ by guidance_scale
+    alone share their batches. An arm that fails stops no other: when all have been tried, ArmsFailed is
+    raised. Raises CheckpointMissing.
     """
-    from helpers.models.loading import keep_gligen, load_gligen, release
+    from helpers.models.loading import load_gligen, release
 
-    protocol, records = run.card["protocol"], []
+    protocol, records, failed = run.card["protocol"], [], {}
     checkpoints = model_set(protocol["models"]).gligen
-    load = keep_gligen if keep_models else load_gligen
     for kind in ("text", "image"):
         mine = [name for name in names if (Arm.parse(name).grounding == "image") == (kind == "image")]
-        loaded = cache(partial(load, checkpoints[kind], kind, safety=protocol["safety"]))
-        for some in series(mine) if together else [[name] for name in mine]:
-            records += _draw(run, some, loaded, progress, batch_size)
-        if loaded.cache_info().currsize and not keep_models:
+        loaded = cache(partial(load_gligen, checkpoints[kind], kind, safety=protocol["safety"]))
+        for some in series(mine):
+            records += _try(run, some, loaded, progress, batch_size, failed)
+        if loaded.cache_info().currsize:
             release(loaded())
+    if failed:
+        raise ArmsFailed(failed)
     return records
 
 
@@ -112,6 +120,29 @@ def _round_trip(gligen: "Gligen", photos: Sequence[Image.Image]) -> list[Image.I
         return images.to_images(gligen.vae.decode(latents).sample.float().cpu())
 
 
+def _try(
+    run: Run,
+    names: Sequence[str],
+    loaded: Callable[[], "Gligen"],
+    progress: bool,
+    batch_size: int,
+    failed: dict[str, Exception],
+) -> list[dict]:
+    """Draw arms together, or, where that fails, each by itself; notes whose error it is in `failed`."""
+    from helpers.models.checkpoints import CheckpointMissing
+
+    try:
+        return _draw(run, names, loaded, progress, batch_size)
+    except CheckpointMissing:
+        raise  # which would be missing for every arm
+    except FAILURES as error:
+        if len(names) == 1:
+            failed[names[0]] = error
+            return []
+    parts = [_try(run, [name], loaded, progress, batch_size, failed) for name in names]
+    return [record for part in parts for record in part]
+
+
 def series(names: Sequence[str]) -> list[list[str]]:
     """Arms that differ by guidance_scale alone; those without guidance apart, for they take half the work."""
     groups: dict[tuple, list[str]] = {}
@@ -124,47 +155,42 @@ def series(names: Sequence[str]) -> list[list[str]]:
 def _draw(
     run: Run, names: Sequence[str], loaded: Callable[[], "Gligen"], progress: bool, batch_size: int
 ) -> list[dict]:
-    """Scene by scene what those arms lack, in shared batches; nobody else draws them meanwhile."""
+    """Scene by scene what a series lacks, in shared batches; nobody else draws its arms meanwhile."""
     from helpers.generation.generate import fitting, generate, write
 
     with ExitStack() as stack:
-        tell = [stack.enter_context(claimed(run.claim(name))) for name in sorted(set(names))]
+        notes = [stack.enter_context(claimed(run.claim(name))) for name in sorted(set(names))]
         wanted = _wanted(run, names)
         if not wanted:
             return []
-        protocol, gligen, began = run.card["protocol"], loaded(), time.monotonic()
+        protocol, gligen = run.card["protocol"], loaded()
         sides = {"height": protocol["size"], "width": protocol["size"]}
         batch_size = batch_size or fitting(gligen, tuple(sides.values()))
-        for one in tell:
-            one(batch_size=batch_size)
+        for note in notes:
+            note(batch_size=batch_size)
         options = {key: protocol[key] for key in ("steps", "scheduler", "safety")} | sides
         options |= {"batch_size": batch_size, "fixed_shapes": True, "progress": progress}
         pictures = (
             replace(picture, record=picture.record | {"arm": wanted[picture.request]})
             for picture in generate(gligen, list(wanted), **options)
         )
-        records = write(pictures, lambda request: run.picture(wanted[request], request.scene))
-        each = (time.monotonic() - began) / len(records)
-        made = Counter(wanted.values())
-        run.drawn |= {name: (count, round(count * each, 2)) for name, count in made.items()}
-    return records
+        return write(pictures, lambda request: run.picture(wanted[request], request.scene))
 
 
 def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
-    """Request -> arm for every picture that is not there, scene by scene; what a crash left goes first."""
+    """Request -> arm for every picture that a series lacks, scene by scene; what a crash left goes first."""
     missing = {}
     for name in names:
         for partial_file in (run.folder / "pictures" / name).glob(".*.partial"):
             partial_file.unlink(missing_ok=True)
         missing[name] = {scene.name for scene in run.missing(name, run.scenes)}
-    prompts = {template: run.prompts(template).set_index("scene").prompt for template in _templates(missing)}
-    return {
-        request(scene, prompts[arm.template][scene.name], arm, run.card["protocol"]): name
-        for scene in run.scenes
-        for name, arm in zip(names, map(Arm.parse, names), strict=True)
-        if scene.name in missing[name]
-    }
-
-
-def _templates(missing: Mapping[str, set]) -> set[str]:
-    return {Arm.parse(name).template for name, scenes in missing.items() if scenes}
+    if not any(missing.values()):
+        return {}
+    arms, wanted = {name: Arm.parse(name) for name in names}, {}
+    prompts = run.prompts(arms[names[0]].template).set_index("scene").prompt
+    for scene in run.scenes:
+        lacking = [name for name in names if scene.name in missing[name]]
+        if lacking:  # the photo is read and its crops are held once for all arms
+            first = request(scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"])
+            wanted |= {replace(first, guidance_scale=arms[name].guidance_scale): name for name in lacking}
+    return wanted

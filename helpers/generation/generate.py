@@ -1,5 +1,6 @@
 """Grounded generation: any mix of requests in, pictures out."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -102,11 +103,13 @@ def _check_memory(error: RuntimeError, size: int) -> None:
 
 def _make(denoiser: Denoiser, requests: list[Request], rows: int, safety: bool) -> list[Picture]:
     gligen, (height, width) = denoiser.gligen, denoiser.size
+    began = time.monotonic()
     pictures = denoiser.pictures(denoiser.latents(requests, rows))
     flags = _flags(gligen, pictures) if safety else [False] * len(pictures)
     more = {"steps": denoiser.steps, "scheduler": denoiser.scheduler, "height": height, "width": width}
     more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "commit": gligen.commit}
     more |= {"dtype": str(gligen.unet.dtype).removeprefix("torch.")}
+    more |= {"seconds": round((time.monotonic() - began) / len(requests), 4)}
     records = [record(request, gligen.tokenizer, **more) for request in requests]
     return [
         Picture(request, None if flag else picture, record | {"flagged": bool(flag)})

@@ -6,7 +6,7 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 
 import gc
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -132,14 +132,6 @@ def load_gligen(
         parts["safety_checker"] = trained(StableDiffusionSafetyChecker, part="safety_checker")
         parts["feature_extractor"] = plain(transformers.CLIPImageProcessor, part="feature_extractor")
     return Gligen(**parts, device=device, dtype=dtype, checkpoint=checkpoint, commit=commit)
-
-
-@lru_cache(maxsize=1)
-def keep_gligen(checkpoint: Checkpoint, grounding: str, safety: bool = False) -> Gligen:
-    """As `load_gligen`, and kept in memory until another one is asked for: for arms in one process."""
-    gligen = load_gligen(checkpoint, grounding, safety=safety)
-    gc.freeze()  # what is here stays: the collections after every notebook need not look through it
-    return gligen
 
 
 def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> str:

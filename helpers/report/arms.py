@@ -24,7 +24,6 @@ def join(run: Run, name: str, folder: str) -> list[dict]:
     """
     if is_ours(name) or not re.fullmatch(r"[\w.-]+", name) or not at(folder).is_dir():
         raise ParameterError(f"external = {name}={folder}: give NAME=FOLDER, a name and a folder of pictures")
-    run.uses.add((folder, "*"))
     found = sorted(at(folder).iterdir())
     files = {path.stem: path for path in found if path.suffix.lower() in images.SUFFIXES}
     scenes = [scene.name for scene in run.scenes]

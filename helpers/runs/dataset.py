@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.files import beside
-from helpers.parameters import ParameterError
 from helpers.runs.protocol import at, scenes_of
 from helpers.scenes.entries import examples
 from helpers.scenes.scenes import checksums

@@ -1,6 +1,5 @@
 """A run folder: everything that one study made, and what is still missing."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from helpers.runs import dataset
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import at, machine, scenes_of
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene, Scenes, checksum
+from helpers.scenes.scenes import Scene, Scenes
 
 WRITTEN_BY = {
     "captions": "01_captioning",
@@ -28,23 +27,19 @@ WRITTEN_BY = {
 NUMBERS = ["value", "standard_error", "low", "high"]
 COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
 COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
-FINISHED = "application/vnd.grounded.finished+json"
 
 
 class Run:
     """One run folder, opened for reading and writing.
 
     Every file is written whole or not at all, so that presence means done. `card` is run.json: the protocol
-    and the machine. What this object was asked for is remembered: `finish` tells it to whoever asks later
-    whether the notebook has to run again.
+    and the machine.
     Raises FileNotFoundError where the folder holds no run.json.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = at(folder)
-        self.uses: set[tuple[str, str]] = set()
         self.saved: list[str] = []
-        self.drawn: dict[str, tuple[int, float]] = {}
         if not (self.folder / "run.json").is_file():
             raise FileNotFoundError(
                 f"{folder}: not a run folder (no run.json); notebooks/00_overview starts one"
@@ -80,8 +75,6 @@ class Run:
     @cached_property
     def scenes(self) -> Scenes:
         """The photos and boxes that the run is about."""
-        folder = self.card["protocol"]["dataset"]
-        self.uses.add((folder, dataset.SCENES))
         return scenes_of(self.card["protocol"])
 
     def read_json(self, name: str) -> object:
@@ -95,7 +88,7 @@ class Run:
 
     def has(self, name: str) -> bool:
         """Whether the run has that file."""
-        return self._used(name).is_file()
+        return (self.folder / name).is_file()
 
     def write_json(self, name: str, value: object) -> Path:
         """Write a whole file, unless it holds just that already."""
@@ -107,7 +100,6 @@ class Run:
 
     def picture(self, arm: str, scene: Scene | str) -> Path:
         """Where the picture of that scene in that arm lies or will lie."""
-        self.uses.add(("", f"pictures/{arm}/*.png"))
         return self.folder / "pictures" / arm / f"{getattr(scene, 'name', scene)}.png"
 
     def missing(self, arm: str, scenes: Iterable[Scene]) -> list[Scene]:
@@ -115,12 +107,11 @@ class Run:
         return [scene for scene in scenes if not images.is_whole(self.picture(arm, scene))]
 
     def claim(self, arm: str) -> Path:
-        """The file whose lock is held by whoever draws that arm: see `claims`."""
+        """The file whose lock is held by whoever draws that arm: see `files.claimed`."""
         return self.folder / "drawing" / f"{arm}.json"
 
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
-        self.uses.add(("", "pictures/*/*.png"))
         return sorted(path.name for path in self.folder.glob("pictures/*/") if self.count_pictures(path.name))
 
     def count_pictures(self, arm: str = "*") -> int:
@@ -145,7 +136,6 @@ class Run:
         our own, template, grounding, guidance_scale, grounded_fraction and seed.
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
-        self.uses |= {("", pattern) for pattern in patterns}
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
         rows = [
             {"arm": path.stem} | _parts(path.stem) | score
@@ -159,34 +149,19 @@ class Run:
         crop_similarity, colour_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
-    def stamp(self, folder: str, pattern: str) -> str:
-        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run's; with
-        the pattern dataset.SCENES: a data set, of which annotations and the photos that they name count."""
-        if folder and pattern == dataset.SCENES:
-            return checksum(scenes_of(self.card["protocol"] | {"dataset": folder}))
-        base = at(folder) if folder else self.folder
-        facts = [(str(path), path.stat()) for path in sorted(base.glob(pattern)) if path.is_file()]
-        text = repr([(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
     def finish(self, following: str = "") -> "Finished":
         """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
-        uses = [[folder, pattern, self.stamp(folder, pattern)] for folder, pattern in sorted(self.uses)]
-        return Finished(uses, self.drawn, sorted(set(self.saved)), following, self.card)
-
-    def _used(self, name: str) -> Path:
-        self.uses.add(("", name))
-        return self.folder / name
+        return Finished(sorted(set(self.saved)), following, self.card)
 
     def _read(self, name: str) -> str:
-        path = self._used(name)
+        path = self.folder / name
         if not path.is_file():
             notebook = WRITTEN_BY.get(name) or WRITTEN_BY.get(name.split("/")[0], "an earlier one")
             raise FileNotFoundError(f"{path}: not there yet; run {notebook}, which writes it")
         return path.read_text(encoding="utf-8")
 
     def _write(self, name: str, text: str) -> Path:
-        path = self._used(name)
+        path = self.folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # else what uses it looks outdated
             with beside(path) as partial:
                 partial.write_text(text, encoding="utf-8", newline="\n")
@@ -195,19 +170,17 @@ class Run:
 
 
 class Finished:
-    """The end of a notebook: the saved files for people, what it depends on for `notebooks.is_done`, and
-    the pictures that it made, with the seconds they took, by arm."""
+    """The end of a notebook: the saved files, the next notebook, the versions."""
 
-    def __init__(self, uses: list, drawn: dict, saved: list[str], following: str, card: dict) -> None:
-        self.uses, self.drawn, self.saved = uses, drawn, saved
-        self.following, self.card = following, card
+    def __init__(self, saved: list[str], following: str, card: dict) -> None:
+        self.saved, self.following, self.card = saved, following, card
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         saved = "".join(f"- `{name}`\n" for name in self.saved) or "- nothing: everything was there already\n"
         onward = f"\nNext: [{self.following}]({self.following}.ipynb)\n" if self.following else ""
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
-        return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses, "drawn": self.drawn}}
+        return {"text/markdown": text, "text/plain": text}
 
 
 def _parts(name: str) -> dict[str, object]:

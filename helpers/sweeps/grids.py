@@ -11,7 +11,7 @@ from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
 
 AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
-FOLDER = "sweeps"  # of a run: the arms that were asked for, a file a grid
+FOLDER = "sweeps"  # of a run: the arms that were asked for, one file per grid
 Grid = Mapping[str, Sequence]
 
 
@@ -21,7 +21,7 @@ def read(path: Path) -> dict[str, list]:
     Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of AXES.
     """
     try:
-        grid = tomllib.loads(path.read_text(encoding="utf-8"))
+        grid = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ParameterError(f"grid {path}: cannot be read ({error}); see README, Sweeps") from error
     if unknown := [name for name in grid if name not in AXES]:
@@ -57,8 +57,8 @@ def arms(run: Run, grid: Grid) -> list[str]:
 
 def remember(run: Run, names: Sequence[str]) -> None:
     """Note in the run folder that these arms were asked for: a file for every list of arms."""
-    digest = hashlib.sha256(repr((sorted(names),)).encode()).hexdigest()[:16]
-    run.write_json(f"{FOLDER}/{digest}.json", list(names))
+    name = hashlib.sha256(repr(sorted(names)).encode()).hexdigest()[:16]
+    run.write_json(f"{FOLDER}/{name}.json", list(names))
 
 
 def remembered(run: Run) -> list[str]:

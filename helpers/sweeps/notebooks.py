@@ -1,37 +1,135 @@
-"""A notebook as a function: checked parameters in, files in the run folder out, nothing done twice."""
+"""A notebook as a function: checked parameters in, a kernel of its own, an executed copy out."""
 
 import ast
-import hashlib
+import json
+import logging
+import os
+import signal
+import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import nullcontext
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from subprocess import Popen
+from typing import TYPE_CHECKING
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
+from traitlets import default
+from traitlets.config import Config
 
 from helpers.files import beside
 from helpers.parameters import ParameterError, nearest
-from helpers.runs.protocol import ROOT
-from helpers.runs.run import FINISHED, Run
-from helpers.sweeps.jupyter import PapermillExecutionError, nbformat, papermill
-from helpers.sweeps.kernels import DeadKernelError, Kernel
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+START = 300  # seconds that a kernel may take to start on a busy machine
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "required"}})  # else a warning at every start
+ENTRY = "grounded"  # of an executed notebook's metadata: what this project notes there
+
+_here = threading.local()  # of this thread's last kernel: environment, process
+_running: set[Popen] = set()
+_stops = [0]  # how often `stop` was called
 
 
 class NotebookError(RuntimeError):
-    """A notebook that did not reach its end.
+    """A notebook that did not reach its end: its reason, the executed copy, and whether its kernel died."""
 
-    notebook: its name; reason: why, the first line the shortest way to say it; executed: the path of the copy
-    that was executed until then, or why there is none.
+    def __init__(self, reason: str, executed: str, died: bool = False) -> None:
+        super().__init__(f"{reason} ({executed})")
+        self.reason, self.executed, self.died = reason, executed, died
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel of the very Python that runs this, whatever kernels Jupyter finds; `stop` ends it."""
+
+    @default("kernel_spec_manager")
+    def _only_native(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+    async def start_kernel(self, **options: object) -> None:
+        """Start it in the environment of this thread."""
+        await super().start_kernel(env=os.environ | _here.environment, **options)
+        _here.process = self.provisioner.process
+        _running.add(_here.process)
+        if _here.stops != stops():  # meanwhile, when it could not be found among those that run
+            _here.process.kill()
+
+
+def stop() -> None:
+    """End every notebook that runs in this process, at once, from any thread."""
+    _stops[0] += 1
+    for process in list(_running):
+        process.kill()
+
+
+def stops() -> int:
+    """How often `stop` was called in this process."""
+    return _stops[0]
+
+
+def execute(
+    path: Path,
+    output: Path,
+    parameters: Mapping[str, object],
+    arms: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> "NotebookNode":
+    """The notebook, executed to its end in a fresh kernel. output: where `keep` will put it.
+
+    environment: more variables for the kernel. Raises ParameterError before the kernel starts, NotebookError
+    when a cell fails or the kernel dies; the copy that was executed until then lies beside `output` as
+    NAME.failed.ipynb, and names the arms that it was to draw.
     """
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema takes a second for it, no notebook needs it
+    import papermill  # here, for it takes seconds, and who finds everything done needs none of it
+    from papermill.exceptions import PapermillExecutionError
 
-    def __init__(self, notebook: str, reason: str, executed: str) -> None:
-        super().__init__(notebook, reason, executed)
-        self.notebook, self.reason, self.executed = notebook, reason, executed
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would print is in our errors
+    check_parameters(path, parameters)
+    options = {"kernel_name": "python3", "progress_bar": False, "start_timeout": START, "config": ENCRYPTED}
+    options |= {"kernel_manager_class": Kernel, "shell_timeout_interval": 1, "shutdown_kernel": "immediate"}
+    _here.environment, _here.stops, _here.process = dict(environment or {}), stops(), None
+    with tempfile.TemporaryDirectory(prefix="grounded-") as folder:
+        executed = Path(folder) / output.name
+        try:
+            with closing(ensure_event_loop()):  # of this thread, which nobody else would close
+                return papermill.execute_notebook(str(path), str(executed), dict(parameters), **options)
+        except PapermillExecutionError as error:
+            reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+            raise NotebookError(reason, _keep_failed(executed, output, reason, arms)) from error
+        except RuntimeError as error:  # of nbclient, for a kernel that died, be it at its start
+            reason = f"the kernel {_death(_here.process)}"
+            raise NotebookError(reason, _keep_failed(executed, output, reason, arms), died=True) from error
+        finally:
+            _running.discard(_here.process)
 
-    def __str__(self) -> str:
-        return f"{self.notebook}, {self.reason}\n  executed notebook: {self.executed}"
+
+def keep(book: "NotebookNode", output: Path, **facts: object) -> None:
+    """Write an executed notebook, trusted by JupyterLab, with facts for `read_facts`; the failed one goes."""
+    import nbformat
+    from nbformat.sign import NotebookNotary
+
+    book.metadata[ENTRY] = facts
+    NotebookNotary().sign(book)  # else JupyterLab strips its charts
+    with beside(output) as partial:
+        nbformat.write(book, partial)
+    failed_copy(output).unlink(missing_ok=True)
 
 
-class KernelDied(NotebookError):
-    """The process that ran the notebook ended before the notebook did."""
+def read_facts(output: Path) -> dict:
+    """The facts in an executed notebook; empty where there is no such notebook."""
+    if not output.is_file():
+        return {}
+    return json.loads(output.read_text(encoding="utf-8"))["metadata"].get(ENTRY, {})
+
+
+def failed_copy(output: Path) -> Path:
+    """Where the copy of a notebook lies that failed."""
+    return output.with_name(f"{output.stem}.failed.ipynb")
 
 
 def check_parameters(path: Path, parameters: Mapping[str, object]) -> None:
@@ -39,6 +137,8 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> None:
 
     Raises ParameterError naming every parameter that is not there or has another type, with the nearest name.
     """
+    import papermill
+
     known = papermill.inspect_notebook(str(path))
     problems = []
     for name, value in parameters.items():
@@ -52,97 +152,21 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> None:
         raise ParameterError("\n".join(problems))
 
 
-def run_notebook(
-    path: Path, output: Path, parameters: Mapping[str, object], kernel: Kernel | None = None
-) -> dict[str, list]:
-    """Execute a notebook; `output` appears only when every cell has run to its end.
-
-    kernel: one that other notebooks use, too; None for a fresh one. Returns what was drawn: arm -> pictures,
-    seconds. Raises ParameterError before a kernel starts, NotebookError when a cell fails, and KernelDied;
-    what was executed until then lies beside `output` as NAME.failed.ipynb.
-    """
-    check_parameters(path, parameters)
-    failed = output.with_name(f"{output.stem}.failed.ipynb")
-    with tempfile.TemporaryDirectory(prefix="grounded-") as folder, _open(kernel) as kernel:
-        executed = Path(folder) / output.name
-        try:
-            book = kernel.run(path, executed, parameters)
-            ended = _ended(book, path)
-        except PapermillExecutionError as error:
-            reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-            raise NotebookError(path.stem, reason, _keep(executed, failed, reason, parameters)) from error
-        except DeadKernelError as error:
-            reason = f"the kernel {kernel.end()}"
-            raise KernelDied(path.stem, reason, _keep(executed, failed, reason, parameters)) from error
-    drawn = _past(output).get("drawn", {}) | ended["drawn"]
-    book.metadata["grounded"] = {"key": key(path, parameters), "uses": ended["uses"], "drawn": drawn}
-    with beside(output) as partial:
-        nbformat.write(book, partial)
-    failed.unlink(missing_ok=True)
-    return ended["drawn"]
+def _death(process: Popen | None) -> str:
+    status = process and process.poll()
+    killed = f"was killed ({signal.Signals(-status).name})" if status and status < 0 else "died"
+    return f"{killed}; was memory short?" if status in (None, -signal.SIGKILL) else killed
 
 
-def drawn(folder: Path) -> dict[str, list]:
-    """Arm -> pictures and seconds, as the executed notebooks of a run folder measured them."""
-    return {
-        arm: measured
-        for path in sorted((folder / "notebooks").rglob("*.ipynb"))
-        for arm, measured in _past(path).get("drawn", {}).items()
-    }
-
-
-def is_done(run: Run, path: Path, output: Path, parameters: Mapping[str, object]) -> bool:
-    """Whether the executed copy exists and nothing that it depends on has changed since.
-
-    That is the notebook, the package, the parameters, and every file of run and dataset that it used.
-    """
-    past = _past(output)
-    return past.get("key") == key(path, parameters) and all(
-        run.stamp(folder, pattern) == stamp for folder, pattern, stamp in past["uses"]
-    )
-
-
-def key(path: Path, parameters: Mapping[str, object]) -> str:
-    """Changes with the notebook's source, the package's source and the parameters."""
-    total = hashlib.sha256(repr(sorted(parameters.items())).encode())
-    for source in (path, *sorted((ROOT / "helpers").rglob("*.py"))):
-        total.update(source.read_bytes())
-    return total.hexdigest()[:16]
-
-
-def failures(folder: Path) -> dict[str, tuple[str, Path]]:
-    """Arm -> why its notebook failed last, and where that lies; nothing once it went well."""
-    found = {}
-    for path in sorted((folder / "notebooks").rglob("*.failed.ipynb")):
-        told = _past(path)
-        found |= dict.fromkeys(told["arms"], (told["failed"], path))
-    return found
-
-
-def _open(kernel: Kernel | None) -> nullcontext[Kernel] | Kernel:
-    return Kernel() if kernel is None else nullcontext(kernel)
-
-
-def _past(output: Path) -> dict:
-    """What an executed notebook says of itself; nothing where there is none."""
-    return nbformat.read(output, as_version=4).metadata.get("grounded", {}) if output.is_file() else {}
-
-
-def _ended(book: nbformat.NotebookNode, path: Path) -> dict:
-    outputs = [output.get("data", {}) for cell in book.cells for output in cell.get("outputs", [])]
-    found = [data[FINISHED] for data in outputs if FINISHED in data]
-    if not found:
-        raise NotebookError(path.stem, "its last cell does not show run.finish()", "not kept")
-    return found[-1]
-
-
-def _keep(executed: Path, failed: Path, reason: str, parameters: Mapping[str, object]) -> str:
+def _keep_failed(executed: Path, output: Path, reason: str, arms: Sequence[str]) -> str:
     """Put the copy where it can be found, and the reason into it; where it lies, or why it does not."""
+    import nbformat
+
     book = nbformat.read(executed, as_version=4)
-    book.metadata["grounded"] = {"failed": reason, "arms": list(parameters.get("arms", ()))}
+    book.metadata[ENTRY] = {"failed": reason, "arms": list(arms)}
     try:
-        with beside(failed) as partial:
+        with beside(failed_copy(output)) as partial:
             nbformat.write(book, partial)
     except OSError as error:  # such as a full disk, which is why the notebook failed in the first place
         return f"could not be kept ({error})"
-    return str(failed)
+    return str(failed_copy(output))

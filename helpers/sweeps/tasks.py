@@ -1,49 +1,63 @@
-"""One run of a notebook as a task that any process or machine can carry out, and what became of it."""
+"""One run of a notebook as a task that any thread or machine can carry out, and when it need not be run."""
 
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.claims import holder, left_by
+from helpers.files import holder, left_by
 from helpers.parameters import ParameterError
-from helpers.runs.protocol import ROOT
+from helpers.runs.protocol import ROOT, at
 from helpers.runs.run import Run
-from helpers.sweeps.kernels import Kernel
-from helpers.sweeps.notebooks import KernelDied, NotebookError, is_done, run_notebook
+from helpers.sweeps.notebooks import NotebookError, execute, keep, read_facts, stops
 
 NOTEBOOKS = ROOT / "notebooks"
 ATTEMPTS = 3  # of a notebook whose kernel dies: what it made is there, so the next one goes on
 DONE, BEFORE, ELSEWHERE, FAILED = "done", "done before", "elsewhere", "failed"
-_kept: list[Kernel] = []  # at most one: this process's, for tasks that keep their models
+RESULTS = ("captions/*", "prompts/*", "choices/*", "pictures/*/*.png", "scores/*", "boxes/*")
+READS = {  # files of the run folder after whose change a notebook runs again, beside its arms' pictures
+    "00_overview": (),
+    "01_captioning": ("captions/*", "choices/captioner.json", "scores/captioner-*"),
+    "02_template_comparison": ("captions/*", "prompts/*", "choices/*"),
+    "03_gligen_grounding": ("prompts/*", "choices/template.json"),
+}  # of all others: RESULTS
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A notebook's name (or its absolute path, without suffix), the name of the executed copy (default: the
-    notebook's), and its parameters beside the run folder."""
+    """A run of a notebook.
+
+    notebook: its name, or its absolute path without suffix; name: of the executed copy, by default the
+    notebook's; parameters: beside the run folder; arms: whose pictures it makes.
+    """
 
     notebook: str
     name: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict)
+    arms: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        """What it is called among the others."""
+        """Its name among the tasks of a run."""
         return self.name or Path(self.notebook).name
 
     @property
-    def arms(self) -> list[str]:
-        """The arms that it was told to draw."""
-        return list(self.parameters.get("arms", ()))
+    def path(self) -> Path:
+        """The notebook's file."""
+        return NOTEBOOKS / f"{self.notebook}.ipynb"
+
+    def output(self, run: Run) -> Path:
+        """Where the executed copy lies or will lie."""
+        return run.folder / "notebooks" / f"{self.title}.ipynb"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: DONE, BEFORE (nothing had to be run), ELSEWHERE (someone is at it) or FAILED.
+    """The end of a task: DONE, BEFORE (nothing had to be run), ELSEWHERE (another sweep is at it) or FAILED.
 
-    pictures: how many were made; seconds: for all of it; reason: of a failure; executed: where the executed
-    notebook lies.
+    pictures: how many were made; seconds: for all of it; reason: of a failure; executed: the path of the
+    executed copy, or why there is none.
     """
 
     what: str
@@ -53,64 +67,89 @@ class Outcome:
     executed: str = ""
 
 
-def perform(folder: Path, task: Task, wait: bool = True) -> Outcome:
+def perform(
+    folder: Path, task: Task, wait: bool = True, environment: Mapping[str, str] | None = None
+) -> Outcome:
     """Run the task's notebook on a run folder unless it is done; a notebook that fails is an outcome.
 
-    wait: for arms that someone else is drawing; else the outcome is ELSEWHERE at once.
+    wait: for arms that another sweep is drawing; else the outcome is ELSEWHERE at once. environment: more
+    variables for the kernel.
     """
     run, began = Run(folder), time.monotonic()
-    path = NOTEBOOKS / f"{task.notebook}.ipynb"
-    output = run.folder / "notebooks" / f"{task.title}.ipynb"
-    parameters = {"run_folder": str(run.folder), **task.parameters}
-    if is_done(run, path, output, parameters):
+    if is_done(run, task):
         return Outcome(BEFORE)
     if not wait and any(holder(run.claim(arm)) is not None for arm in task.arms):
         return Outcome(ELSEWHERE)
+    pictures = [f"pictures/{arm}/*.png" for arm in task.arms]
+    before = set(_stats(run.folder, pictures))
     try:
-        drawn = _run(run, path, output, parameters, task)
+        _execute(run, task, environment)
     except NotebookError as error:
         return Outcome(FAILED, reason=error.reason, executed=error.executed)
     except (ParameterError, OSError) as error:
         return Outcome(FAILED, reason=f"{type(error).__name__}: {error}", executed="not begun or not written")
-    pictures = sum(count for count, _ in drawn.values())
-    return Outcome(DONE, pictures, time.monotonic() - began, executed=str(output))
+    made = len(set(_stats(run.folder, pictures)) - before)
+    return Outcome(DONE, made, time.monotonic() - began, executed=str(task.output(run)))
 
 
-def _run(run: Run, path: Path, output: Path, parameters: Mapping[str, object], task: Task) -> dict:
-    """Run the notebook, again where its kernel dies; in this process's own kernel if it keeps its models."""
-    keep = task.parameters.get("keep_models", False)
-    if not keep:
-        close_kernel()
-    for _ in range(ATTEMPTS):
-        kernel = _kernel() if keep else None
+def _execute(run: Run, task: Task, environment: Mapping[str, str] | None) -> None:
+    """Execute the notebook, again where its kernel dies, and keep the executed copy."""
+    output, begun = task.output(run), stops()
+    for attempt in range(ATTEMPTS):
         try:
-            return run_notebook(path, output, parameters, kernel)
-        except KernelDied as error:
-            died = error
-            if keep and kernel not in _kept:
-                raise  # it was ended because the sweep was
-    raise KernelDied(died.notebook, _of_death(run, task, died.reason), died.executed)
+            book = execute(task.path, output, _parameters(run, task), task.arms, environment)
+            return keep(book, output, key=key(run, task), stamp=stamp(run, task))
+        except NotebookError as error:
+            if not error.died or begun != stops():
+                raise
+            if attempt == ATTEMPTS - 1:
+                reason = f"{error.reason} {ATTEMPTS} times{_advice(run, task)}"
+                raise NotebookError(reason, error.executed, died=True) from error
 
 
-def _of_death(run: Run, task: Task, reason: str) -> str:
+def _advice(run: Run, task: Task) -> str:
     sizes = {left_by(run.claim(arm)).get("batch_size") for arm in task.arms} - {None}
-    told = f" at batch_size {max(sizes)}; give a smaller BATCH_SIZE, or free memory" if sizes else ""
-    return f"{reason} {ATTEMPTS} times{told}"
+    return f" at batch_size {max(sizes)}; give a smaller BATCH_SIZE, or free memory" if sizes else ""
 
 
-def _kernel() -> Kernel:
-    if not _kept:
-        _kept.append(Kernel())
-    return _kept[0]
+def is_done(run: Run, task: Task) -> bool:
+    """Whether the executed copy exists and nothing that it depends on has changed since."""
+    return read_facts(task.output(run)) == {"key": key(run, task), "stamp": stamp(run, task)}
 
 
-def close_kernel() -> None:
-    """End the kernel that this process keeps for the next task, and free what its models hold."""
-    while _kept:
-        _kept.pop().close()
+def key(run: Run, task: Task) -> str:
+    """Changes with the notebook's source, the package's source, the parameters and the protocol."""
+    values = sorted(_parameters(run, task).items()), sorted(run.card["protocol"].items())
+    total = hashlib.sha256(repr(values).encode())
+    for source in (task.path, *sorted((ROOT / "helpers").rglob("*.py"))):
+        total.update(source.read_bytes())
+    return total.hexdigest()[:16]
 
 
-def kill_kernel() -> None:
-    """The same from another thread, while the kernel may be at work: its task then fails."""
-    while _kept:
-        _kept.pop().kill()
+def stamp(run: Run, task: Task) -> str:
+    """Changes when a file that the notebook reads or writes appears, goes or is rewritten."""
+    patterns = READS.get(Path(task.notebook).name, RESULTS)
+    stats = _stats(run.folder, [*patterns, *(f"pictures/{arm}/*.png" for arm in task.arms)])
+    for folder in task.parameters.get("external", {}).values():
+        stats += _stats(at(folder), ["*"])
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+
+
+def failures(run: Run) -> dict[str, tuple[str, Path, list[str]]]:
+    """Title -> why that notebook failed last, where it lies, its arms; nothing once it went well."""
+    folder, found = run.folder / "notebooks", {}
+    for path in sorted(folder.rglob("*.failed.ipynb")):
+        known = read_facts(path)
+        title = path.relative_to(folder).as_posix().removesuffix(".failed.ipynb")
+        found[title] = known["failed"], path, known["arms"]
+    return found
+
+
+def _parameters(run: Run, task: Task) -> dict[str, object]:
+    return {"run_folder": str(run.folder), **task.parameters}
+
+
+def _stats(folder: Path, patterns: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Path, size and time of change of each file that fits."""
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return [(str(path), (fact := path.stat()).st_size, fact.st_mtime_ns) for path in paths]

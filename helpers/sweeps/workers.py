@@ -1,112 +1,82 @@
-"""Where the tasks of a sweep are carried out: processes of this machine, or a Dask cluster."""
+"""Where notebooks run: threads of this process that start kernels, or the workers of a Dask cluster."""
 
-import multiprocessing
 import os
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future
-from concurrent.futures import ProcessPoolExecutor as Pool
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from multiprocessing.connection import Connection, wait
-from multiprocessing.util import Finalize
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 from helpers.parameters import ParameterError
-from helpers.sweeps.tasks import FAILED, Outcome, Task, close_kernel, kill_kernel
+from helpers.sweeps.notebooks import stop
+from helpers.sweeps.tasks import FAILED, Outcome, Task, perform
 
-DEATHS = 3  # of the process that carries out a task, after which the task has failed
+RETRIES = 2  # of a task whose process dies, on a cluster
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, of NVIDIA, AMD, and Windows' Linux
-SPAWN = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+PATIENCE = 60  # seconds that a scheduler may take to appear
 
 
 class Workers:
-    """Carries out tasks on an executor. Use it as a context: it leaves nothing running.
+    """Notebooks on this machine, so many at a time, on a GPU each or an even share of the cores.
 
-    name: for people; count: how many tasks run at a time; at_once: how many the executor is given at a time.
+    name: for people; count: how many; by default one per GPU, or one. Use it as a context: it leaves nothing
+    running.
     """
 
-    name: str
-    count: int
-    at_once: int
-    died: tuple[type[BaseException], ...]  # what a future raises when its process died
+    died: tuple[type[BaseException], ...] = ()  # what a future raises when its process died
 
-    def open(self) -> Executor:
-        """A new executor, at the start and after processes died."""
-        raise NotImplementedError
+    def __init__(self, count: int | None = None) -> None:
+        gpus = _gpus()
+        self.count = count or max(1, len(gpus))
+        each = f", one per GPU: {', '.join(gpus)}" if gpus else ""
+        self.name = f"{self.count} notebook{'s' if self.count > 1 else ''} at a time{each}"
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.count))
+        self._places: SimpleQueue[dict[str, str]] = SimpleQueue()
+        for place in range(self.count):
+            gpu = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {"OMP_NUM_THREADS": threads}
+            self._places.put(gpu)
+        self._executor: Executor = ThreadPoolExecutor(self.count)
 
-    def close(self) -> None:
-        """End what runs, at once."""
-        raise NotImplementedError
+    def run(self, folder: Path, tasks: Sequence[Task], wait: bool, every: float) -> Iterator[tuple | None]:
+        """Tasks with their outcomes as they end, and None whenever nothing ended for `every` seconds."""
+        running = {self._submit(folder, task, wait): task for task in tasks}
+        while running:
+            ended = wait_for(running, timeout=every, return_when=FIRST_COMPLETED).done
+            for future in ended:
+                yield running.pop(future), self._outcome(future)
+            if not ended:
+                yield None
 
-    def carry_out(
-        self, function: Callable[[Task], Outcome], tasks: Iterable[Task]
-    ) -> Iterator[tuple[Task, Outcome]]:
-        """Tasks and what became of them, as they end. A task whose process dies is tried again."""
-        waiting, running, deaths = deque(tasks), {}, Counter()
-        while waiting or running:
-            while waiting and len(running) < self.at_once:
-                task = waiting.popleft()
-                running[self._submit(function, task)] = task
-            for future in wait_for(running, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                try:
-                    yield task, future.result()
-                except self.died as error:
-                    deaths[task] += 1
-                    if deaths[task] < DEATHS:
-                        waiting.appendleft(task)
-                    else:
-                        reason = f"its process died {DEATHS} times ({type(error).__name__}: {error})"
-                        yield task, Outcome(FAILED, reason=reason, executed="not written")
+    def _submit(self, folder: Path, task: Task, wait: bool) -> Future:
+        return self._executor.submit(self._perform, folder, task, wait)
 
-    def _submit(self, function: Callable[[Task], Outcome], task: Task) -> Future:
+    def _perform(self, folder: Path, task: Task, wait: bool) -> Outcome:
+        place = self._places.get()
         try:
-            return self._executor.submit(function, task)
-        except BrokenExecutor:
-            self._executor = self.open()
-            return self._executor.submit(function, task)
+            return perform(folder, task, wait, place)
+        finally:
+            self._places.put(place)
+
+    def _outcome(self, future: Future) -> Outcome:
+        try:
+            return future.result()
+        except self.died as error:
+            reason = f"its process died {RETRIES + 1} times ({type(error).__name__}: {error})"
+            return Outcome(FAILED, reason=reason, executed="not written")
+
+    def _stop(self) -> None:
+        stop()
 
     def __enter__(self) -> Self:
-        self._executor = self.open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._executor.shutdown()
-        self.close()
-
-
-class Processes(Workers):
-    """Processes of this machine, one a GPU or one in all, that end with it, however it ends.
-
-    count: other than that; they share GPUs and cores evenly.
-    """
-
-    died = (BrokenExecutor,)
-
-    def __init__(self, count: int | None = None) -> None:
-        self._gpus = _gpus()
-        self.count = self.at_once = count or max(1, len(self._gpus))
-        each = f", one a GPU: {', '.join(self._gpus)}" if self._gpus else ""
-        self.name = f"{self.at_once} process{'es' if self.at_once > 1 else ''}{each}"
-        self._leash: Connection | None = None
-
-    def open(self) -> Executor:
-        self.close()
-        theirs, self._leash = SPAWN.Pipe(duplex=False)
-        gpus = SPAWN.SimpleQueue()
-        for place in range(self.at_once):
-            gpus.put(self._gpus[place % len(self._gpus)] if self._gpus else None)
-        threads = max(1, (os.cpu_count() or 1) // self.at_once)
-        return Pool(self.at_once, SPAWN, initializer=_begin, initargs=(theirs, gpus, threads))
-
-    def close(self) -> None:
-        if self._leash is not None:
-            self._leash.close()
-            self._leash = None
+        if kind is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._stop()
+        self._executor.shutdown()
 
 
 class Cluster(Workers):
@@ -115,8 +85,6 @@ class Cluster(Workers):
     Where workers have a resource GPU, a task takes one. Raises ParameterError where there is no such cluster.
     """
 
-    at_once = 1_000_000  # the scheduler queues them
-
     def __init__(self, address: str) -> None:
         try:
             from distributed import Client, KilledWorker
@@ -124,24 +92,45 @@ class Cluster(Workers):
         except ModuleNotFoundError as error:
             raise ParameterError(f"cluster = {address!r}: pip install 'grounded[cluster]' first") from error
         self.died = (KilledWorker, CancelledError, CommClosedError)
-        where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+        where = {"address": address}
+        if address.endswith(".json"):
+            where = {"scheduler_file": _appeared(address)}
         try:
             self._client = Client(**where, timeout=30)
-            self._client.wait_for_workers(1, timeout=60)
+            self._client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise ParameterError(f"cluster = {address!r}: no scheduler with workers ({error})") from error
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        self._resources = {"GPU": 1} if any("GPU" in worker["resources"] for worker in workers) else {}
+        resources = {"GPU": 1} if any("GPU" in worker["resources"] for worker in workers) else {}
         self.count = sum(worker["nthreads"] for worker in workers)
-        self.name = f"{len(workers)} workers of {address}{', one GPU a task' if self._resources else ''}"
+        self.name = f"{len(workers)} workers of {address}{', one GPU per notebook' if resources else ''}"
+        self._executor = self._client.get_executor(retries=RETRIES, pure=False, resources=resources)
 
-    def open(self) -> Executor:
-        return self._client.get_executor(retries=DEATHS - 1, pure=False, resources=self._resources)
+    def _submit(self, folder: Path, task: Task, wait: bool) -> Future:
+        return self._executor.submit(perform, folder, task, wait)
 
-    def close(self) -> None:
-        self._executor.shutdown(wait=False)
-        self._client.run(kill_kernel)
+    def _stop(self) -> None:
+        self._client.run(stop)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._executor.shutdown(wait=False)
+            self._stop()
         self._client.close()
+
+
+def _appeared(file: str) -> str:
+    """The scheduler's file, once a job has written it. Raises ParameterError where it does not appear."""
+    until = time.monotonic() + PATIENCE
+    if not Path(file).is_file():
+        print(f"waiting up to {PATIENCE} s for {file}", flush=True)
+    while not Path(file).is_file():
+        if time.monotonic() > until:
+            raise ParameterError(
+                f"cluster = {file!r}: no such file; `dask scheduler --scheduler-file` writes it"
+            )
+        time.sleep(0.5)
+    return file
 
 
 def _gpus() -> list[str]:
@@ -152,21 +141,3 @@ def _gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     every = visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
     return [*every] if torch.cuda.is_available() else []
-
-
-def _begin(leash: Connection, gpus: "multiprocessing.SimpleQueue[str | None]", threads: int) -> None:
-    """Make a new process a worker: its GPU, its share of the cores, and an end when its sweep ends."""
-    gpu = gpus.get()
-    if gpu is None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which then lets go of the leash
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-    Finalize(None, close_kernel, exitpriority=10)
-
-
-def _end_with(leash: Connection) -> None:
-    wait([leash])
-    kill_kernel()
-    os._exit(1)

@@ -1,7 +1,7 @@
 """What a sweep costs beside its pictures: `python -m tests.benchmarks.bench_sweep --help`.
 
 The bare loop draws the same arms in this process, checkpoint loaded, nothing saved; sweeps start their
-workers and kernels, load, run a notebook an arm, and save. --simulate: many arms of a sampler that costs
+kernels, load, run a notebook per series, and save. --simulate: many arms of a sampler that costs
 nothing, so that what is left is bookkeeping.
 """
 
@@ -15,6 +15,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -29,9 +30,8 @@ from helpers.runs.arms import Arm
 from helpers.runs.protocol import ROOT, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.sweeps import plan as sweeps
-from helpers.sweeps.tasks import Task
-from helpers.sweeps.workers import Processes
+from helpers.sweeps import plan
+from helpers.sweeps.workers import Workers
 from tests.benchmarks.timing import interleaved, ratio, setting, spread, table
 from tests.fakes import sampler
 from tests.fakes.study import write_scenes
@@ -50,23 +50,22 @@ def begin(folder: Path, dataset: str) -> Run:
 
 
 def overhead(options: argparse.Namespace, folder: Path) -> None:
-    """Seven arms of the demo photos: bare, one worker, two workers, and arms together in shared batches."""
+    """Seven arms of the demo photos: bare, and as a sweep with one notebook at a time and with two."""
     arms = [Arm("suffix", options.grounding, scale) for scale in SCALES]
-    ready = [begin(folder / f"run-{place}", "data/demo") for place in range(3 * options.turns)]
+    ready = [begin(folder / f"run-{place}", "data/demo") for place in range(2 * options.turns)]
     run, count = ready[0], len(arms) * len(ready[0].scenes)
     kind = "image" if options.grounding == "image" else "text"
     gligen = load_gligen(model_set("demo").gligen[kind], kind)
     prompts = run.prompts("suffix").set_index("scene").prompt
-    alone, later = [], []  # seconds of all arms but the first, bare and in a sweep that has started
+    alone, later = [], []  # seconds from the first batch to the last, bare and in a sweep that has started
 
     def bare() -> None:
+        began = []
         for arm in arms:
-            if arm == arms[1]:
-                began = time.perf_counter()
             wanted = [request(scene, prompts[scene.name], arm, run.card["protocol"]) for scene in run.scenes]
-            made = generate(gligen, wanted, 20, batch_size=8, fixed_shapes=True, progress=False)
-            assert sum(1 for _ in made) == len(run.scenes)
-        alone.append(time.perf_counter() - began)
+            for _ in generate(gligen, wanted, 20, batch_size=8, fixed_shapes=True, progress=False):
+                began = began or [time.perf_counter()]
+        alone.append(time.perf_counter() - began[0])
 
     def swept(*more: str) -> None:
         """As a command, from the start of Python to its end."""
@@ -75,14 +74,13 @@ def overhead(options: argparse.Namespace, folder: Path) -> None:
         subprocess.run([*command, names, "--batch-size", "8", *more], cwd=ROOT, check=True)
         assert mine.count_pictures() == count
         if not more:
-            kept = [path.stat().st_mtime for path in (mine.folder / "notebooks" / "arms").iterdir()]
-            later.append(max(kept) - min(kept))
+            saved = [path.stat().st_mtime for path in mine.folder.glob("pictures/*/*.png")]
+            later.append(max(saved) - min(saved))
 
     contestants = {
         "the bare loop, 1 process of all cores": bare,
-        "a sweep, arm by arm, 1 worker": swept,
-        "a sweep, arm by arm, 2 workers": lambda: swept("--workers", "2"),
-        "a sweep, arms together, 1 worker": lambda: swept("--together"),
+        "a sweep, 1 notebook at a time": swept,
+        "a sweep, 2 notebooks at a time": lambda: swept("--workers", "2"),
     }
     seconds = interleaved(contestants, options.turns, warm=False)
     base, one, *_ = seconds.values()
@@ -97,17 +95,17 @@ def overhead(options: argparse.Namespace, folder: Path) -> None:
         for name, took in seconds.items()
     ]
     print(setting(torch.device("cpu"), arms=len(arms), pictures=count, grounding=options.grounding))
-    print(table(["who", "time", "pictures/s", "of it overhead", "times one worker's speed"], rows))
-    print(f"Once it has started, {1 - 1 / ratio(later, alone):.1%} of a sweep with 1 worker is overhead.\n")
+    print(table(["who", "time", "pictures/s", "of it overhead", "times the speed of one"], rows))
+    print(f"Once it has started, {1 - 1 / ratio(later, alone):.1%} of a sweep is overhead.\n")
 
 
 def simulate(options: argparse.Namespace, folder: Path) -> None:
-    """Bookkeeping alone: seconds a picture, and memory of all processes as the run folder grows."""
+    """Bookkeeping alone: seconds per picture, and memory of all processes as the run folder grows."""
     arms, scenes = options.simulate
     run = begin(folder / "run", str(write_scenes(folder / "photos", scenes)))
     names = [Arm("suffix", "text", 1 + number / 100).name for number in range(arms)]
     notebook = sampler.prepare(folder / "notebooks", "", 0)
-    tasks = [Task(notebook, task.name, task.parameters) for task in sweeps.arm_tasks(names, batch_size=16)]
+    tasks = [replace(task, notebook=notebook) for task in plan.series_tasks(names, batch_size=16)]
     memory, ended = [], threading.Event()
 
     def watch() -> None:
@@ -115,16 +113,16 @@ def simulate(options: argparse.Namespace, folder: Path) -> None:
             there = sum(1 for _ in (run.folder / "pictures").glob("*"))
             memory.append([there, f"{resident():.0f} MiB"])
 
-    with ThreadPoolExecutor(1) as pool, Processes(1) as workers:
+    with ThreadPoolExecutor(1) as pool, Workers(1) as workers:
         watching = pool.submit(watch)
         began = time.perf_counter()
-        assert sweeps.draw_arms(run, tasks, workers) == []
+        assert plan.draw_arms(run, tasks, workers) == []
         took = time.perf_counter() - began
         ended.set()
         watching.result()
     assert run.count_pictures() == arms * scenes
     print(setting(torch.device("cpu"), arms=arms, scenes=scenes))
-    head = ["arms in the folder", "memory of sweep, worker and kernel"]
+    head = ["arms in the folder", "memory of sweep and kernel"]
     print(table(head, memory[:: len(memory) // 8 or 1]))
     painting, saving = costs_of_pictures(run, folder)
     each = 1000 * took / (arms * scenes) - painting
@@ -142,7 +140,7 @@ def resident() -> float:
 
 
 def costs_of_pictures(run: Run, folder: Path, count: int = 200) -> tuple[float, float]:
-    """Milliseconds that the fake sampler takes a picture, and that one takes to save."""
+    """Milliseconds that the fake sampler takes per picture, and that one takes to save."""
     protocol, began = run.card["protocol"], time.perf_counter()
     arms = [Arm("suffix", "text", 2 + place) for place in range(count)]
     asked = [request(run.scenes[0], "a", arm, protocol) for arm in arms]

@@ -9,8 +9,10 @@ import copy
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -36,14 +38,14 @@ def prepare(folder: Path, log: Path, pause: float) -> str:
     call = f"sampler.install({str(log)!r}, {pause})"
     book.cells.insert(place + 1, new_code_cell("\n".join([*lines, call]), id="fake"))
     folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(book, folder / "fake_grounding.ipynb")
-    return str(folder / "fake_grounding")
+    nbformat.write(book, folder / "03_gligen_grounding.ipynb")
+    return str(folder / "03_gligen_grounding")
 
 
 def install(log: str, pause: float) -> None:
     """Take the place of the models and the loop. log: gets a line for every picture that was saved."""
     models, grounding = ModuleType("helpers.models.loading"), ModuleType("helpers.generation.generate")
-    models.load_gligen = models.keep_gligen = lambda *_, **__: SimpleNamespace()
+    models.load_gligen = lambda *_, **__: SimpleNamespace()
     models.release = lambda *_: None
     grounding.fitting, grounding.write = lambda *_: AT_ONCE, write
 
@@ -85,26 +87,25 @@ def note(log: str, path: Path) -> None:
 
 
 def main() -> int:
-    """Sweep the arms that a JSON file lists: the notebook, workers or a cluster, and how many fail."""
-    from helpers.sweeps import plan as sweeps
-    from helpers.sweeps.tasks import Task
-    from helpers.sweeps.workers import Cluster, Processes
+    """Sweep the arms that a JSON list names: the notebook, workers or a cluster, and how many fail."""
+    from helpers.sweeps import plan
+    from helpers.sweeps.workers import Cluster, Workers
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's & would have it ignored
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("notebook")
     parser.add_argument("arms", type=json.loads)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--cluster")
-    parser.add_argument("--together", action="store_true")
     parser.add_argument("--batch-size", type=int, default=0)
     options = parser.parse_args()
-    workers = Cluster(options.cluster) if options.cluster else Processes(options.workers)
+    workers = Cluster(options.cluster) if options.cluster else Workers(options.workers)
     print(workers.name, flush=True)
-    real = sweeps.arm_tasks(options.arms, options.together, options.batch_size)
-    tasks = [Task(options.notebook, task.name, task.parameters) for task in real]
+    real = plan.series_tasks(options.arms, workers.count, options.batch_size)
+    tasks = [replace(task, notebook=options.notebook) for task in real]
     with workers:
-        failures = sweeps.draw_arms(Run(options.run), tasks, workers)
+        failures = plan.draw_arms(Run(options.run), tasks, workers)
     print(*failures, sep="\n")
     return int(bool(failures))
 

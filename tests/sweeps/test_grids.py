@@ -53,6 +53,12 @@ def test_a_file_holds_lists_or_single_values(tmp_path):
     assert grids.read(path) == {"guidance_scale": [1, 7.5], "grounding": ["text"]}
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_as_windows_writes_it(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_bytes(b"\xef\xbb\xbfguidance_scale = [1, 3]\r\n")
+    assert grids.read(path) == {"guidance_scale": [1, 3]}
+
+
 @pytest.mark.parametrize(
     "text, told", [("guidance = [1]", "did you mean 'guidance_scale'"), ("guidance_scale = 1,", "cannot be")]
 )

@@ -14,11 +14,11 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from helpers.__main__ import main
 from helpers.report.arms import guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.sweeps import kernels, notebooks
-from helpers.sweeps import plan as sweeps
+from helpers.sweeps import notebooks
 from helpers.sweeps.tasks import NOTEBOOKS
 from tests.fakes.study import EVIL, write_models, write_scenes
 
@@ -27,9 +27,7 @@ ARMS = 3 + 2 + 2 * 3 + 3  # templates, groundings, the sweep's other scales, gro
 
 
 def make(folder, *options):
-    return sweeps.main(
-        ["report", "--dataset", str(folder / "scenes"), "--run", str(folder / "run"), *options]
-    )
+    return main(["report", "--dataset", str(folder / "scenes"), "--run", str(folder / "run"), *options])
 
 
 def add_worksite(scenes):
@@ -78,7 +76,7 @@ def test_a_picture_explains_itself(study):
     name = template_arms(run)[0]
     told = images.read_text(run.picture(name, run.scenes[0]))
     assert told["arm"] == name and json.loads(told["steps"]) == 2
-    assert len(json.loads(told["boxes"])) == 2
+    assert len(json.loads(told["boxes"])) == 2 and float(told["seconds"]) > 0
 
 
 def test_the_report_answers_five_questions(page):
@@ -127,7 +125,7 @@ def test_executed_notebooks_are_kept_without_bars(study):
 
 def test_the_bench_opens(study, tmp_path):
     parameters = {"dataset": str(study / "scenes")}
-    options = {"kernel_name": "python3", "progress_bar": False, "config": kernels.ENCRYPTED}
+    options = {"kernel_name": "python3", "progress_bar": False, "config": notebooks.ENCRYPTED}
     path = NOTEBOOKS / "explore.ipynb"
     notebooks.check_parameters(path, parameters)
     book = papermill.execute_notebook(str(path), str(tmp_path / "explore.ipynb"), parameters, **options)
@@ -139,7 +137,10 @@ def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(stu
     page = study / "run" / "report.html"
     before, made = page.stat().st_mtime_ns, Run(study / "run").count_pictures()
     assert make(study, "--steps", "2") == 0
-    assert capsys.readouterr().out.count("done before") == 8 and page.stat().st_mtime_ns == before
+    shown = capsys.readouterr().out
+    assert shown.count("done before") == 8 and page.stat().st_mtime_ns == before
+    *_, address, _, _, _, _, last = shown.splitlines()
+    assert address == f"report: {page.as_uri()}" and re.search(r"\?.*\d", last)
     run = Run(study / "run")
     lost = run.picture(guidance_arms(run, "text")[-1].name, run.scenes[1])
     content = lost.read_bytes()
@@ -152,7 +153,7 @@ def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(stu
 
 def test_another_protocol_in_the_same_run_is_refused(study, capsys):
     assert make(study, "--steps", "3") == 2
-    assert "steps = 3" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[0].startswith("error: steps = 3")
 
 
 def test_pictures_from_elsewhere_join_as_an_arm(study, tmp_path):

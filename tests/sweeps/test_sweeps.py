@@ -1,21 +1,31 @@
 """Notebooks as functions with checked parameters, run in order, and only where something changed."""
 
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+import gc
+import json
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.claims import claimed
+from helpers.files import claimed
+from helpers.generation import draw
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.sweeps import grids, notebooks, tasks
-from helpers.sweeps import plan as sweeps
-from helpers.sweeps.notebooks import KernelDied, NotebookError, check_parameters, is_done, run_notebook
-from helpers.sweeps.tasks import NOTEBOOKS, Outcome, Task
-from helpers.sweeps.workers import Workers
+from helpers.scenes import images
+from helpers.sweeps import grids, plan, tasks, workers
+from helpers.sweeps import notebooks as executed
+from helpers.sweeps.notebooks import NotebookError, check_parameters, execute, read_facts
+from helpers.sweeps.tasks import BEFORE, DONE, ELSEWHERE, FAILED, NOTEBOOKS, Task, perform
+from helpers.sweeps.workers import Cluster, Workers
+from tests.fakes import sampler
 from tests.fakes.study import write_scenes
 
 PARAMETERS = """
@@ -23,6 +33,7 @@ run_folder: str = "runs/demo"  # where
 guidance_scale: float = 7.5  # how much
 arms: list = []  # which
 """
+READS = "from helpers.runs.run import Run", "run = Run(run_folder)"
 
 
 @pytest.fixture
@@ -45,6 +56,10 @@ def notebook(path, *cells):
     return path
 
 
+def task(tmp_path, *cells, arms=(), **parameters):
+    return Task(str(notebook(tmp_path / "a.ipynb", *cells).with_suffix("")), "a", parameters, arms)
+
+
 def test_parameters_are_checked_by_name_and_type(tmp_path):
     path = notebook(tmp_path / "a.ipynb")
     check_parameters(path, {"run_folder": "x", "guidance_scale": 3, "arms": ["a"]})
@@ -62,194 +77,289 @@ def test_a_flag_is_not_a_number(tmp_path):
 
 
 def test_a_notebook_runs_on_its_parameters_and_knows_when_it_has_to_run_again(run, tmp_path):
-    cells = (
-        "from helpers.runs.run import Run",
-        "run = Run(run_folder)",
-        "run.write_json('out.json', guidance_scale)",
-        "run.finish()",
-    )
-    path, output = notebook(tmp_path / "a.ipynb", *cells), tmp_path / "executed" / "a.ipynb"
-    parameters = {"run_folder": str(run.folder), "guidance_scale": 3}
-    assert not is_done(run, path, output, parameters)
-    run_notebook(path, output, parameters)
-    assert run.read_json("out.json") == 3
-    assert [one.name for one in output.parent.iterdir()] == ["a.ipynb"]
-    assert is_done(run, path, output, parameters)
-    assert not is_done(run, path, output, parameters | {"guidance_scale": 4})
-    run.write_json("out.json", "changed behind its back")
-    assert not is_done(run, path, output, parameters)
+    cells = *READS, "run.write_json('scores/out.json', guidance_scale)"
+    one = task(tmp_path, *cells, guidance_scale=3)
+    assert perform(run.folder, one).what == DONE
+    assert run.read_json("scores/out.json") == 3
+    assert [path.name for path in (run.folder / "notebooks").iterdir()] == ["a.ipynb"]
+    assert perform(run.folder, one).what == BEFORE
+    assert not tasks.is_done(run, task(tmp_path, *cells, guidance_scale=4))
+    assert not tasks.is_done(run, task(tmp_path, *cells, "more = 1", guidance_scale=3))
+    one = task(tmp_path, *cells, guidance_scale=3)
+    known = read_facts(one.output(run))
+    run.write_json("scores/out.json", "changed behind its back")
+    assert tasks.stamp(run, one) != known["stamp"]
+
+
+def test_a_kernel_of_another_python_that_jupyter_finds_is_not_used(run, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    facts = {"argv": ["other-python", "-f", "{connection_file}"], "display_name": "x", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(facts))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    one = task(tmp_path, *READS, "import sys; run.write_json('scores/python.json', sys.executable)")
+    assert perform(run.folder, one, environment={"OMP_NUM_THREADS": "3"}).what == DONE
+    assert os.path.samefile(run.read_json("scores/python.json"), sys.executable)
+
+
+def test_an_executed_notebook_is_trusted_by_jupyterlab_and_was_run_where_it_should(run, tmp_path):
+    one = task(tmp_path, "import os", "print(os.environ['OMP_NUM_THREADS'])")
+    with ThreadPoolExecutor(1) as pool:  # as a sweep does, which is to leave nothing open
+        assert pool.submit(perform, run.folder, one, True, {"OMP_NUM_THREADS": "3"}).result().what == DONE
+    gc.collect()
+    book = nbformat.read(one.output(run), as_version=4)
+    assert NotebookNotary().check_signature(book)
+    assert [output.text for cell in book.cells for output in cell.outputs] == ["3\n"]
 
 
 def test_a_failing_cell_is_named_and_leaves_no_result(run, tmp_path):
-    path = notebook(tmp_path / "a.ipynb", "x = 1", "raise ValueError('no such thing')")
-    with pytest.raises(NotebookError, match=r"a, cell \d: ValueError: no such thing") as error:
-        run_notebook(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
-    kept = [one.name for one in (tmp_path / "out").iterdir()]
-    assert kept == ["a.failed.ipynb"] and "a.failed.ipynb" in str(error.value)
+    one = task(tmp_path, "x = 1", "raise ValueError('no such thing\\nnor another')")
+    outcome = perform(run.folder, one)
+    assert outcome.what == FAILED and outcome.reason.endswith("ValueError: no such thing\nnor another")
+    kept = [path.name for path in (run.folder / "notebooks").iterdir()]
+    assert kept == ["a.failed.ipynb"] and outcome.executed.endswith("a.failed.ipynb")
+    assert tasks.failures(run)["a"][0] == outcome.reason
 
 
-def test_a_killed_kernel_is_a_failure(run, tmp_path):
+def test_a_killed_kernel_is_a_failure_that_names_what_was_asked_at_once(run, tmp_path):
     path = notebook(tmp_path / "a.ipynb", "import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(KernelDied, match=r"the kernel was killed \(SIGKILL\); was memory short\?"):
-        run_notebook(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
-    assert not (tmp_path / "out" / "a.ipynb").exists()
+    with pytest.raises(
+        NotebookError, match=r"the kernel was killed \(SIGKILL\); was memory short\?"
+    ) as error:
+        execute(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
+    assert error.value.died and not (tmp_path / "out" / "a.ipynb").exists()
 
 
-def test_a_notebook_without_an_end_is_a_failure(run, tmp_path):
-    path = notebook(tmp_path / "a.ipynb", "x = 1")
-    with pytest.raises(NotebookError, match=r"run\.finish"):
-        run_notebook(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
+def test_a_kernel_that_dies_is_tried_again_and_its_batch_size_named(run, monkeypatch):
+    def dies(path, *_):
+        seen.append(path)
+        raise NotebookError("the kernel was killed", "there.ipynb", died=True)
+
+    seen = []
+    monkeypatch.setattr(tasks, "execute", dies)
+    [one] = plan.series_tasks(["suffix-text-g3"])
+    claim = run.claim("suffix-text-g3")
+    claim.parent.mkdir()
+    claim.write_text('{"batch_size": 8}')  # as a process leaves it that was killed
+    outcome = perform(run.folder, one)
+    assert len(seen) == 3 and outcome.what == FAILED
+    assert "killed 3 times at batch_size 8; give a smaller BATCH_SIZE" in outcome.reason
 
 
-def test_a_change_of_the_package_runs_everything_again(tmp_path, monkeypatch):
-    path = notebook(tmp_path / "a.ipynb")
-    before = notebooks.key(path, {})
-    (tmp_path / "helpers").mkdir()
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
-    assert notebooks.key(path, {}) != before
+def test_a_notebook_that_is_stopped_fails_at_once_and_is_not_tried_again(run, tmp_path):
+    one, began = (
+        task(tmp_path, *READS, "run.write_json('begun.json', 1)", "import time; time.sleep(300)"),
+        time.monotonic(),
+    )
+
+    def stop():
+        while not run.has("begun.json"):
+            time.sleep(0.1)
+        executed.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert perform(run.folder, one).what == FAILED and time.monotonic() - began < 120
+    thread.join()
+
+
+def test_a_change_of_the_package_runs_everything_again(run, tmp_path, monkeypatch):
+    before = tasks.key(run, Task("04_fid"))
+    (tmp_path / "helpers" / "group").mkdir(parents=True)
+    monkeypatch.setattr(tasks, "ROOT", tmp_path)
+    bare = tasks.key(run, Task("04_fid"))
+    (tmp_path / "helpers" / "group" / "module.py").write_text("x = 1")
+    assert len({before, bare, tasks.key(run, Task("04_fid"))}) == 3
+
+
+def test_every_notebook_reads_what_the_others_write(run):
+    stems = {path.stem for path in NOTEBOOKS.glob("0*.ipynb")}
+    assert tasks.READS.keys() <= stems
+    images.save(sampler.Image.new("RGB", (8, 8)), run.picture("b-text-g1", "photo-0"))
+    for stem, changed in (("04_fid", True), ("03_gligen_grounding", False), ("00_overview", False)):
+        before = tasks.stamp(run, Task(stem))
+        images.save(sampler.Image.new("RGB", (9, 9)), run.picture("b-text-g1", f"photo-{stem}"))
+        assert (tasks.stamp(run, Task(stem)) != before) is changed, stem
 
 
 def test_the_study_is_the_numbered_notebooks_in_order(run):
-    due = list(sweeps.study(run, 7.5, {"mine": "folder"}))
+    due = list(plan.study(run, 7.5, {"mine": "folder"}))
     numbered = sorted(path.stem for path in NOTEBOOKS.glob("0*.ipynb"))
-    assert list(dict.fromkeys(task.notebook for task in due)) == numbered
-    for task in due:
-        check_parameters(NOTEBOOKS / f"{task.notebook}.ipynb", task.parameters)
+    assert list(dict.fromkeys(one.notebook for one in due)) == numbered
+    assert tuple(one.title for one in due) == plan.TITLES
+    for one in due:
+        check_parameters(NOTEBOOKS / f"{one.notebook}.ipynb", one.parameters)
 
 
-class Inline(Workers):
-    """Tasks in threads of this process, so that a test can replace what they run."""
-
-    name, count, at_once, died = "1 thread", 1, 1, (BrokenExecutor,)
-
-    def open(self):
-        self.opened = getattr(self, "opened", 0) + 1
-        return ThreadPoolExecutor(1)
-
-    def close(self):
-        self._executor.shutdown()
+def test_a_report_after_a_sweep_finds_the_scores_done(run):
+    due = list(plan.study(run, 7.5, {}))[-3:]
+    assert [tasks.key(run, one) for one in due] == [tasks.key(run, one) for one in plan.closing({})]
 
 
-def test_a_sweep_is_one_notebook_run_an_arm():
-    tasks = sweeps.arm_tasks(["suffix-text-g3", "suffix-image-g11"], batch_size=4)
-    assert [task.title for task in tasks] == ["arms/suffix-text-g3", "arms/suffix-image-g11"]
-    assert [task.arms for task in tasks] == [["suffix-text-g3"], ["suffix-image-g11"]]
-    for task in tasks:
-        check_parameters(NOTEBOOKS / f"{task.notebook}.ipynb", task.parameters)
-        assert task.parameters["batch_size"] == 4 and task.parameters["keep_models"] is True
-
-
-def test_together_arms_share_a_notebook_where_guidance_alone_differs():
+def test_a_series_shares_a_notebook_where_guidance_alone_differs():
     names = ["a-text-g1", "a-text-g3", "a-text-g5", "a-text-g5-f0.3", "a-image-g3"]
-    tasks = sweeps.arm_tasks(names, together=True)
-    assert [task.arms for task in tasks] == [["a-text-g1"], names[1:3], names[3:4], names[4:]]
-    assert [task.title for task in tasks][1] == "arms/a-text-g3+1"
+    due = plan.series_tasks(names, batch_size=4)
+    assert [list(one.arms) for one in due] == [names[:3], names[3:4], names[4:]]
+    assert [one.title for one in due] == ["arms/a-text-g1+2", "arms/a-text-g5-f0.3", "arms/a-image-g3"]
+    for one in due:
+        check_parameters(NOTEBOOKS / f"{one.notebook}.ipynb", one.parameters)
+        assert one.parameters["batch_size"] == 4 and one.parameters["arms"] == list(one.arms)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 100])
+def test_many_workers_split_a_series_and_no_arm_is_lost(count):
+    names = [f"a-{kind}-g{scale}" for kind in ("text", "image") for scale in range(1, 8)]
+    due = plan.series_tasks(names, count)
+    assert sorted(arm for one in due for arm in one.arms) == sorted(names)
+    assert len({one.title for one in due}) == len(due) >= min(count, len(names))
 
 
 def fake_notebooks(monkeypatch, fails=""):
     """Notebooks that do nothing; those with that in their title fail. Returns the titles that ran."""
     seen = []
 
-    def fake(path, output, parameters, kernel=None):
+    def fake(path, output, *_):
         seen.append(output.stem)
         if fails and fails in output.stem:
-            raise NotebookError(path.stem, "cell 4: OSError: no\nmore", "there.ipynb")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
-        return {}
+            raise NotebookError("cell 4: OSError: no\nmore", "there.ipynb")
+        return nbformat.v4.new_notebook()
 
-    monkeypatch.setattr(tasks, "run_notebook", fake)
-    monkeypatch.setattr(sweeps.tables, "render", lambda executed, page: page.write_text("page"))
+    monkeypatch.setattr(tasks, "execute", fake)
+    monkeypatch.setattr(plan, "_render", lambda run: None)
     return seen
 
 
 def test_an_arm_that_fails_stops_no_other(run, monkeypatch, capsys):
     seen = fake_notebooks(monkeypatch, "image")
     names = grids.arms(run, {"guidance_scale": [3, 5], "grounding": ["text", "image"]})
-    failures = sweeps.sweep(run, sweeps.arm_tasks(names), Inline())
-    assert failures == [f"arms/suffix-image-g{scale}: cell 4: OSError: no (there.ipynb)" for scale in (3, 5)]
-    assert seen[:4] == names and seen[-1] == sweeps.REPORT and len(seen) == 7
-    assert capsys.readouterr().out.count("failed: cell 4: OSError: no") == 2
+    [failure] = plan.sweep(run, names, Workers(1))
+    assert failure.splitlines()[0] == "arms/suffix-image-g3+1: cell 4: OSError: no"
+    assert "more" in failure and "there.ipynb" in failure
+    assert seen[:2] == ["suffix-text-g3+1", "suffix-image-g3+1"] and seen[-1] == plan.REPORT
+    said = capsys.readouterr().out
+    assert said.count("failed") == 1 and "OSError" not in said  # which the end says, once
 
 
 def test_any_other_failure_ends_the_study(run, monkeypatch):
     seen = fake_notebooks(monkeypatch, "01")
-    assert len(sweeps.make_report(run, sweeps.study(run, 7.5, {}))) == 1
+    assert len(plan.make_report(run, plan.study(run, 7.5, {}), Workers(1))) == 1
     assert seen == ["00_overview", "01_captioning"]
 
 
-def test_arms_that_someone_else_draws_come_last(run, monkeypatch, capsys):
+def test_arms_that_someone_else_draws_come_last(run, monkeypatch):
     seen = fake_notebooks(monkeypatch)
-    names = ["suffix-text-g3", "suffix-text-g5"]
+    names = ["suffix-text-g3", "suffix-image-g5"]
     with claimed(run.claim(names[0])):
-        assert tasks.perform(run.folder, sweeps.arm_tasks(names)[0], wait=False).what == tasks.ELSEWHERE
-        sweeps.sweep(run, sweeps.arm_tasks(names), Inline())
+        assert perform(run.folder, plan.series_tasks(names)[0], wait=False).what == ELSEWHERE
+        plan.sweep(run, names, Workers(1))
     assert seen[:2] == names[::-1]
 
 
-def test_a_task_whose_process_dies_is_tried_again_and_then_has_failed():
-    calls, task, other = [], Task("a"), Task("b")
-
-    def function(one):
-        calls.append(one)
-        if one is task:
-            raise BrokenExecutor("killed")
-        return Outcome(tasks.DONE)
-
-    with Inline() as workers:
-        ended = dict(workers.carry_out(function, [task, other]))
-    assert calls.count(task) == 3 and ended[other].what == tasks.DONE
-    assert ended[task].what == tasks.FAILED and "died 3 times" in ended[task].reason
+def test_each_worker_has_its_share_of_cores_or_a_gpu(run, monkeypatch):
+    places = []
+    monkeypatch.setattr(workers, "perform", lambda *given: places.append(given[-1]) or tasks.Outcome(DONE))
+    monkeypatch.setattr(workers, "_gpus", lambda: ["0", "3"])
+    due = plan.series_tasks(["a-text-g1", "a-image-g1"], 2)
+    with Workers() as two:
+        assert two.count == 2 and "0, 3" in two.name
+        assert sum(ended is not None for ended in two.run(run.folder, due, True, 1)) == 2
+    assert all(place["CUDA_VISIBLE_DEVICES"] in "03" for place in places)
 
 
-def test_a_kernel_that_dies_is_tried_again_and_its_batch_size_named(run, monkeypatch):
-    def dies(path, output, parameters, kernel=None):
-        seen.append(path)
-        raise KernelDied(path.stem, "the kernel was killed", "there.ipynb")
-
-    seen = []
-    monkeypatch.setattr(tasks, "run_notebook", dies)
-    [task] = sweeps.arm_tasks(["suffix-text-g3"])
-    claim = run.claim("suffix-text-g3")
-    claim.parent.mkdir()
-    claim.write_text('{"batch_size": 8}')  # as a process leaves it that was killed
-    outcome = tasks.perform(run.folder, task)
-    assert len(seen) == 3 and outcome.what == tasks.FAILED
-    assert "killed 3 times at batch_size 8; give a smaller BATCH_SIZE" in outcome.reason
+def test_a_scheduler_file_that_does_not_appear_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(workers, "PATIENCE", 1)
+    with pytest.raises(ParameterError, match=r"nowhere\.json"):
+        Cluster(str(tmp_path / "nowhere.json"))
+    assert "waiting" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--guidance", "-1"], "guidance_scale"),
-        (["--steps", "0"], "steps = 0"),
-        (["--models", "publisht"], "did you mean 'published'"),
-        (["--safety", "1"], "no safety checker"),
-        (["--dataset", "{empty}"], "no photos"),
-        (["--dataset", "nowhere"], "no such folder"),
-    ],
-)
-def test_what_cannot_be_right_is_said_before_anything_starts(arguments, message, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    arguments = [text.format(empty=tmp_path / "empty") for text in arguments]
-    assert sweeps.main(["report", "--run", str(tmp_path / "run"), *arguments]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+class Terminal:
+    """Standard output that says that it is a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--guidance", "1", "3"],
-        ["--external", "mine"],
-        ["--stepz", "3"],
-        ["--steps", "many"],
-        ["--safety", "yes"],
-        ["--workers", "2"],
-        ["--status"],
-    ],
-)
-def test_a_wrong_command_line_is_explained(arguments, capsys):
-    with pytest.raises(SystemExit) as stop:
-        sweeps.main(["report", *arguments])
-    assert stop.value.code == 2 and "error" in capsys.readouterr().err
+def test_in_a_terminal_the_line_of_what_runs_is_rewritten(run, monkeypatch):
+    from helpers.sweeps import progress
+
+    screen, [one] = Terminal(), plan.series_tasks(["suffix-text-g3"])
+    monkeypatch.setattr("sys.stdout", screen)
+    watch = progress.Watch(run, [one])
+    for count, scene in enumerate(run.scenes[:3], 1):
+        images.save(sampler.Image.new("RGB", (8, 8)), run.picture("suffix-text-g3", scene))
+        watch.show()
+        assert f"{count} of 4 pictures" in screen.text.rpartition("\x1b[K")[2]
+    assert "left" in screen.text.rpartition("\x1b[K")[2] and "\n" not in screen.text
+    watch.ended(one, tasks.Outcome(DONE, 3, 2.0))
+    assert screen.text.rpartition("\x1b[K")[2].split() == [
+        "arms/suffix-text-g3",
+        "2.0",
+        "s,",
+        "3",
+        "pictures",
+    ]
+    assert watch.every < 10
+
+
+def test_in_a_pipe_a_line_takes_a_minute(run, capsys):
+    from helpers.sweeps import progress
+
+    watch = progress.Watch(run, plan.series_tasks(["suffix-text-g3"]))
+    watch.show()
+    assert watch.every >= 60 and capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.fixture
+def fake_models(run, monkeypatch):
+    """The fake sampler in the place of the models and the loop, in this process."""
+    from helpers.generation import generate
+    from helpers.models import loading
+
+    def paint(gligen, requests, width, steps, scheduler, **_):
+        for one in requests:
+            record = sampler.told(one, width, steps, scheduler)
+            yield sampler.Picture(one, sampler.paint(one, width), record)
+
+    monkeypatch.setattr(loading, "load_gligen", lambda *_, **__: None)
+    monkeypatch.setattr(loading, "release", lambda *_: None)
+    monkeypatch.setattr(generate, "generate", paint)
+    monkeypatch.setattr(generate, "fitting", lambda *_: 2)
+    rows = [{"scene": scene.name, "prompt": "a cone"} for scene in run.scenes]
+    run.write_jsonl("prompts/suffix.jsonl", rows)
+    return loading
+
+
+def test_an_arm_that_fails_in_a_series_stops_no_other_arm_of_it(run, fake_models):
+    names = [f"suffix-text-g{scale}" for scale in (2, 3, 5)]
+    (run.folder / "pictures").mkdir()
+    (run.folder / "pictures" / names[1]).write_text("in the way")
+    with pytest.raises(draw.ArmsFailed, match=f"{names[1]}: ") as error:
+        draw.draw(run, names, progress=False)
+    assert list(error.value.errors) == names[1:2] and isinstance(error.value.errors[names[1]], OSError)
+    assert [run.count_pictures(name) for name in names] == [len(run.scenes), 0, len(run.scenes)]
+
+
+def test_a_missing_checkpoint_is_said_as_it_is_and_once(run, fake_models, monkeypatch):
+    from helpers.models.checkpoints import CheckpointMissing
+    from helpers.models.sets import model_set
+
+    calls = []
+
+    def missing(checkpoint, *_, **__):
+        calls.append(checkpoint)
+        raise CheckpointMissing(checkpoint, "here", "no such folder")
+
+    monkeypatch.setattr(fake_models, "load_gligen", missing)
+    with pytest.raises(CheckpointMissing):
+        draw.draw(run, ["suffix-text-g2", "suffix-text-g3"], progress=False)
+    assert calls == [model_set("demo").gligen["text"]]
