@@ -1,8 +1,8 @@
 """A scene is a photo and its labelled boxes; this module reads and writes the files that hold them."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from helpers.scenes import boxes as rectangles
 from helpers.scenes import checks, images
 from helpers.scenes.checks import DatasetError
 
-__all__ = ["DatasetError", "Scene", "read_scenes", "write_annotations"]
+__all__ = ["DatasetError", "Scene", "fitted", "read_scenes", "write_annotations"]
 
 PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
 KEYS = {"caption": "generated_text"}  # template -> its key there, where that is not PROMPT + template
@@ -61,6 +61,18 @@ def read_scenes(folder: str | Path) -> list[Scene]:
     entries = checks.read(folder)
     checks.check(folder, entries)
     return [_scene(folder, entry) for entry in entries]
+
+
+def fitted(scene: Scene, protocol: Mapping) -> Scene:
+    """A scene with boxes, labels and phrases as its pictures are asked for: those of the photo after it was
+    fitted to the model's square by `images.fit`.
+
+    protocol: `size`, the side of the square in pixels, and `fit`, "squash" or "crop".
+    """
+    canvas = Image.new("L", (scene.width, scene.height))
+    _, boxes, kept = images.fit(canvas, scene.boxes, protocol["size"], protocol["fit"])
+    phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
+    return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
 
 
 def write_annotations(

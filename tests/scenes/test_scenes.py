@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.scenes.checks import DatasetError
-from helpers.scenes.scenes import Scene, read_scenes, write_annotations
+from helpers.scenes.scenes import Scene, fitted, read_scenes, write_annotations
 
 
 def entry(image, boxes=((10, 10, 50, 40),), **changes):
@@ -275,3 +275,15 @@ def test_boxes_read_back_bit_for_bit(tmp_path_factory, boxes, width, height):
     write_annotations(path, [Scene("a", path, width, height, labels, labels, boxes)])
     pixels = np.array(json.loads(path.read_text())[0]["bboxes"]).reshape(-1, 4)
     assert np.array_equal((pixels / [width, height, width, height]).astype(np.float32), boxes)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+def test_a_scene_is_fitted_to_the_square_with_its_labels_and_phrases(folder, fit):
+    boxes = [(10, 10, 50, 40), (0, 10, 9, 40), (60, 0, 90, 80)]  # the middle 80 x 80 leaves out the second
+    scene = read_scenes(annotate(folder, entry("a.png", boxes, phrases=["p", "q", "r"])))[0]
+    made = fitted(scene, {"size": 64, "fit": fit})
+    kept = [0, 1, 2] if fit == "squash" else [0, 2]
+    assert made.labels == tuple(scene.labels[index] for index in kept)
+    assert made.phrases == tuple(scene.phrases[index] for index in kept)
+    expected = scene.boxes if fit == "squash" else np.float32([[0, 0.125, 0.5, 0.5], [0.625, 0, 1, 1]])
+    assert np.allclose(made.boxes, expected) and made.name == scene.name
