@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on: data, models, settings, machine."""
+"""The protocol of a run: data, models and settings that are the same for all of its pictures; and its machine."""
 
 import hashlib
 import importlib.metadata
@@ -7,7 +7,7 @@ import platform
 import time
 from pathlib import Path
 
-from helpers.models.sets import Checkpoint, ModelSet, model_set
+from helpers.models.sets import Checkpoint, model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import check
 
@@ -51,12 +51,12 @@ def protocol(
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     chosen = model_set(models)
     steps = chosen.steps if steps is None else steps
-    check(steps=steps)
+    check(steps=steps, scheduler=scheduler)
     return {
         "dataset": str(dataset),
         "dataset_checksum": digest(at(dataset)),
         "models": models,
-        "checkpoints": {checkpoint.name: revision(checkpoint) for checkpoint in checkpoints(chosen)},
+        "checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)},
         "size": chosen.size,
         "steps": steps,
         "scheduler": scheduler,
@@ -64,11 +64,6 @@ def protocol(
         "beams": beams,
         "safety": safety,
     }
-
-
-def checkpoints(models: ModelSet) -> list[Checkpoint]:
-    """Every checkpoint of a model set."""
-    return [*models.captioners.values(), *models.gligen.values(), models.clip, models.detector]
 
 
 def revision(checkpoint: Checkpoint) -> str:
@@ -79,7 +74,7 @@ def revision(checkpoint: Checkpoint) -> str:
 
 
 def machine() -> dict[str, object]:
-    """What the numbers of a run may depend on and no parameter says: versions, device, cores."""
+    """Device, cores, start and versions: what the numbers of a run may depend on beside its parameters."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} processor"
