@@ -1,12 +1,10 @@
-"""What can be wrong with a parameter's value, and what to do about it."""
+"""Rules for the values of parameters: each says what to do about a value that cannot be right."""
 
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 Rule = Callable[[object], str | None]  # value -> None where it is right, else what to do
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class ParameterError(ValueError):
@@ -39,15 +37,3 @@ def number(kinds: type | tuple[type, ...], low: float, high: float, advice: str)
 def flag(value: object) -> str | None:
     """The value is True or False."""
     return None if isinstance(value, bool) else "give True or False"
-
-
-def dataset(value: object) -> str | None:
-    """The value is a folder with photos and their annotations.json."""
-    folder = Path(value) if isinstance(value, (str, Path)) and str(value) else None
-    if folder is None or not folder.is_dir():
-        return "no such folder; give the folder that holds the photos and annotations.json"
-    if not any(path.suffix.lower() in PHOTO_SUFFIXES for path in folder.rglob("*")):
-        return f"no photos in this folder; put pictures there ({', '.join(PHOTO_SUFFIXES)})"
-    if not (folder / "annotations.json").is_file():
-        return "no annotations.json in this folder; it lists image, width, height, labels and bboxes"
-    return None

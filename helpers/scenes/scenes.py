@@ -1,6 +1,7 @@
 """A scene is a photo and its labelled boxes; this module reads and writes the files that hold them."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from helpers.scenes import boxes as rectangles
 from helpers.scenes import checks, images
 from helpers.scenes.checks import DatasetError
 
-__all__ = ["DatasetError", "Scene", "fitted", "read_scenes", "write_annotations"]
+__all__ = ["DatasetError", "Scene", "fitted", "read_scenes", "words", "write_annotations"]
 
 PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
 KEYS = {"caption": "generated_text"}  # template -> its key there, where that is not PROMPT + template
@@ -54,8 +55,8 @@ def read_scenes(folder: str | Path) -> list[Scene]:
 
     The file is a list of {image, width, height, labels, bboxes}; bboxes are pixels of the upright photo,
     [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases (else
-    the labels serve) and caption. Every picture is decoded once, so that nothing breaks hours later.
-    Raises DatasetError (a ValueError) that lists every problem of the data set.
+    the labels serve, as `words`) and caption. Every picture is decoded once, so that nothing breaks hours
+    later. Raises DatasetError (a ValueError) that lists every problem of the data set.
     """
     folder = Path(folder)
     entries = checks.read(folder)
@@ -73,6 +74,12 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     _, boxes, kept = images.fit(canvas, scene.boxes, protocol["size"], protocol["fit"])
     phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
     return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
+
+
+def words(label: str) -> str:
+    """A class name as words of a text: `Hard-Hat`, `hard_hat` and `HardHat` are "hard hat"."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
+    return " ".join(re.sub(r"[_-]+", " ", parted).lower().split()) or label
 
 
 def write_annotations(
@@ -118,7 +125,7 @@ def _scene(folder: Path, entry: dict) -> Scene:
         width=width,
         height=height,
         labels=labels,
-        phrases=tuple(entry.get("phrases") or labels),
+        phrases=tuple(entry.get("phrases") or map(words, labels)),
         boxes=rectangles.to_fractions(pixels, width, height),
         caption=entry.get("caption"),
         generated_text=entry.get("generated_text"),
@@ -138,7 +145,7 @@ def _entry(scene: Scene) -> dict:
         "labels": list(scene.labels),
         "bboxes": [[_shortest(*pair) for pair in zip(box, size, strict=True)] for box in scene.boxes],
     }
-    if scene.phrases != scene.labels:
+    if scene.phrases != tuple(map(words, scene.labels)):
         entry["phrases"] = list(scene.phrases)
     texts = {"caption": scene.caption, "generated_text": scene.generated_text}
     texts |= {KEYS.get(template, PROMPT + template): prompt for template, prompt in scene.prompts.items()}
