@@ -56,13 +56,18 @@ def network(
     place = folder / part
     options |= {"dtype": dtype, "variant": checkpoint.variant, "local_files_only": True}
     options["use_safetensors"] = any(place.glob("*.safetensors"))
+    if issubclass(kind, transformers.PreTrainedModel):  # whose own error names no weight
+        options["ignore_mismatched_sizes"] = True
     try:
         with quiet():
             model, info = kind.from_pretrained(place, output_loading_info=True, **options)
     except UNREADABLE as error:
         raise _unreadable(checkpoint, folder, part, (".safetensors", ".bin"), error) from error
     extra = [name for name in info["unexpected_keys"] if not UNUSED.search(name)]
-    for names, problem in ((info["missing_keys"], "no weights for"), (extra, "a model without a place for")):
+    other = [name for name, *_ in info["mismatched_keys"]]
+    problems = {"weights of another size for": other, "no weights for": info["missing_keys"]}
+    problems["a model without a place for"] = extra
+    for problem, names in problems.items():
         if names:
             problem = f"{problem} {', '.join(sorted(names)[:3])} ({len(names)} in all)"
             raise CheckpointMissing(Missing(checkpoint, str(place), problem))

@@ -22,6 +22,7 @@ from helpers.generation.generate import generate, write
 from helpers.generation.inpainting import mask
 from helpers.generation.requests import Request, RequestError, entries
 from helpers.parameters import ParameterError
+from helpers.runs.arms import MOST_STEPS
 from helpers.scenes import images
 from tests.fakes import gligen as fakes
 
@@ -458,3 +459,30 @@ def test_flagged_pictures_are_withheld_and_never_painted_black(tmp_path, flagged
         assert (pixels == 128).all()
     else:
         np.testing.assert_array_equal(pixels, made(gligen, [asked()])[0])
+
+
+@pytest.mark.parametrize(
+    "spacing", [None, "leading"]
+)  # as published before it had a name, and as saved today
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_can_do_the_steps_that_it_is_said_to_do(name, spacing):
+    more = {} if spacing is None else {"timestep_spacing": spacing}
+    config = fakes.SCHEDULER | more
+    kind, options = SCHEDULERS[name]
+    for steps in (1, 3, 9, 27, MOST_STEPS[name]):
+        scheduler = kind.from_config(config, **options)
+        scheduler.set_timesteps(steps)
+        assert (
+            scheduler.timesteps.max() < 1000
+            and scheduler.alphas_cumprod[scheduler.timesteps].isfinite().all()
+        )
+        latents = torch.ones(1, 1, 2, 2)
+        for t in scheduler.timesteps:
+            latents = scheduler.step(torch.ones(1, 1, 2, 2), t, latents).prev_sample
+        assert latents.isfinite().all()
+
+
+def test_more_steps_than_the_scheduler_has_are_refused_before_any_model_runs(text_gligen):
+    for name, most in MOST_STEPS.items():
+        with pytest.raises(ParameterError, match=f"steps = {most + 1}"):
+            generate(text_gligen, [asked()], steps=most + 1, scheduler=name)

@@ -132,6 +132,14 @@ def test_a_weight_without_a_place_in_the_model_is_never_silent(copy):
         load_gligen(local(file.parents[1]))
 
 
+def test_a_weight_of_another_size_is_named(copy):
+    file = copy("clip") / "model.safetensors"
+    state = load_file(file)
+    save_file(state | {"visual_projection.weight": torch.zeros(3, 3)}, file, {"format": "pt"})
+    with pytest.raises(CheckpointMissing, match=r"another size for visual_projection\.weight \(1 in all\)"):
+        load_clip(local(file.parent))
+
+
 @pytest.mark.parametrize("half", [None, "language"])
 def test_a_t5_head_of_its_own_is_not_tied(copy, half):
     model = load_captioner(local(untie_t5(copy("t5"))), half=half).model.language_model
