@@ -146,9 +146,10 @@ def fetch(models: ModelSet, safety: bool = False, say: Callable[[str], object] =
             raise OSError(f"{one.checkpoint.name} needs {needed} in {folder}; free some, or set HF_HOME")
         say(f"  {one.checkpoint.name} ...")
         if one.checkpoint is INCEPTION:
-            from helpers.models.loading import inception_state
+            import torch  # here, because locating should not wait for it
 
-            inception_state()
+            inception_file().parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(INCEPTION.source, str(inception_file()), INCEPTION.revision)
         elif one.damaged:
             wanted = _wanted(one.checkpoint) | {"allow_patterns": list(one.damaged)}
             snapshot_download(**wanted, force_download=True)

@@ -59,6 +59,7 @@ CLIP_TEXT = {
     "intermediate_size": 3072,
     "num_attention_heads": 12,
     "num_hidden_layers": 12,
+    "projection_dim": 768,
 }
 CLIP_VISION = {
     "hidden_size": 1024,
@@ -66,13 +67,14 @@ CLIP_VISION = {
     "num_attention_heads": 16,
     "num_hidden_layers": 24,
     "patch_size": 14,
+    "projection_dim": 768,
 }
 CLIP = {  # the long form of 2022
     "model_type": "clip",
     "projection_dim": 768,
-    "text_config": CLIP_TEXT | {"projection_dim": 768, "eos_token_id": 2, "model_type": "clip_text_model"},
+    "text_config": CLIP_TEXT | {"eos_token_id": 2, "model_type": "clip_text_model"},
     "text_config_dict": CLIP_TEXT,
-    "vision_config": CLIP_VISION | {"projection_dim": 768, "model_type": "clip_vision_model"},
+    "vision_config": CLIP_VISION | {"model_type": "clip_vision_model"},
     "vision_config_dict": CLIP_VISION,
 }
 TEXT = CLIP_TEXT | {"model_type": "clip_text_model", "eos_token_id": 2, "architectures": ["CLIPTextModel"]}

@@ -461,9 +461,10 @@ def test_flagged_pictures_are_withheld_and_never_painted_black(tmp_path, flagged
         np.testing.assert_array_equal(pixels, made(gligen, [asked()])[0])
 
 
-@pytest.mark.parametrize(
-    "spacing", [None, "leading"]
-)  # as published before it had a name, and as saved today
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # diffusers' own, with NumPy 2
+@pytest.mark.parametrize("spacing", [None, "leading"])  # as published, and as saved today
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_can_do_the_steps_that_it_is_said_to_do(name, spacing):
     more = {} if spacing is None else {"timestep_spacing": spacing}
