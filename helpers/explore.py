@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 from IPython.display import display
 
-from helpers.captioning.templates import TEMPLATES, fill
+from helpers.captioning.prompts import TEMPLATES, fill
 from helpers.generation.draw import request
 from helpers.generation.generate import generate
 from helpers.models.loading import Gligen, load_gligen, release

@@ -1,9 +1,8 @@
-"""What can be wrong with a parameter's value, and what to do about it."""
+"""Rules for the values of parameters: each says what to do about a value that cannot be right."""
 
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 Rule = Callable[[object], str | None]  # value -> None where it is right, else what to do
 
@@ -38,13 +37,3 @@ def number(kinds: type | tuple[type, ...], low: float, high: float, advice: str)
 def flag(value: object) -> str | None:
     """The value is True or False."""
     return None if isinstance(value, bool) else "give True or False"
-
-
-def dataset(value: object) -> str | None:
-    """The value is a folder that is not empty; what it has to hold, reading its scenes says."""
-    folder = Path(value) if isinstance(value, (str, Path)) and str(value) else None
-    if folder is None or not folder.is_dir():
-        return "no such folder; give the folder that holds the photos and annotations.json"
-    if not any(not path.name.startswith(".") for path in folder.iterdir()):
-        return "no photos in this folder; put pictures there, and annotations.json"
-    return None

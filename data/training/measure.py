@@ -18,7 +18,7 @@ from data.training.photos import write_photos
 from data.training.world import ALL_PHRASES, COLOURS, KINDS, SPLITS, draw_scene
 from helpers.captioning import prompts
 from helpers.captioning.captions import caption_all
-from helpers.captioning.templates import TEMPLATES
+from helpers.captioning.prompts import TEMPLATES
 from helpers.generation import draw as generation
 from helpers.generation.generate import generate
 from helpers.models.loading import load_gligen, release

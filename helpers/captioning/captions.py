@@ -1,4 +1,4 @@
-"""Photos -> captions by BLIP-2, in batches, whole or half by half; and what is wrong with a caption."""
+"""Captions of photos by BLIP-2, in batches, whole or half by half; and the faults of a caption."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
-from helpers.models.checkpoints import locate, read
-from helpers.models.devices import best_device, best_dtype
+from helpers.models import devices
+from helpers.models.checkpoints import locate
 from helpers.models.loading import Captioner, load_captioner, release
+from helpers.models.parts import read
 from helpers.models.sets import Checkpoint
-
-ROOM = 1.25  # memory that captioning needs, in weights: the published 7.9 GB in bfloat16 want 10 GB
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def caption(
     return [
         made
         for batch in _batches(images, batch_size)
-        for made in _say(captioner, *_see(captioner, batch), beams, max_new_tokens)
+        for made in _decode(captioner, *_encode(captioner, batch), beams, max_new_tokens)
     ]
 
 
@@ -56,11 +55,11 @@ def caption_in_halves(
     placed: device and dtype, as for `load_captioner`.
     """
     vision = load_captioner(checkpoint, half="vision", **placed)
-    seen = [_see(vision, batch) for batch in _batches(images, batch_size)]
+    features = [_encode(vision, batch) for batch in _batches(images, batch_size)]
     release(vision)
     language = load_captioner(checkpoint, half="language", **placed)
     made = [
-        one for features, seconds in seen for one in _say(language, features, seconds, beams, max_new_tokens)
+        one for some, seconds in features for one in _decode(language, some, seconds, beams, max_new_tokens)
     ]
     release(language)
     return made
@@ -78,20 +77,18 @@ def caption_all(checkpoint: Checkpoint, images: Iterable[Image.Image], **options
 
 def fits(checkpoint: Checkpoint, memory: int | None = None) -> bool:
     """Whether the whole model fits. memory: bytes of the device; None asks the GPU, and on a CPU all fits."""
-    device = best_device()
-    if memory is None:
-        if device.type == "cpu":
-            return True
-        memory = torch.cuda.mem_get_info(device)[1]
+    device = devices.best_device()
+    if memory is None and device.type == "cpu":
+        return True
     config = read(Blip2Config, checkpoint, locate(checkpoint)[0])
     with torch.device("meta"):
         weights = sum(weight.numel() for weight in Blip2ForConditionalGeneration(config).parameters())
-    dtype = best_dtype(device, "opt" if config.use_decoder_only_language_model else "t5")
-    return weights * dtype.itemsize * ROOM <= memory
+    dtype = devices.best_dtype(device, "opt" if config.use_decoder_only_language_model else "t5")
+    return weights * dtype.itemsize * devices.ROOM <= (memory or devices.memory(device))
 
 
 def flags(text: str, prompt: str = "") -> tuple[str, ...]:
-    """What is wrong with a caption: "empty", "repeats", "echo", or nothing.
+    """The faults of a caption: "empty", "repeats", "echo", or none.
 
     repeats: two to six words follow themselves, or one word does twice ("a dog and a dog" does not).
     echo: the caption is, or starts with, the prompt that asked for it.
@@ -120,8 +117,8 @@ def _batches(images: Iterable[Image.Image], size: int) -> Iterator[list[Image.Im
 
 
 @torch.no_grad()
-def _see(captioner: Captioner, images: list[Image.Image]) -> tuple[torch.Tensor, float]:
-    """What the language half reads: (n, queries, width) on the CPU, and the seconds it took."""
+def _encode(captioner: Captioner, images: list[Image.Image]) -> tuple[torch.Tensor, float]:
+    """Photos as features for the language half, (n, queries, width) on the CPU, and the seconds it took."""
     start = time.perf_counter()
     pixels = captioner.processor(images=images, return_tensors="pt")["pixel_values"]
     features = captioner.model.get_image_features(pixels.to(captioner.device, captioner.dtype)).pooler_output
@@ -129,7 +126,7 @@ def _see(captioner: Captioner, images: list[Image.Image]) -> tuple[torch.Tensor,
 
 
 @torch.no_grad()
-def _say(
+def _decode(
     captioner: Captioner, features: torch.Tensor, seconds: float, beams: int, max_new_tokens: int
 ) -> list[Caption]:
     """The features, one start token, and then words. `generate` of the whole model does the same behind image

@@ -1,8 +1,8 @@
-"""What the UNet is told: text states of the prompts and grounding tokens of the boxes, each computed once."""
+"""The UNet's conditions: text embeddings of prompts and grounding tokens of boxes, each computed once."""
 
 import copy
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from helpers.models.loading import Gligen
 
 IMAGE_NORM = 28.7  # length of a projected image embedding, as GLIGEN was trained with
-REMEMBERED = 1024  # distinct inputs kept: about 120 MB of text states in half precision
+REMEMBERED = 1024  # distinct inputs kept: about 120 MB of text embeddings in half precision
 
 
 class Conditions:
-    """Text states and grounding tokens for the pictures of one run; equal inputs are computed once.
+    """Text embeddings and grounding tokens for the pictures of one run; equal inputs are computed once.
 
-    Nothing of the loaded models is changed: tokens are made by a float32 copy of the position net, because
-    boxes in half precision are off by up to a pixel.
+    The loaded models stay as they are: tokens are made by a float32 copy of the position net, because boxes
+    in half precision are off by up to a pixel.
     """
 
     def __init__(self, gligen: "Gligen") -> None:
@@ -32,32 +32,38 @@ class Conditions:
         self.net = None if net is None else copy.deepcopy(net).float()
         self.memory: dict[tuple[str, Hashable], torch.Tensor] = {}
 
-    def states(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Prompts, cut at the tokenizer's 77 tokens, as text states (n, 77, width) in the UNet's dtype."""
+    def prompt_embeds(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Text embeddings of prompts cut at the tokenizer's 77 tokens: (n, 77, width) in the UNet's dtype."""
         return torch.stack(self._remember(self._encode_prompts, prompts, prompts))
 
-    def tokens(self, pictures: Sequence[Entries]) -> torch.Tensor:
+    def tokens(self, pictures: Iterable[Entries]) -> torch.Tensor:
         """Grounding tokens of n pictures and, as the last row, of a picture without boxes (null tokens).
 
         Returns (n + 1, 30, width) in the UNet's dtype; (n + 1, 60, width) where the UNet reads images too: 30
-        of the phrases, 30 of the images. Empty places, and what is not given, are the learnt null features.
+        of the phrases, 30 of the images. Empty places, and absent phrases or images, are the learnt null
+        features. The crops of one picture are in memory at a time.
         """
-        device = self.gligen.device
-        boxes = torch.zeros(len(pictures) + 1, PLACES, 4)
-        masks = torch.zeros(len(pictures) + 1, PLACES)
-        for row, one in enumerate(pictures):
-            boxes[row, : len(one.boxes)] = torch.from_numpy(one.boxes)
-            masks[row, : len(one.boxes)] = 1
-        phrase_masks, phrases = self._fill(self._encode_phrases, [one.phrases for one in pictures], str)
-        told = {"positive_embeddings": phrases}
+        boxes, phrases, crops = [], [], []
+        for one in pictures:
+            boxes.append(torch.from_numpy(one.boxes))
+            phrases.append(one.phrases)
+            crops.append([self._pixels(crop) for crop in one.crops] if self.reads_images else [])
+        corners = torch.zeros(len(boxes) + 1, PLACES, 4)
+        masks = torch.zeros(len(boxes) + 1, PLACES)
+        for row, some in enumerate(boxes):
+            corners[row, : len(some)], masks[row, : len(some)] = some, 1
+        phrase_masks, phrase_embeds = self._fill(self._encode_phrases, phrases, str)
+        inputs = {"positive_embeddings": phrase_embeds}
         if self.reads_images:
-            image_masks, crops = self._fill(self._encode_images, [one.crops for one in pictures], _content)
-            told = {"phrases_embeddings": phrases, "image_embeddings": crops}
-            told |= {"phrases_masks": phrase_masks, "image_masks": image_masks}
-        return self.net(boxes=boxes.to(device), masks=masks.to(device), **told).to(self.gligen.unet.dtype)
+            image_masks, image_embeds = self._fill(self._encode_images, crops, _content)
+            inputs = {"phrases_embeddings": phrase_embeds, "image_embeddings": image_embeds}
+            inputs |= {"phrases_masks": phrase_masks, "image_masks": image_masks}
+        device = self.gligen.device
+        tokens = self.net(boxes=corners.to(device), masks=masks.to(device), **inputs)
+        return tokens.to(self.gligen.unet.dtype)
 
     def _fill(
-        self, encode: Callable, given: Sequence[tuple], key: Callable[..., Hashable]
+        self, encode: Callable, given: Sequence[Sequence], key: Callable[..., Hashable]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Masks (n + 1, 30), 1 where something is given, and the float32 embeddings (n + 1, 30, width)."""
         places = [(row, place) for row, inputs in enumerate(given) for place, _ in enumerate(inputs)]
@@ -79,26 +85,29 @@ class Conditions:
             self.memory.update(zip(new, encode(list(new.values())), strict=True))
         return [self.memory[key] for key in keys]
 
-    def _read(self, texts: list[str], padding: str) -> dict[str, torch.Tensor]:
+    def _tokenize(self, texts: list[str], padding: str) -> dict[str, torch.Tensor]:
         tokenizer = self.gligen.tokenizer
         options = {"max_length": tokenizer.model_max_length, "truncation": True, "return_tensors": "pt"}
         return tokenizer(texts, padding=padding, **options).to(self.gligen.device)
 
     def _encode_prompts(self, prompts: list[str]) -> torch.Tensor:
         # without the attention mask, as Stable Diffusion was trained: the states of the padding count
-        states = self.gligen.text_encoder(self._read(prompts, "max_length").input_ids)[0]
-        return states.to(self.gligen.unet.dtype)
+        embeds = self.gligen.text_encoder(self._tokenize(prompts, "max_length").input_ids)[0]
+        return embeds.to(self.gligen.unet.dtype)
 
     def _encode_phrases(self, phrases: list[str]) -> torch.Tensor:
-        return self.gligen.text_encoder(**self._read(phrases, "longest")).pooler_output.float()
+        return self.gligen.text_encoder(**self._tokenize(phrases, "longest")).pooler_output.float()
 
-    def _encode_images(self, crops: list[Image.Image]) -> torch.Tensor:
+    def _pixels(self, crop: Image.Image | None) -> torch.Tensor | None:
+        """A crop as the image encoder reads it, (3, h, w), some hundred kilobytes in place of megabytes."""
+        return crop and self.gligen.processor(images=[crop], return_tensors="pt").pixel_values[0]
+
+    def _encode_images(self, crops: list[torch.Tensor]) -> torch.Tensor:
         encoder = self.gligen.image_encoder
-        pixels = self.gligen.processor(images=crops, return_tensors="pt").pixel_values
-        embeddings = encoder(pixels.to(self.gligen.device, encoder.dtype)).image_embeds
-        projected = self.gligen.image_project(embeddings).float()
+        embeds = encoder(torch.stack(crops).to(self.gligen.device, encoder.dtype)).image_embeds
+        projected = self.gligen.image_project(embeds).float()
         return IMAGE_NORM * projected / projected.norm(dim=-1, keepdim=True)
 
 
-def _content(image: Image.Image) -> tuple:
-    return image.mode, image.size, hashlib.sha256(image.tobytes()).digest()
+def _content(pixels: torch.Tensor) -> bytes:
+    return hashlib.sha256(pixels.numpy().tobytes()).digest()

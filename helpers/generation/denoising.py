@@ -1,5 +1,6 @@
 """The grounded denoising loop: a batch of requests becomes latents, and latents become pictures."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +11,17 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
 from PIL import Image
 
-from helpers.generation import fusers
 from helpers.generation.conditioning import Conditions
 from helpers.generation.inpainting import canvas
-from helpers.generation.requests import Request, entries, strengths
+from helpers.generation.requests import Request, entries, grounded_calls
 from helpers.scenes import images
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
+    from diffusers import SchedulerMixin, UNet2DConditionModel
 
     from helpers.models.loading import Gligen
 
-SCHEDULERS = {  # those of settings.SCHEDULERS
+SCHEDULERS = {  # those of arms.SCHEDULERS
     "pndm": (PNDMScheduler, {}),
     "ddim": (DDIMScheduler, {"clip_sample": False}),  # its default would clip latents as if they were pixels
     "dpm++2m": (DPMSolverMultistepScheduler, {}),
@@ -39,7 +39,7 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """The rows of a batch that take one UNet call together; gates where grounding fades.
+    """Rows of a batch that share one UNet call, all grounded or all ungrounded.
 
     rows: indices; those from `count` on only fill the call up to a fixed shape.
     """
@@ -47,52 +47,48 @@ class Share:
     rows: torch.Tensor
     count: int
     grounded: bool
-    gates: dict[str, torch.Tensor] | None
 
 
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    size: (height, width) in pixels. compile: compile the UNet, but not for steps in which grounding fades.
+    size: (height, width) in pixels.
     """
 
-    def __init__(
-        self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int], compile: bool = False
-    ) -> None:
+    def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
         self.gligen, self.steps, self.scheduler, self.size = gligen, steps, scheduler, size
         factor = 2 ** (len(gligen.vae.config.block_out_channels) - 1)
         self.shape = (gligen.vae.config.latent_channels, size[0] // factor, size[1] // factor)
         self.conditions = Conditions(gligen)
-        self.calls = fusers.calls(gligen.unet, compile)
+        self.unet = _reading_tokens(gligen.unet)
 
     @torch.inference_mode()
     def latents(self, requests: Sequence[Request], rows: int = 0) -> torch.Tensor:
         """Denoised latents (n, c, h, w) float32, in the order of the requests, on the model's device.
 
-        Rows of a UNet call: every picture as told, then once more, untold, those with guidance_scale over 1.
-        rows: fill every call up to so many, so that shapes never change. What depends on the requests is
-        made before the loop; the loop only queues work for the device.
+        Rows of a UNet call: the conditional row of every picture, then the unconditional rows of those with
+        guidance_scale over 1. rows: fill every call up to so many, so that shapes never change.
+        All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
-        count, device = len(requests), self.gligen.device
+        n, device = len(requests), self.gligen.device
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
-        scheduler, times = self._schedule()
-        shares = self._shares(requests, guided, len(times), rows)
-        states, tokens = self._told(requests, guided)
-        pure = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
-        photo = canvas(self.gligen, requests, pure)
-        scale = torch.tensor([requests[row].guidance_scale for row in guided], device=device)[
-            :, None, None, None
-        ]
-        owner = torch.tensor([*range(count), *guided], device=device)
-        guided = owner[count:]
-        latents, signals = pure * scheduler.init_noise_sigma, scheduler.alphas_cumprod[times].sqrt()
-        for time, moment, signal, split in zip(times, times.to(device), signals, shares, strict=True):
+        scheduler = self._scheduler()
+        timesteps = scheduler.timesteps  # on the CPU: read there, they never wait for the device
+        shares = self._shares(requests, guided, len(timesteps), rows)
+        embeds, tokens = self._conditions(requests, guided)
+        noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
+        photo = canvas(self.gligen, requests, noises)
+        scales = torch.tensor([requests[row].guidance_scale for row in guided], device=device)
+        scales = scales[:, None, None, None]
+        picture = torch.tensor([*range(n), *guided], device=device)  # of each row
+        latents, signals = noises * scheduler.init_noise_sigma, scheduler.alphas_cumprod[timesteps].sqrt()
+        for t, t_there, signal, split in zip(timesteps, timesteps.to(device), signals, shares, strict=True):
             latents = photo.keep(latents, signal)
-            x = photo.channels(scheduler.scale_model_input(latents, time))[owner]
-            predicted = self._predict(split, x, moment, states, tokens)
-            epsilon, untold = predicted[:count], predicted[count:]
-            epsilon[guided] = untold + scale * (epsilon[guided] - untold)
-            latents = scheduler.step(epsilon, time, latents).prev_sample
+            x = photo.channels(scheduler.scale_model_input(latents, t))[picture]
+            noise_pred = self._predict(split, x, t_there, embeds, tokens)
+            noise_pred_text, noise_pred_uncond = noise_pred[picture[n:]], noise_pred[n:]
+            noise_pred[picture[n:]] = noise_pred_uncond + scales * (noise_pred_text - noise_pred_uncond)
+            latents = scheduler.step(noise_pred[:n], t, latents).prev_sample
         return photo.keep(latents, 1.0)
 
     @torch.inference_mode()
@@ -102,64 +98,72 @@ class Denoiser:
         parts = (latents / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
         return [picture for part in parts for picture in images.to_images(vae.decode(part).sample)]
 
-    def _schedule(self) -> tuple["SchedulerMixin", torch.Tensor]:
-        """A fresh scheduler and its times, on the CPU: read there, they never wait for the device."""
+    def _scheduler(self) -> "SchedulerMixin":
+        """A fresh scheduler with its timesteps."""
         kind, options = SCHEDULERS[self.scheduler]
         scheduler = kind.from_config(self.gligen.scheduler.config, **options)
         scheduler.set_timesteps(self.steps)
-        return scheduler, scheduler.timesteps
+        return scheduler
 
-    def _told(
+    def _conditions(
         self, requests: Sequence[Request], guided: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Text states and grounding tokens of every row. Untold rows have null tokens."""
-        prompts = [request.prompt for request in requests] + [requests[row].negative_prompt for row in guided]
-        states = self.conditions.states(prompts)
+        """Text embeddings and grounding tokens of the conditional rows, then of the unconditional rows
+        (classifier-free guidance), which get null tokens. No tokens where nothing is grounded."""
+        prompts = [request.prompt for request in requests]
+        prompts += [requests[row].negative_prompt for row in guided]
+        embeds = self.conditions.prompt_embeds(prompts)
         if all(request.grounding == "none" for request in requests):
-            return states, None
-        tokens = self.conditions.tokens([entries(request) for request in requests])
-        return states, tokens[[*range(len(requests)), *[len(requests)] * len(guided)]]
+            return embeds, None
+        tokens = self.conditions.tokens(entries(request) for request in requests)
+        return embeds, tokens[[*range(len(requests)), *[len(requests)] * len(guided)]]
 
     def _shares(
         self, requests: Sequence[Request], guided: list[int], calls: int, least: int
     ) -> list[list[Share]]:
-        """For each UNet call, how its rows are split. Steps with the same split have the same object."""
-        strength = np.stack([strengths(request, calls) for request in requests])
-        columns = np.concatenate([strength, strength[guided]]).T
+        """For each UNet call, how its rows are split. Calls with the same split have the same object."""
+        many = np.array([grounded_calls(request, calls) for request in requests])
+        many = np.concatenate([many, many[guided]])
+        columns = [many > call for call in range(calls)]
         splits = {column.tobytes(): column for column in columns}
         splits = {key: self._split(column, least) for key, column in splits.items()}
         return [splits[column.tobytes()] for column in columns]
 
-    def _split(self, strength: np.ndarray, least: int) -> list[Share]:
-        split, device = [], self.gligen.device
-        for grounded in (True, False):
-            rows = np.flatnonzero((strength > 0) == grounded)
+    def _split(self, grounded: np.ndarray, least: int) -> list[Share]:
+        split = []
+        for kind in (True, False):
+            rows = np.flatnonzero(grounded == kind)
             if len(rows):
-                filled = np.resize(rows, max(len(rows), least))
-                faded = torch.tensor(strength[filled], device=device)
-                gates = (
-                    fusers.gates(self.gligen.unet, faded) if grounded and strength[rows].min() < 1 else None
-                )
-                split.append(Share(torch.tensor(filled, device=device), len(rows), grounded, gates))
+                filled = torch.tensor(np.resize(rows, max(len(rows), least)), device=self.gligen.device)
+                split.append(Share(filled, len(rows), kind))
         return split
 
     def _predict(
         self,
         split: list[Share],
         x: torch.Tensor,
-        time: torch.Tensor,
-        states: torch.Tensor,
+        t: torch.Tensor,
+        embeds: torch.Tensor,
         tokens: torch.Tensor | None,
     ) -> torch.Tensor:
-        """What the UNet predicts for rows x (r, channels, h, w): (r, c, h, w) float32."""
-        predicted = torch.empty((len(x), *self.shape), device=x.device)
+        """The noise that the UNet predicts for rows x (r, channels, h, w): (r, c, h, w) float32."""
+        noise_pred = torch.empty((len(x), *self.shape), device=x.device)
         for share in split:
-            inputs = (x[share.rows].to(self.gligen.unet.dtype), time, states[share.rows])
-            if not share.grounded:
-                epsilon = self.calls.plain(*inputs)
-            elif share.gates is None:
-                epsilon = self.calls.grounded(*inputs, tokens[share.rows])
-            else:
-                epsilon = self.calls.faded(*inputs, tokens[share.rows], share.gates)
-            predicted[share.rows[: share.count]] = epsilon[: share.count].float()
-        return predicted
+            inputs = (x[share.rows].to(self.gligen.unet.dtype), t, embeds[share.rows])
+            # without these arguments its gated layers (fusers) are off
+            gligen = {"gligen": {"tokens": tokens[share.rows]}} if share.grounded else None
+            made = self.unet(*inputs, cross_attention_kwargs=gligen, return_dict=False)[0]
+            noise_pred[share.rows[: share.count]] = made[: share.count].float()
+        return noise_pred
+
+
+class _HandThrough(torch.nn.Module):
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens
+
+
+def _reading_tokens(unet: "UNet2DConditionModel") -> "UNet2DConditionModel":
+    """A second UNet of the same weights, which reads tokens where the first makes them in every step."""
+    twin = copy.copy(unet)
+    twin._modules = {**unet._modules, "position_net": _HandThrough()}
+    return twin

@@ -1,6 +1,6 @@
-"""From an arm's name to its pictures: what it asks for in each scene, and drawing what is not there."""
+"""Drawing an arm: its requests, one per scene, and the pictures of a run that are not there yet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
@@ -14,7 +14,7 @@ from helpers.models.sets import model_set
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene
+from helpers.scenes.scenes import Scene, fitted
 from helpers.scoring.scores import ROUND_TRIP
 
 if TYPE_CHECKING:
@@ -37,23 +37,43 @@ class ArmsFailed(RuntimeError):
         self.errors = dict(errors)
 
 
-def fitted(scene: Scene, protocol: dict) -> Scene:
-    """The scene with the boxes that its pictures are asked for: those of the photo, fitted to a square."""
-    canvas = Image.new("L", (scene.width, scene.height))
-    _, boxes, kept = images.fit(canvas, scene.boxes, protocol["size"], protocol["fit"])
-    phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
-    return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
+class Crops(Sequence):
+    """The content of each box of a scene, cut from the photo at its full resolution whenever it is read, so
+    that memory does not grow with the number of photos.
+
+    boxes: (n, 4), as `fitted` to the square. fit: of the protocol, "squash" or "crop".
+    """
+
+    def __init__(self, scene: Scene, boxes, fit: str) -> None:
+        self.scene, self.boxes, self.fit = scene, boxes, fit
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return images.crop(self._photo(), self.boxes[index])
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        photo = self._photo() if len(self) else None
+        return (images.crop(photo, box) for box in self.boxes)
+
+    def _photo(self) -> Image.Image:
+        """What the boxes are fractions of."""
+        photo = self.scene.photo()
+        return (
+            images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0] if self.fit == "crop" else photo
+        )
 
 
-def request(scene: Scene, prompt: str, arm: Arm, protocol: dict) -> Request:
-    """What the arm asks for in a scene: boxes fitted as the protocol says, and, for "image", a crop a box."""
+def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping) -> Request:
+    """An arm's request for a scene: boxes fitted as the protocol says, and, for "image", a crop per box."""
     asked = fitted(scene, protocol)
     return Request(
         scene=scene.name,
         prompt=prompt,
         boxes=asked.boxes,
         phrases=asked.phrases,
-        crops=_crops(scene, asked, protocol) if arm.grounding == "image" else (),
+        crops=Crops(scene, asked.boxes, protocol["fit"]) if arm.grounding == "image" else (),
         grounding=arm.grounding,
         guidance_scale=arm.guidance_scale,
         grounded_fraction=arm.grounded_fraction,
@@ -61,29 +81,23 @@ def request(scene: Scene, prompt: str, arm: Arm, protocol: dict) -> Request:
     )
 
 
-def _crops(scene: Scene, asked: Scene, protocol: dict) -> tuple[Image.Image, ...]:
-    photo = scene.photo()
-    if protocol["fit"] == "crop":  # crops are cut at full resolution, from what the boxes are fractions of
-        photo = images.fit(photo, scene.boxes, min(photo.size), "crop")[0]
-    return tuple(images.crop(photo, box) for box in asked.boxes)
-
-
 def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int = 0) -> list[dict]:
     """Make the pictures that those arms lack, each checkpoint loaded once; returns the new ones' records.
 
     Prompts are the run's own (prompts/<template>.jsonl). A picture is on disk as soon as its batch is done.
     An arm that another process or machine is drawing is waited for; what is there then is not made again.
-    batch_size: pictures at once; 0 for as many as free memory should hold. Arms that differ by guidance_scale
-    alone share their batches. An arm that fails stops no other: when all have been tried, ArmsFailed is
-    raised. Raises CheckpointMissing.
+    batch_size: pictures at once, at most as many as the run has scenes; 0 for what free memory should hold.
+    Arms that differ by guidance_scale alone share their batches. An arm that fails stops no other: when all
+    have been tried, ArmsFailed is raised. Raises CheckpointMissing.
     """
     from helpers.models.loading import load_gligen, release
 
     protocol, records, failed = run.card["protocol"], [], {}
-    checkpoints = model_set(protocol["models"]).gligen
+    models = model_set(protocol["models"])
+    safety = models.safety if protocol["safety"] else None
     for kind in ("text", "image"):
         mine = [name for name in names if (Arm.parse(name).grounding == "image") == (kind == "image")]
-        loaded = cache(partial(load_gligen, checkpoints[kind], kind, safety=protocol["safety"]))
+        loaded = cache(partial(load_gligen, models.gligen[kind], kind, safety=safety))
         for some in series(mine):
             records += _try(run, some, loaded, progress, batch_size, failed)
         if loaded.cache_info().currsize:
@@ -165,7 +179,8 @@ def _draw(
             return []
         protocol, gligen = run.card["protocol"], loaded()
         sides = {"height": protocol["size"], "width": protocol["size"]}
-        batch_size = batch_size or fitting(gligen, tuple(sides.values()))
+        # The scenes of the run, not the pictures that it lacks: a resumed run makes the same bits.
+        batch_size = min(batch_size or fitting(gligen, tuple(sides.values())), len(run.scenes))
         for note in notes:
             note(batch_size=batch_size)
         options = {key: protocol[key] for key in ("steps", "scheduler", "safety")} | sides

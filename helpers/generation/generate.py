@@ -1,4 +1,4 @@
-"""Grounded generation: any mix of requests in, pictures out."""
+"""Grounded generation: any mix of requests in, pictures out, in batches that fit into memory."""
 
 import time
 import warnings
@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from helpers.generation.denoising import Denoiser, noise
 from helpers.generation.pictures import Picture, record, write
 from helpers.generation.requests import Request, RequestError, check
-from helpers.runs import arms as settings
+from helpers.parameters import ParameterError
+from helpers.runs import arms
 
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen
@@ -33,7 +34,6 @@ def generate(
     height: int | None = None,
     width: int | None = None,
     batch_size: int | None = None,
-    compile: bool = False,
     fixed_shapes: bool = False,
     safety: bool = False,
     progress: bool = True,
@@ -41,18 +41,18 @@ def generate(
     """Pictures of requests, in their order, batch after batch.
 
     height, width: pixels, multiples of the autoencoder's factor (8); None: what the UNet was trained with.
-    batch_size: pictures a batch; None: as many as free memory should hold. Halved when memory runs out.
-    compile: torch.compile the UNet; its calls are then filled up to a full batch. fixed_shapes: fill them up
-    without compiling, so that a picture is the same to the last bit however many others there are.
-    safety: withhold pictures that the checkpoint's safety checker flags.
-    Raises RequestError or ParameterError, before any model runs, for what cannot be right.
+    batch_size: pictures per batch; None: as many as free memory should hold. Halved when memory runs out.
+    fixed_shapes: fill every UNet call up to a full batch, so that a picture is the same to the last bit
+    however many others there are. safety: withhold pictures that the safety checker flags.
+    Crops are read when their batch is due. Raises RequestError or ParameterError, before any model runs, for
+    requests and settings that cannot be right.
     """
     requests = list(requests)
     check(requests, gligen.unet.config.attention_type)
     _check_settings(gligen, steps, scheduler, batch_size or 1, safety)
-    denoiser = Denoiser(gligen, steps, scheduler, _size(gligen, height, width), compile)
+    denoiser = Denoiser(gligen, steps, scheduler, _size(gligen, height, width))
     guided = any(request.guidance_scale > 1 for request in requests)
-    rows_each = 1 + guided if compile or fixed_shapes else 0
+    rows_each = 1 + guided if fixed_shapes else 0
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
         return _make(denoiser, some, batch_size * rows_each, safety)
@@ -131,7 +131,7 @@ def _size(gligen: "Gligen", height: int | None, width: int | None) -> tuple[int,
     sides = {"height": default if height is None else height, "width": default if width is None else width}
     for name, side in sides.items():
         if not (isinstance(side, int) and side > 0 and side % factor == 0):
-            raise settings.ParameterError(f"{name} = {side!r}: give pixels, a multiple of {factor}")
+            raise ParameterError(f"{name} = {side!r}: give pixels, a multiple of {factor}")
     return sides["height"], sides["width"]
 
 
@@ -140,6 +140,6 @@ def _factor(gligen: "Gligen") -> int:
 
 
 def _check_settings(gligen: "Gligen", steps: int, scheduler: str, batch_size: int, safety: bool) -> None:
-    settings.check(steps=steps, batch_size=batch_size, scheduler=scheduler)
+    arms.check(steps=steps, batch_size=batch_size, scheduler=scheduler)
     if safety and gligen.safety_checker is None:
-        raise settings.ParameterError("safety = True: the checkpoint was loaded without its safety checker")
+        raise ParameterError("safety = True: the models were loaded without a safety checker")

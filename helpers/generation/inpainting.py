@@ -28,25 +28,25 @@ def mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What stays of n photos.
+    """The parts of n photos that stay.
 
     latents: (n, c, h, w) float32 of the photos; mask: (n, 1, h, w), 1 where they stay; None without photos.
-    pure: (n, c, h, w) noise of the pictures. wide: whether the UNet reads photo and mask as further channels.
+    noise: (n, c, h, w), of the pictures. wide: whether the UNet reads photo and mask as further channels.
     """
 
     latents: torch.Tensor | None
     mask: torch.Tensor | None
-    pure: torch.Tensor
+    noise: torch.Tensor
     wide: bool
 
     def keep(self, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
-        """latents with the photos where they stay, noised as at signal = sqrt(alphas_cumprod); 1 is clean.
+        """latents with the photos where they stay, noisy as at signal = sqrt(alphas_cumprod); 1 is clean.
 
         The noise is the picture's own at every step, which makes it repeatable.
         """
         if self.latents is None:
             return latents
-        noised = signal * self.latents + (1 - signal**2) ** 0.5 * self.pure
+        noised = signal * self.latents + (1 - signal**2) ** 0.5 * self.noise
         return self.mask * noised + (1 - self.mask) * latents
 
     def channels(self, x: torch.Tensor) -> torch.Tensor:
@@ -58,14 +58,14 @@ class Canvas:
         return torch.cat([x, self.latents * self.mask, self.mask], dim=1)
 
 
-def canvas(gligen: "Gligen", requests: Sequence[Request], pure: torch.Tensor) -> Canvas:
-    """The canvas of a batch; pure: (n, c, h, w), its noise. Photos are squashed to the size of pictures."""
-    wide = gligen.unet.config.in_channels > pure.shape[1]
+def canvas(gligen: "Gligen", requests: Sequence[Request], noise: torch.Tensor) -> Canvas:
+    """The canvas of a batch with noise (n, c, h, w). Photos are squashed to the size of pictures."""
+    wide = gligen.unet.config.in_channels > noise.shape[1]
     if all(request.inpaint is None for request in requests):
-        return Canvas(None, None, pure, wide)
-    vae, (height, width) = gligen.vae, pure.shape[2:]
+        return Canvas(None, None, noise, wide)
+    vae, (height, width) = gligen.vae, noise.shape[2:]
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    latents, kept = torch.zeros_like(pure), torch.zeros_like(pure[:, :1])
+    latents, kept = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
     for row, request in enumerate(requests):
         if request.inpaint is not None:
             fitted = images.fit(
@@ -74,4 +74,4 @@ def canvas(gligen: "Gligen", requests: Sequence[Request], pure: torch.Tensor) ->
             pixels = images.to_tensor(images.to_array([fitted])).to(vae.device, vae.dtype)
             latents[row] = vae.encode(pixels).latent_dist.mode()[0].float() * vae.config.scaling_factor
             kept[row, 0] = torch.from_numpy(mask(request.boxes, height, width))
-    return Canvas(latents, kept, pure, wide)
+    return Canvas(latents, kept, noise, wide)

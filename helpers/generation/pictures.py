@@ -1,4 +1,4 @@
-"""A finished picture: what it was asked to be, what became of that, and its file, which explains itself."""
+"""A finished picture with its record, and the PNG that holds both."""
 
 import json
 from collections import deque
@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers.captioning.templates import truncate
+from helpers.captioning.prompts import truncate
 from helpers.generation.requests import Request, entries
 from helpers.scenes import images
 
-INPUTS = {"boxes", "phrases", "crops", "style", "inpaint"}  # of a request; the rest of it are settings
+INPUTS = {"boxes", "phrases", "crops", "style", "inpaint"}  # fields of a request; the others are settings
 WITHHELD = (128, 128, 128)  # colour of the file that stands for a flagged picture
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A request and what came of it. image: None where the safety checker flagged it.
+    """A request and its picture. image: None where the safety checker flagged it.
 
     record: all settings, the boxes used and dropped, the texts that were cut, and if flagged; ready for JSON.
     """
@@ -31,7 +31,7 @@ class Picture:
 
 
 def record(request: Request, tokenizer, **more: object) -> dict:
-    """What one should know of a picture beside its pixels; more: settings that the request does not hold."""
+    """Settings, boxes used and dropped, and texts that were cut, of one picture; more: further settings."""
     used = entries(request)
     texts = dict.fromkeys([request.prompt, request.negative_prompt, *filter(None, used.phrases)])
     return {
@@ -69,8 +69,8 @@ def write(
 
 
 def _save(picture: Picture, path: Path, text: dict[str, str]) -> None:
-    said = picture.record | text
-    chunks = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    record = picture.record | text
+    chunks = {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    blank = Image.new("RGB", (said["width"], said["height"]), WITHHELD)
+    blank = Image.new("RGB", (record["width"], record["height"]), WITHHELD)
     images.save(picture.image or blank, path, chunks)

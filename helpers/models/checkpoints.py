@@ -1,159 +1,204 @@
-"""Where a checkpoint lies, whether all of it is there, and reading a part of it."""
+"""Checkpoints on this machine: where they lie, what is missing, and the command that mends it. No torch."""
 
 import hashlib
-import json
-import pickle
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
-import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from torch import nn
-from transformers import PreTrainedTokenizerBase
 
-from helpers.models.sets import Checkpoint
+from helpers.models.contents import examine
+from helpers.models.sets import Checkpoint, ModelSet
 
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 INCEPTION = Checkpoint(
-    "pytorch-fid Inception", INCEPTION_URL + "pt_inception-2015-12-05-6726825d.pth", "6726825d"
+    "pytorch-fid Inception",
+    INCEPTION_URL + INCEPTION_FILE,
+    "6726825d",
+    size=95_600_000,
+    parameters=23_900_000,
 )
-UNREADABLE = (OSError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
+DEMO = "or use the models that ship with this project:  MODELS=demo"
+RESTORE = (
+    "either restore data/models (git checkout, or make demo-models)",
+    "or set GROUNDED_DATA to the folder that holds models/, or use MODELS=published",
+)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A checkpoint that is absent, incomplete or damaged.
+
+    place: where it was looked for; problem: what is wrong with it there; absent, damaged: files to download
+    and to replace, as paths in the repository; neither where nothing is known of single files.
+    """
+
+    checkpoint: Checkpoint
+    place: str
+    problem: str
+    absent: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str | None:
+        """The command that downloads it, also over damaged files; None for a local folder."""
+        one = self.checkpoint
+        if one.revision is None:
+            return None
+        if one is INCEPTION:
+            return shlex.join(["curl", "-L", "--create-dirs", "-o", str(inception_file()), one.source])
+        words = [_hf(), "download", one.source]
+        replace = [*words, *self.damaged, "--revision", one.revision, "--force-download"]
+        words += ["--revision", one.revision]
+        words += [word for pattern in one.files for word in ("--include", pattern)]
+        words += [word for pattern in one.other_files for word in ("--exclude", pattern)]
+        commands = [replace] * bool(self.damaged) + [words] * bool(self.absent or not self.damaged)
+        return " && ".join(map(shlex.join, commands))
+
+    def __str__(self) -> str:
+        one = self.checkpoint
+        source = one.source if one.revision is None else f"{one.source} at {one.revision}"
+        return f"checkpoint {one.name!r} ({source}): {self.problem}\nlooked in {self.place}"
 
 
 class CheckpointMissing(OSError):
-    """A checkpoint is absent, incomplete or damaged: which, where it was looked for, and the two ways out."""
+    """Checkpoints that are absent, incomplete or damaged, each with its place, and the ways out."""
 
-    def __init__(self, checkpoint: Checkpoint, place: object, problem: object) -> None:
-        if checkpoint.revision is None:
-            source = checkpoint.source
-            ways = ["either restore data/models (git checkout, or make demo-models)"]
-            ways += ["or set GROUNDED_DATA to the folder that holds models/, or use MODELS=published"]
-        else:
-            source = f"{checkpoint.source} at {checkpoint.revision}"
-            ways = [f"either download it:  {checkpoint.download_command}"]
-            ways += ["or use the models that ship with this project:  MODELS=demo"]
-        lines = [f"checkpoint {checkpoint.name!r} ({source}): {problem}", f"looked in {place}", *ways]
-        super().__init__("\n".join(lines))
+    def __init__(self, *missing: Missing) -> None:
+        self.missing = missing
+        commands = list(dict.fromkeys(one.command for one in missing if one.command))
+        lines = [*map(str, missing)]
+        if len(missing) > 1:
+            names = ", ".join(one.checkpoint.name for one in missing)
+            lines.insert(0, f"{len(missing)} checkpoints are missing, {_size(missing)}: {names}")
+        if commands:
+            lines += [f"either download ({_size(missing)}):  {' && '.join(commands)}", DEMO]
+        super().__init__("\n".join([*lines, *(RESTORE if len(commands) < len(missing) else ())]))
 
 
 def locate(checkpoint: Checkpoint) -> tuple[Path, str | None]:
     """The folder of a checkpoint and, for one from the hub, the commit that lies in it.
 
     A whole copy on this machine is taken without asking the network; else it is downloaded.
-    Raises CheckpointMissing, also for a copy of which a part is absent.
+    Raises CheckpointMissing, also for a copy of which a part is absent or damaged.
     """
-    if checkpoint.revision is None:
-        folder, place = Path(checkpoint.source), checkpoint.source
-        if not folder.is_dir():
-            raise CheckpointMissing(checkpoint, place, "no such folder")
-    else:
-        folder, place = _downloaded(checkpoint), f"{constants.HF_HUB_CACHE} and {constants.ENDPOINT}"
-    if lacking := absent(folder):
-        raise CheckpointMissing(checkpoint, place, f"incomplete, lacks {', '.join(lacking)}")
+    folder, missing = find(checkpoint)
+    if missing and checkpoint.revision and not missing.damaged and not constants.HF_HUB_OFFLINE:
+        try:
+            folder, missing = _examined(checkpoint, Path(snapshot_download(**_wanted(checkpoint))))
+        except (LocalEntryNotFoundError, HfHubHTTPError) as error:
+            place = f"{constants.HF_HUB_CACHE} and {constants.ENDPOINT}"
+            problem = f"not here, and the hub says: {error}"
+            raise CheckpointMissing(Missing(checkpoint, place, problem)) from error
+    if missing:
+        raise CheckpointMissing(missing)
     return folder, None if checkpoint.revision is None else folder.name
 
 
-def _downloaded(checkpoint: Checkpoint) -> Path:
-    wanted = {"revision": checkpoint.revision, "allow_patterns": checkpoint.files}
+def find(checkpoint: Checkpoint) -> tuple[Path, Missing | None]:
+    """Where a checkpoint lies or would lie, and what is missing of it, if anything; asks no network."""
+    if checkpoint is INCEPTION:
+        return inception_file(), _examined_inception(inception_file())
+    if checkpoint.revision is None:
+        return _examined(checkpoint, Path(checkpoint.source))
     try:
-        here = Path(snapshot_download(checkpoint.source, **wanted, local_files_only=True))
-        if not absent(here):
-            return here
+        folder = Path(snapshot_download(**_wanted(checkpoint), local_files_only=True))
     except LocalEntryNotFoundError:
-        pass  # it was never downloaded
-    try:
-        return Path(snapshot_download(checkpoint.source, **wanted))
-    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
-        place = f"{constants.HF_HUB_CACHE} and {constants.ENDPOINT}"
-        raise CheckpointMissing(checkpoint, place, f"not here, and the hub says: {error}") from error
+        cache = constants.HF_HUB_CACHE
+        return Path(cache), Missing(checkpoint, cache, "not downloaded yet, or not to its end")
+    return _examined(checkpoint, folder)
 
 
-def absent(folder: Path) -> list[str]:
-    """Names of what a model or pipeline folder lacks: configurations, parts, weights, shards of weights."""
-    index = folder / "model_index.json"
-    parts = [folder]
-    if index.is_file():
-        listed = json.loads(index.read_text())
-        parts = [folder / name for name, kind in listed.items() if isinstance(kind, list) and kind[0]]
-    elif not (folder / "config.json").is_file():
-        return ["config.json or model_index.json"]
-    # The safety checker is half of a download and off by default: its absence matters when it is asked for.
-    return [lack for part in parts if part.name != "safety_checker" for lack in _absent_from(part)]
+def missing(models: ModelSet, safety: bool = False) -> list[Missing]:
+    """The checkpoints that a study with this model set needs and this machine does not hold, in the order of
+    a study. Asks no network and reads no weights, but for Inception's checksum. safety: with its checker."""
+    return [lack for one in _needed(models, safety) if (lack := find(one)[1])]
 
 
-def _absent_from(part: Path) -> list[str]:
-    if not part.is_dir():
-        return [f"{part.name}/"]
-    weights = {path.name for suffix in ("safetensors", "bin") for path in part.glob(f"*.{suffix}")}
-    if (part / "config.json").is_file() and not weights:
-        return [f"the weights of {part.name}"]
-    lacking = set()
-    for index in part.glob("*.index*.json"):
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        # An index of a format that was not downloaded shares no file with those that are here.
-        lacking |= shards - weights if shards & weights else set()
-    return sorted(f"{part.name}/{shard}" for shard in lacking)
+def locate_all(models: ModelSet, safety: bool = False) -> dict[str, Path]:
+    """Name of a checkpoint -> where it lies, for all that a study needs.
 
-
-def read(kind: type, checkpoint: Checkpoint, folder: Path, part: str = "") -> object:
-    """A tokenizer, processor or scheduler of that class. Raises CheckpointMissing."""
-    try:
-        made = kind.from_pretrained(folder / part, local_files_only=True)
-    except UNREADABLE as error:
-        raise CheckpointMissing(checkpoint, folder / part, f"cannot be read: {error}") from error
-    words = getattr(made, "tokenizer", made)
-    # Without its vocabulary a tokenizer loads all the same, with nothing but special tokens.
-    if isinstance(words, PreTrainedTokenizerBase) and len(words) < 10:
-        raise CheckpointMissing(checkpoint, folder / part, "no vocabulary of its tokenizer")
-    return made
-
-
-def network(
-    kind: type[nn.Module],
-    checkpoint: Checkpoint,
-    folder: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    part: str = "",
-    **options: object,
-) -> nn.Module:
-    """A network of that class with all its weights, in evaluation mode and without gradients.
-
-    Safetensors are read where there are any, else `.bin` files, as tensors only.
-    Raises CheckpointMissing where files or weights are absent or damaged.
+    Raises one CheckpointMissing that lists everything missing, its size, and one command.
     """
-    place = folder / part
-    options |= {"dtype": dtype, "variant": checkpoint.variant, "local_files_only": True}
-    options["use_safetensors"] = any(place.glob("*.safetensors"))
-    try:
-        model, info = kind.from_pretrained(place, output_loading_info=True, **options)
-    except UNREADABLE as error:
-        raise CheckpointMissing(checkpoint, place, f"cannot be read: {error}") from error
-    if unset := sorted(info["missing_keys"]):
-        named = ", ".join(unset[:3])
-        raise CheckpointMissing(checkpoint, place, f"no weights for {named} ({len(unset)} in all)")
-    return model.to(device).eval().requires_grad_(False)
+    if lacking := missing(models, safety):
+        raise CheckpointMissing(*lacking)
+    return {one.name: find(one)[0] for one in _needed(models, safety)}
 
 
-def inception_weights(weights: str | Path | None = None) -> tuple[dict[str, torch.Tensor], str]:
-    """The state of pytorch-fid's network and the first eight digits of its file's SHA-256.
+def fetch(models: ModelSet, safety: bool = False, say: Callable[[str], object] = print) -> None:
+    """Download what is missing of a model set, going on where a download was stopped, and say what is where.
 
-    weights: a file; None takes pytorch-fid's own from torch.hub's cache, downloaded if need be and checked
-    against the SHA-256 in its name. Raises CheckpointMissing.
+    Raises CheckpointMissing for what cannot be had, OSError where the disk has no room for it.
     """
-    own = Path(torch.hub.get_dir()) / "checkpoints" / Path(INCEPTION.source).name
-    file = Path(weights) if weights else own
-    if not weights and not own.is_file():
-        own.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(INCEPTION.source, str(own), hash_prefix=INCEPTION.revision)
-        except URLError as error:
-            raise CheckpointMissing(INCEPTION, f"{own} and {INCEPTION.source}", error) from error
+    lacking = missing(models, safety)
+    say(f"{len(lacking)} of {len(_needed(models, safety))} checkpoints to download, {_size(lacking)}")
+    for one in lacking:
+        folder = Path(inception_file() if one.checkpoint is INCEPTION else constants.HF_HUB_CACHE)
+        folder = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
+        if (free := shutil.disk_usage(folder).free) < one.checkpoint.size:
+            needed = f"{one.checkpoint.size / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free"
+            raise OSError(f"{one.checkpoint.name} needs {needed} in {folder}; free some, or set HF_HOME")
+        say(f"  {one.checkpoint.name} ...")
+        if one.checkpoint is INCEPTION:
+            import torch  # here, because locating should not wait for it
+
+            inception_file().parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(INCEPTION.source, str(inception_file()), INCEPTION.revision)
+        elif one.damaged:
+            wanted = _wanted(one.checkpoint) | {"allow_patterns": list(one.damaged)}
+            snapshot_download(**wanted, force_download=True)
+        if one.checkpoint is not INCEPTION:
+            locate(one.checkpoint)
+    for name, place in locate_all(models, safety).items():
+        say(f"  {name}: {place}")
+
+
+def inception_file() -> Path:
+    """Where pytorch-fid's weights lie or will lie: torch.hub's own folder for checkpoints."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints" / INCEPTION_FILE
+
+
+def _needed(models: ModelSet, safety: bool) -> list[Checkpoint]:
+    return [*models.checkpoints(safety), *([INCEPTION] if models.inception else [])]
+
+
+def _wanted(checkpoint: Checkpoint) -> dict[str, object]:
+    patterns = {"allow_patterns": checkpoint.files, "ignore_patterns": checkpoint.other_files}
+    return {"repo_id": checkpoint.source, "revision": checkpoint.revision, **patterns}
+
+
+def _examined(checkpoint: Checkpoint, folder: Path) -> tuple[Path, Missing | None]:
+    if not folder.is_dir():
+        return folder, Missing(checkpoint, str(folder), "no such folder")
+    absent, damaged = examine(folder, checkpoint.parts, checkpoint.variant)
+    facts = [f"incomplete, lacks {', '.join(absent)}"] * bool(absent)
+    facts += [f"damaged: {', '.join(damaged)}"] * bool(damaged)
+    found = Missing(checkpoint, str(folder), "; ".join(facts), tuple(absent), tuple(damaged))
+    return folder, found if facts else None
+
+
+def _examined_inception(file: Path) -> Missing | None:
     if not file.is_file():
-        raise CheckpointMissing(INCEPTION, file, "no such file")
+        return Missing(INCEPTION, str(file), "not downloaded yet")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    if not weights and digest != INCEPTION.revision:
-        raise CheckpointMissing(INCEPTION, file, f"damaged, its SHA-256 starts with {digest}; delete it")
-    return torch.load(file, map_location="cpu", weights_only=True), digest
+    problem = f"damaged, its SHA-256 starts with {digest}"
+    return None if digest == INCEPTION.revision else Missing(INCEPTION, str(file), problem)
+
+
+def _hf() -> str:
+    """The hub's own command: on the path, or beside this Python."""
+    beside = Path(sys.executable).with_name("hf")
+    return "hf" if shutil.which("hf") or not beside.is_file() else str(beside)
+
+
+def _size(missing: Iterable[Missing]) -> str:
+    total = sum(one.checkpoint.size for one in missing)
+    return f"{total / 1e9:.1f} GB" if total else "size unknown"

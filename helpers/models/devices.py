@@ -1,10 +1,49 @@
-"""Where a model computes, and in which precision."""
+"""The device, its precision, and how much of its memory each stage of a study takes."""
 
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
 import torch
+
+from helpers.models.checkpoints import INCEPTION
+from helpers.models.sets import Checkpoint, ModelSet
 
 CPU = torch.device("cpu")
 Device = torch.device | str | None  # None: the best one
 Dtype = torch.dtype | None  # None: the best one for device and model
+ROOM = 1.25  # memory that a stage takes at least, in weights: the published 7.9 GB in bfloat16 want 10 GB
+VISION_HALF = 1.095e9  # parameters of BLIP-2's vision encoder and Q-Former, where the whole has over 2e9
+TERA = 118  # 10^12 operations of a published picture with guidance: 512 x 512 pixels, 50 steps (computed)
+CORE = 0.1  # 10^12 operations a second of a processor core, give or take a factor of two
+
+
+@dataclass(frozen=True)
+class Need:
+    """The memory that one stage of a study takes on this machine.
+
+    memory: bytes at least, weights and work; free: bytes of the device in all; how: precision and halves.
+    """
+
+    stage: str
+    memory: int
+    free: int
+    how: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has that much memory. On a CPU weights stay files, and anything runs slowly."""
+        return self.memory <= self.free
+
+    def __str__(self) -> str:
+        fits = (
+            "fits"
+            if self.fits
+            else "does not fit: run this notebook on another machine, in the same run folder"
+        )
+        return f"{self.stage}: {self.memory / 1e9:.1f} GB of {self.free / 1e9:.1f} ({self.how}), {fits}"
 
 
 def best_device() -> torch.device:
@@ -29,3 +68,50 @@ def placed(device: Device, dtype: Dtype, family: str) -> tuple[torch.device, tor
     """Both as given, or the best ones."""
     device = torch.device(device) if device else best_device()
     return device, dtype or best_dtype(device, family)
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory of a device, free or not."""
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else psutil.virtual_memory().total
+
+
+def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list[Need]:
+    """The memory that each stage of a study with this model set takes on a device, stage by stage."""
+    device = torch.device(device) if device else best_device()
+    return list(_needs(models, safety, device, memory(device)))
+
+
+def _needs(models: ModelSet, safety: bool, device: torch.device, free: int) -> Iterator[Need]:
+    def need(stage: str, family: str, parameters: float, more: str = "") -> Need:
+        dtype = best_dtype(device, family)
+        name = str(dtype).removeprefix("torch.")
+        return Need(stage, int(ROOM * parameters * dtype.itemsize), free, f"{device.type}, {name}{more}")
+
+    for name, checkpoint in models.captioners.items():
+        whole = need(f"captions by {name}", name, parameters(checkpoint))
+        half = need(f"captions by {name}", name, parameters(checkpoint) - VISION_HALF, ", half by half")
+        yield whole if whole.fits or device.type == "cpu" else half
+    checker = parameters(models.safety) if safety and models.safety else 0
+    for name, checkpoint in models.gligen.items():
+        yield need(f"pictures grounded by {name}", "gligen", parameters(checkpoint) + checker)
+    judges = [models.clip, models.detector, *([INCEPTION] if models.inception else [])]
+    yield need("scores", "clip", sum(map(parameters, judges)))
+
+
+def parameters(checkpoint: Checkpoint) -> int:
+    """Numbers in the weights of a checkpoint: as it says itself, else from its files in half precision."""
+    files = [] if checkpoint.parameters else Path(checkpoint.source).rglob("*.safetensors")
+    return checkpoint.parameters or sum(file.stat().st_size for file in files) // 2
+
+
+def slowness(models: ModelSet, pictures: int, steps: int, device: Device = None) -> str | None:
+    """A warning with the computed time for published models on a CPU; None where the device suits the set."""
+    device = torch.device(device) if device else best_device()
+    if device.type != "cpu" or models.size < 512:
+        return None
+    cores = os.cpu_count() or 1
+    days = pictures * TERA * steps / 50 / (CORE * cores) / 86400
+    return (
+        f"no GPU: {pictures} pictures of {models.size} x {models.size} pixels and {steps} steps take some "
+        f"{days:.1f} days on {cores} cores (computed, not measured); take a GPU, fewer steps, or MODELS=demo"
+    )

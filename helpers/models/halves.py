@@ -13,7 +13,7 @@ from transformers import (
 
 
 class VisionHalf(Blip2ForConditionalGeneration):
-    """Photos -> what the language half reads: vision encoder, Q-Former, projection."""
+    """Vision encoder, Q-Former, projection: photos -> features (n, queries, width) for the other half."""
 
     _keys_to_ignore_on_load_unexpected = [r"^language_model\."]  # noqa: RUF012 the library's own attribute
 
@@ -34,7 +34,7 @@ class VisionHalf(Blip2ForConditionalGeneration):
 
 
 class LanguageHalf(Blip2ForConditionalGeneration):
-    """What the vision half saw -> words: OPT or T5."""
+    """OPT or T5: features of the vision half -> words."""
 
     _keys_to_ignore_on_load_unexpected = [r"^(vision_model|qformer|language_projection)\.", "^query_tokens$"]  # noqa: RUF012
     _keep_in_fp32_modules = None

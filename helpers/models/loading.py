@@ -5,10 +5,12 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 """
 
 import gc
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from unittest import mock
+from urllib.error import URLError
 
 import diffusers
 import torch
@@ -17,9 +19,10 @@ from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPIm
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
 
-from helpers.models.checkpoints import INCEPTION, inception_weights, locate, network, read
+from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, find, inception_file, locate
 from helpers.models.devices import CPU, Device, Dtype, placed
 from helpers.models.halves import HALVES
+from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint
 
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
@@ -27,9 +30,10 @@ ATTENTION = {"text": "gated", "image": "gated-text-image"}
 
 @dataclass
 class Loaded:
-    """A model, what prepares its inputs, where and in what it computes, and where it came from.
+    """A model with its processor, device, dtype and origin.
 
-    commit: what was really loaded: a hub commit, the start of a file's SHA-256, or None for a local folder.
+    commit: of the weights that were really read: a hub commit, the start of a file's SHA-256, or None for a
+    local folder.
     """
 
     model: nn.Module
@@ -49,7 +53,7 @@ class Clip(Loaded):
 
 
 class Detector(Loaded):
-    """OWLv2, which finds what a text names."""
+    """OWLv2, an open-vocabulary detector."""
 
 
 class Inception(Loaded):
@@ -77,7 +81,7 @@ class Gligen:
 
     @property
     def grounding(self) -> str:
-        """What a box may carry: "text" (a phrase), or "image" (a phrase and a crop)."""
+        """The inputs of a box: "text" (a phrase), or "image" (a phrase and a crop)."""
         return "image" if self.unet.config.attention_type == ATTENTION["image"] else "text"
 
 
@@ -105,32 +109,35 @@ def load_gligen(
     grounding: str | None = None,
     device: Device = None,
     dtype: Dtype = None,
-    safety: bool = False,
+    safety: Checkpoint | None = None,
 ) -> Gligen:
     """A grounded Stable Diffusion, part by part; the pipeline named in `model_index.json` does not matter.
 
-    grounding: what the checkpoint must be able to do, "text" or "image"; safety: load the safety checker too.
+    grounding: that the checkpoint must be made for, "text" or "image"; safety: the checkpoint whose safety
+    checker is loaded too. Small parts are read first: what they lack is said before gigabytes are read.
     Raises CheckpointMissing, and, before any weights are read, ValueError for a UNet that cannot ground so.
     """
     folder, commit = locate(checkpoint)
+    checker = safety and locate(safety)[0]
     attention = _attention(checkpoint, folder, grounding)
     device, dtype = placed(device, dtype, "gligen")
     plain = partial(read, checkpoint=checkpoint, folder=folder)
     trained = partial(network, checkpoint=checkpoint, folder=folder, device=device, dtype=dtype)
-    parts = {
-        "unet": trained(diffusers.UNet2DConditionModel, part="unet", attention_type=attention),
-        "vae": trained(diffusers.AutoencoderKL, part="vae"),
-        "text_encoder": trained(transformers.CLIPTextModel, part="text_encoder"),
-        "tokenizer": plain(transformers.CLIPTokenizer, part="tokenizer"),
-        "scheduler": plain(diffusers.PNDMScheduler, part="scheduler"),
-    }
-    if attention == ATTENTION["image"]:
-        parts["image_encoder"] = trained(transformers.CLIPVisionModelWithProjection, part="image_encoder")
-        parts["image_project"] = trained(CLIPImageProjection, part="image_project")
-        parts["processor"] = plain(transformers.CLIPProcessor, part="processor")
+    image = attention == ATTENTION["image"]
+    small = {"tokenizer": transformers.CLIPTokenizer, "scheduler": diffusers.PNDMScheduler}
+    small |= {"processor": transformers.CLIPProcessor} if image else {}
+    large = {"text_encoder": transformers.CLIPTextModel, "vae": diffusers.AutoencoderKL}
+    large |= {"image_encoder": transformers.CLIPVisionModelWithProjection} if image else {}
+    large |= {"image_project": CLIPImageProjection} if image else {}
+    parts = {part: plain(kind, part=part) for part, kind in small.items()}
     if safety:
-        parts["safety_checker"] = trained(StableDiffusionSafetyChecker, part="safety_checker")
-        parts["feature_extractor"] = plain(transformers.CLIPImageProcessor, part="feature_extractor")
+        extractor = transformers.CLIPImageProcessor
+        parts["feature_extractor"] = read(extractor, safety, checker, "feature_extractor")
+    parts |= {part: trained(kind, part=part) for part, kind in large.items()}
+    parts["unet"] = trained(diffusers.UNet2DConditionModel, part="unet", attention_type=attention)
+    if safety:
+        kind = StableDiffusionSafetyChecker
+        parts["safety_checker"] = network(kind, safety, checker, device, dtype, "safety_checker")
     return Gligen(**parts, device=device, dtype=dtype, checkpoint=checkpoint, commit=commit)
 
 
@@ -176,7 +183,7 @@ def load_inception(weights: str | Path | None = None, device: Device = None) -> 
     """
     from pytorch_fid import inception  # torchvision takes a second to import
 
-    state, digest = inception_weights(weights)
+    state, digest = inception_state(weights)
     # pytorch-fid builds its network only together with a download: hand it the state that was just read.
     with mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
         model = inception.InceptionV3()
@@ -184,8 +191,29 @@ def load_inception(weights: str | Path | None = None, device: Device = None) -> 
     return Inception(model.to(device).eval(), None, device, dtype, INCEPTION, digest)
 
 
+def inception_state(weights: str | Path | None = None) -> tuple[dict[str, torch.Tensor], str]:
+    """The state of pytorch-fid's network and the start of its file's SHA-256. weights: see load_inception."""
+    file = Path(weights) if weights else inception_file()
+    if not weights and (damaged := find(INCEPTION)[1]) and file.is_file():
+        raise CheckpointMissing(damaged)
+    if not weights:
+        place = {"model_dir": str(file.parent), "file_name": file.name}
+        try:
+            state = torch.hub.load_state_dict_from_url(
+                INCEPTION.source, map_location="cpu", check_hash=True, weights_only=True, **place
+            )
+        except URLError as error:
+            place = f"{file} and {INCEPTION.source}"
+            raise CheckpointMissing(Missing(INCEPTION, place, str(error))) from error
+        return state, INCEPTION.revision
+    if not file.is_file():
+        raise CheckpointMissing(Missing(INCEPTION, str(file), "no such file"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    return torch.load(file, map_location="cpu", weights_only=True), digest
+
+
 def release(*models: Loaded | Gligen) -> None:
-    """Free the memory of models that are done with, whoever still holds them; they cannot be used again."""
+    """Free the memory of models, whoever still refers to them; they cannot be used again."""
     for loaded in models:
         for module in vars(loaded).values():
             if isinstance(module, nn.Module):

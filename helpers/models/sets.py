@@ -1,11 +1,13 @@
-"""The two model sets: which checkpoints a study needs, and where they come from."""
+"""The two model sets: which checkpoints a study needs, and where they come from. Imports no torch."""
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
+
+SAFETY = ("safety_checker", "feature_extractor")  # parts of a pipeline that a run may do without
 
 
 def data_folder() -> Path:
@@ -15,12 +17,14 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where one trained model comes from.
+    """The origin of one trained model.
 
-    source: a hub repository (`owner/name`) or the path of a local folder in the same layout.
-    revision: hub commit; "main" where none is pinned: the loader tells which it got; None: a local folder.
-    variant: "fp16" where only the half precision files are wanted.
+    source: a hub repository (`owner/name`), a local folder in the same layout, or the address of one file.
+    revision: hub commit, or a branch, whose commit the loader tells; of a file the start of its SHA-256;
+    None: a local folder. variant: "fp16" where only the half precision files are wanted.
     safetensors: True or False where it is known what the repository holds; None: safetensors, else `.bin`.
+    parts: the folders of a pipeline that are wanted; empty: all but SAFETY.
+    size: bytes to download; parameters: numbers in its weights; both to three digits, 0 where unknown.
     """
 
     name: str
@@ -28,29 +32,36 @@ class Checkpoint:
     revision: str | None = None
     variant: str | None = None
     safetensors: bool | None = True
+    parts: tuple[str, ...] = ()
+    size: int = 0
+    parameters: int = 0
 
     @property
     def files(self) -> list[str]:
         """Patterns of the files to download: configurations, tokenizers and one format of weights."""
         name = f"*.{self.variant}*" if self.variant else "*"
         formats = {True: ("safetensors",), False: ("bin",), None: ("safetensors", "bin")}[self.safetensors]
-        return ["*.json", "*.txt", "*.model", *(f"{name}.{suffix}" for suffix in formats)]
+        patterns = ["*.json", "*.txt", "*.model", *(f"{name}.{suffix}" for suffix in formats)]
+        return (
+            ["model_index.json", *(f"{part}/{one}" for part in self.parts for one in patterns)]
+            if self.parts
+            else patterns
+        )
 
     @property
-    def download_command(self) -> str:
-        """What to type to have a hub checkpoint on this machine."""
-        wanted = "".join(f" --include '{pattern}'" for pattern in self.files)
-        if self.source.startswith("https://"):
-            return f"curl -LO {self.source}  (then name the file as weights)"
-        return f"hf download {self.source} --revision {self.revision}{wanted}"
+    def other_files(self) -> list[str]:
+        """Patterns of files that match `files` and that nothing reads: twins in half precision, SAFETY."""
+        twins = [] if self.variant else ["*.fp16.*"]
+        return twins + ([] if self.parts else [f"{part}/*" for part in SAFETY])
 
 
 @dataclass(frozen=True)
 class ModelSet:
     """Every model that a study needs.
 
-    size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others;
+    safety: the checkpoint with the safety checker of both groundings, None where the set has none.
     inception: whether pytorch-fid's Inception is used, so that the distance may be called FID.
+    size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others.
     """
 
     name: str
@@ -58,10 +69,16 @@ class ModelSet:
     gligen: Mapping[str, Checkpoint]
     clip: Checkpoint
     detector: Checkpoint
+    safety: Checkpoint | None
     inception: bool
     size: int
     steps: int
     guidance_scale: float
+
+    def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
+        """Every checkpoint of the set in the order of a study; safety: with that of the safety checker."""
+        checker = [self.safety] if safety and self.safety else []
+        return [*self.captioners.values(), *self.gligen.values(), *checker, self.clip, self.detector]
 
 
 def _demo() -> ModelSet:
@@ -70,25 +87,32 @@ def _demo() -> ModelSet:
 
     captioners = {"opt": local("blip2-opt"), "t5": local("blip2-t5")}
     gligen = {"text": local("gligen-text"), "image": local("gligen-text-image")}
-    return ModelSet("demo", captioners, gligen, local("clip"), local("owlv2"), False, 128, 20, 2.0)
+    return ModelSet("demo", captioners, gligen, local("clip"), local("owlv2"), None, False, 128, 20, 2.0)
 
 
 def _published() -> ModelSet:
-    """The commits are those that public projects pin: BLIP-2, CLIP and OWLv2 by many, GLIGEN text by one.
-    For GLIGEN text + image none could be found: it follows "main" and the loader tells the commit it got."""
+    """The commits are those that public projects pin (BLIP-2, CLIP and OWLv2 many, GLIGEN text one), and of
+    GLIGEN text + image the newest that its public page shows. The text + image repository has no safety
+    checker: both groundings use that of the text repository."""
 
-    def hub(source: str, revision: str, **options: str | bool | None) -> Checkpoint:
-        return Checkpoint(source.split("/")[1], source, revision, **options)
+    def hub(source: str, revision: str, size: float, parameters: float, **options) -> Checkpoint:
+        numbers = {"size": int(size), "parameters": int(parameters)}
+        return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
 
-    opt = hub("Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3")
-    t5 = hub("Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28")
-    commit = "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
-    text = hub("masterful/gligen-1-4-generation-text-box", commit, variant="fp16", safetensors=False)
-    image = hub("anhnct/Gligen_Text_Image", "main", safetensors=None)
-    clip = hub("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41")
-    detector = hub("google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d")
+    opt = hub("Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3", 15.0e9, 3.74e9)
+    t5 = hub("Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28", 15.8e9, 3.94e9)
+    half = {"variant": "fp16", "safetensors": False}
+    boxes = "masterful/gligen-1-4-generation-text-box", "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
+    text = hub(*boxes, 2.55e9, 1.28e9, **half)
+    safety = hub(*boxes, 0.61e9, 0.304e9, parts=SAFETY, **half)
+    safety = replace(safety, name=f"safety checker of {safety.name}")
+    commit = "c4ea3545c59a161096adc00aa14fa163c687614a"
+    image = hub("anhnct/Gligen_Text_Image", commit, 6.82e9, 1.58e9, safetensors=False)
+    clip = hub("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41", 1.71e9, 0.428e9)
+    owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
+    detector = hub(*owlv2, 0.62e9, 0.155e9)
     captioners, gligen = {"opt": opt, "t5": t5}, {"text": text, "image": image}
-    return ModelSet("published", captioners, gligen, clip, detector, True, 512, 50, 7.5)
+    return ModelSet("published", captioners, gligen, clip, detector, safety, True, 512, 50, 7.5)
 
 
 MODEL_SETS: dict[str, Callable[[], ModelSet]] = {"demo": _demo, "published": _published}

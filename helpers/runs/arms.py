@@ -1,17 +1,21 @@
-"""An arm of a comparison, and the checks of notebook parameters."""
+"""An arm of a comparison, its limits, and the checks of notebook parameters."""
 
 import math
+import numbers
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from helpers.models.sets import MODEL_SETS
-from helpers.parameters import ParameterError, Rule, dataset, flag, nearest, number, option
+from helpers.parameters import ParameterError, Rule, flag, nearest, number, option
 
 GROUNDINGS = ("none", "text", "image")
-SCHEDULERS = ("pndm", "ddim", "dpm++2m", "unipc")
+# most denoising steps of each: from one more on its timesteps leave the 1000 of the models' training
+MOST_STEPS = {"pndm": 999, "ddim": 999, "dpm++2m": 998, "unipc": 998}
+SCHEDULERS = tuple(MOST_STEPS)
 FITS = ("squash", "crop")
 
 
@@ -60,21 +64,31 @@ class Arm:
         return cls(template, grounding, float(guidance), float(fraction or 1), int(seed or 0))
 
 
-REAL = (int, float)
+def dataset(value: object) -> str | None:
+    """The value is a folder that is not empty; what it has to hold, reading its scenes says."""
+    folder = Path(value) if isinstance(value, (str, Path)) and str(value) else None
+    if folder is None or not folder.is_dir():
+        return "no such folder; give the folder that holds the photos and annotations.json"
+    if not any(not path.name.startswith(".") for path in folder.iterdir()):
+        return "no photos in this folder; put pictures there, and annotations.json"
+    return None
+
+
+REAL, WHOLE = numbers.Real, numbers.Integral
 RULES: dict[str, Rule] = {
     "models": option(MODEL_SETS),
     "captioner": option(("opt", "t5")),
     "grounding": option(GROUNDINGS),
     "guidance_scale": number(REAL, 0, math.inf, "give a finite number >= 0; 1 is no guidance, 7.5 is usual"),
     "grounded_fraction": number(REAL, 0, 1, "give the share of steps that see the boxes, from 0 to 1"),
-    "steps": number(int, 1, 1000, "give a whole number from 1 to 1000; demo models want 20, published 50"),
-    "seed": number(int, 0, 2**63 - 1, "give a whole number >= 0"),
+    "steps": number(WHOLE, 1, 999, "give a whole number from 1 to 999; demo models want 20, published 50"),
+    "seed": number(WHOLE, 0, 2**63 - 1, "give a whole number >= 0"),
     "scheduler": option(SCHEDULERS),
     "fit": option(FITS),
-    "beams": number(int, 1, 100, "give a whole number from 1 to 100; the original study used 4"),
+    "beams": number(WHOLE, 1, 100, "give a whole number from 1 to 100; the original study used 4"),
     "safety": flag,
-    "batch_size": number(int, 1, 4096, "give a whole number from 1 to 4096"),
-    "workers": number(int, 1, 1024, "give a whole number of processes, from 1"),
+    "batch_size": number(WHOLE, 1, 4096, "give a whole number from 1 to 4096"),
+    "workers": number(WHOLE, 1, 1024, "give a whole number of processes, from 1"),
     "dataset": dataset,
 }
 
@@ -82,7 +96,8 @@ RULES: dict[str, Rule] = {
 def check(templates: Iterable[str] = (), /, **parameters: object) -> None:
     """Check notebook parameters by name, before any model is loaded.
 
-    parameters: any of RULES or `template`, or a plural with a list (`guidance_scales=[1, 7.5]`).
+    parameters: any of RULES or `template`, or a plural with a list (`guidance_scales=[1, 7.5]`). Steps are
+    checked against their scheduler where both are given.
     templates: names of those that `template` may be, one's own included.
     Raises ParameterError listing every problem: parameter, value, what to do.
     """
@@ -98,5 +113,8 @@ def check(templates: Iterable[str] = (), /, **parameters: object) -> None:
         else:
             advice = [(one, rules[singular](one)) for one in values]
             problems += [f"{name} = {one!r}: {what}" for one, what in advice if what is not None]
+    steps, scheduler = parameters.get("steps"), parameters.get("scheduler")
+    if not problems and steps is not None and steps > (most := MOST_STEPS.get(scheduler, math.inf)):
+        problems.append(f"steps = {steps!r}: scheduler {scheduler!r} makes {most} at most")
     if problems:
         raise ParameterError("\n".join(problems))

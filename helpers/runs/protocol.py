@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on: data, models, settings, machine."""
+"""The protocol of a run: data, models and settings that all of its pictures share; and its machine."""
 
 import hashlib
 import importlib.metadata
@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.models.sets import Checkpoint, ModelSet, model_set
+from helpers.models.sets import Checkpoint, model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import check
 from helpers.scenes.scenes import Scenes, checksum, read_scenes
@@ -88,12 +88,12 @@ def protocol(
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     chosen = model_set(models)
     steps = chosen.steps if steps is None else steps
-    check(steps=steps)
+    check(steps=steps, scheduler=scheduler)
     about = {"dataset": spelled(dataset)} | ({"selection": dict(selection)} if selection else {})
     return about | {
         "dataset_checksum": checksum(_measurable(scenes_of(about), dataset)),
         "models": models,
-        "checkpoints": {checkpoint.name: revision(checkpoint) for checkpoint in checkpoints(chosen)},
+        "checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)},
         "size": chosen.size,
         "steps": steps,
         "scheduler": scheduler,
@@ -101,11 +101,6 @@ def protocol(
         "beams": beams,
         "safety": safety,
     }
-
-
-def checkpoints(models: ModelSet) -> list[Checkpoint]:
-    """Every checkpoint of a model set."""
-    return [*models.captioners.values(), *models.gligen.values(), models.clip, models.detector]
 
 
 def revision(checkpoint: Checkpoint) -> str:
@@ -116,7 +111,7 @@ def revision(checkpoint: Checkpoint) -> str:
 
 
 def machine() -> dict[str, object]:
-    """What the numbers of a run may depend on and no parameter says: versions, device, cores."""
+    """Device, cores, start and versions: what the numbers of a run may depend on beside its parameters."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} processor"

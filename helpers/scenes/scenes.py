@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,8 +130,7 @@ def checksum(scenes: Iterable[Scene]) -> str:
 
 def fitted(scene: Scene, protocol: Mapping) -> Scene:
     """A scene with boxes, labels and phrases as its pictures are asked for: those of the photo after it was
-    fitted to the model's square by
-    `images.fit`.
+    fitted to the model's square by `images.fit`.
 
     protocol: `size`, the side of the square in pixels, and `fit`, "squash" or "crop".
     """
@@ -138,6 +138,12 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     _, boxes, kept = images.fit_boxes(photo, scene.boxes, protocol["size"], protocol["fit"])
     phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
     return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
+
+
+def words(label: str) -> str:
+    """A class name as words of a text: `Hard-Hat`, `hard_hat` and `HardHat` are "hard hat"."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
+    return " ".join(re.sub(r"[_-]+", " ", parted).lower().split()) or label
 
 
 def write_annotations(
@@ -198,7 +204,7 @@ def _scene(path: Path, photo: Photo, entry: dict) -> Scene:
         width=width,
         height=height,
         labels=labels,
-        phrases=tuple(entry.get("phrases") or labels),
+        phrases=tuple(entry.get("phrases") or map(words, labels)),
         boxes=rectangles.to_fractions(pixels, width, height),
         caption=entry.get("caption"),
         generated_text=entry.get("generated_text"),
@@ -220,7 +226,7 @@ def _entry(scene: Scene) -> dict:
         "labels": list(scene.labels),
         "bboxes": [[_shortest(*pair) for pair in zip(box, size, strict=True)] for box in scene.boxes],
     }
-    if scene.phrases != scene.labels:
+    if scene.phrases != tuple(map(words, scene.labels)):
         entry["phrases"] = list(scene.phrases)
     texts = {"caption": scene.caption, "generated_text": scene.generated_text}
     texts |= {KEYS.get(template, PROMPT + template): prompt for template, prompt in scene.prompts.items()}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from helpers.scenes.scenes import words
+
 # the basic colour terms of English, as sRGB
 COLOURS = {
     "red": (206, 40, 40),
@@ -113,9 +115,10 @@ def lab(colours: np.ndarray) -> np.ndarray:
 def labels_named(text: str, labels: Sequence[str]) -> float:
     """Share of the distinct labels that the text names as whole words, singular or plural, in [0, 1].
 
-    Labels differ from words by case only: `Person` is not named by `a man`. Raises ValueError for no labels.
+    Labels are compared as `words`: `Hard_Hat` is named by `a hard hat`, `Person` is not by `a man`.
+    Raises ValueError for no labels.
     """
-    distinct = {label.lower() for label in labels}
+    distinct = set(map(words, labels))
     if not distinct:
         raise ValueError("no labels: the share of labels named has nothing to count")
     named = (

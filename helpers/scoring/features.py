@@ -10,9 +10,10 @@ from PIL import Image
 
 from helpers.models.loading import Clip, Detector, Inception
 from helpers.scenes import boxes, images
+from helpers.scenes.scenes import words
 from helpers.scoring.adherence import Detections
 
-QUERY = "a photo of a {}"  # what the detector is asked for, with the label in lower case
+QUERY = "a photo of a {}"  # what the detector is asked for, with the label as words
 MOST = 100  # detections kept per picture: as many as COCO counts
 
 
@@ -98,7 +99,7 @@ def detect(
 
 def _queries(detector: Detector, labels: Sequence[str]) -> torch.Tensor:
     longest = detector.model.config.text_config.max_position_embeddings
-    texts = [QUERY.format(label.lower()) for label in labels]
+    texts = [QUERY.format(words(label)) for label in labels]
     tokens = detector.processor.tokenizer(
         texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from helpers.captioning.templates import TEMPLATES, fill
+from helpers.captioning.prompts import TEMPLATES, fill
 from helpers.generation.draw import request
 from helpers.generation.generate import generate
 from helpers.models.loading import load_gligen

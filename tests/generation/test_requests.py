@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from PIL import Image
 
-from helpers.generation.requests import STYLE_BOX, Request, RequestError, check, entries, strengths
+from helpers.generation.requests import STYLE_BOX, Request, RequestError, check, entries, grounded_calls
 
 CROP = Image.new("RGB", (8, 8), "red")
 GOOD = Request("a.jpg", "a cone", boxes=np.array([[0.1, 0.2, 0.5, 0.9]], np.float32), phrases=("a cone",))
@@ -35,8 +35,6 @@ WRONG = {
     "guidance negative": ({"guidance_scale": -1}, ("guidance_scale", "-1")),
     "guidance text": ({"guidance_scale": "7"}, ("guidance_scale", "'7'")),
     "fraction": ({"grounded_fraction": 1.5}, ("grounded_fraction", "1.5")),
-    "decay": ({"decay": -0.1}, ("decay", "-0.1")),
-    "shares": ({"grounded_fraction": 0.7, "decay": 0.5}, ("0.7", "0.5", "more than all")),
     "seed": ({"seed": -3}, ("seed", "-3")),
     "grounding": ({"grounding": "images"}, ("grounding", "'images'", "did you mean 'image'")),
     "style without grounding": ({"grounding": "none", "style": CROP}, ("style", "none")),
@@ -113,23 +111,17 @@ def test_crops_count_for_grounding_image_only():
     assert len(entries(replace(one, grounding="none")).boxes) == 0
 
 
-def alpha_generator(length: int, share: tuple[float, float]) -> list[float]:
-    """As in GLIGEN's ldm/models/diffusion/plms.py, with the stages given as shares.
-
-    Cut to `falling` values: rounding gives its arange one too many for some numbers, such as 49.
-    """
-    full, falling = int(share[0] * length), int(share[1] * length)
-    alphas = list(np.arange(start=0, stop=1, step=1 / falling)[:falling][::-1]) if falling else []
-    return [1] * full + alphas + [0] * (length - full - falling)
+def alpha_generator(length: int, share: float) -> list[float]:
+    """As in GLIGEN's ldm/models/diffusion/plms.py, for alpha_type [share, 0, 1 - share]."""
+    return [1] * int(share * length) + [0] * (length - int(share * length))
 
 
-@given(some.integers(1, 101), some.integers(0, 10), some.integers(0, 10))
-def test_strengths_are_those_of_gligens_sampler(calls, full, falling):
-    full, falling = full / 10, min(falling, 10 - full) / 10
-    request = replace(GOOD, grounded_fraction=full, decay=falling)
-    np.testing.assert_allclose(strengths(request, calls), alpha_generator(calls, (full, falling)), atol=1e-12)
-    assert not strengths(replace(request, grounding="none"), calls).any()
+@given(some.integers(1, 101), some.integers(0, 10))
+def test_the_calls_that_see_boxes_are_those_of_gligens_sampler(calls, tenths):
+    request = replace(GOOD, grounded_fraction=tenths / 10)
+    assert grounded_calls(request, calls) == sum(alpha_generator(calls, tenths / 10))
+    assert grounded_calls(replace(request, grounding="none"), calls) == 0
 
 
-def test_strengths_of_the_pndm_sampler_at_fifty_steps():
-    assert strengths(replace(GOOD, grounded_fraction=0.3), 51).sum() == 15
+def test_the_calls_of_the_pndm_sampler_at_fifty_steps():
+    assert grounded_calls(replace(GOOD, grounded_fraction=0.3), 51) == 15

@@ -12,9 +12,10 @@ import diffusers
 import pytest
 import torch
 from huggingface_hub import constants
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from helpers.models import checkpoints
+from helpers.models import checkpoints, loading
 from helpers.models.checkpoints import CheckpointMissing
 from helpers.models.devices import best_dtype
 from helpers.models.loading import (
@@ -25,19 +26,13 @@ from helpers.models.loading import (
     load_inception,
     release,
 )
-from helpers.models.sets import Checkpoint, model_set
+from helpers.models.sets import SAFETY, Checkpoint, model_set
 from tests.fakes.blip2 import write_blip2
 from tests.fakes.clip import write_clip
 from tests.fakes.gligen import write_gligen
 from tests.fakes.inception import write_inception
 from tests.fakes.owlv2 import write_owlv2
-
-# Since transformers 5 both towers are saved without a prefix that the published repositories have.
-PREFIX = {
-    "text_encoder": ("", "text_model."),
-    "safety_checker": ("vision_model.", "vision_model.vision_model."),
-    "image_encoder": ("", ""),
-}
+from tests.fakes.published import as_text_image_repository, as_text_repository, edit, to_bin, untie_t5
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +41,11 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repositories")
     return SimpleNamespace(
         text=write_gligen(folder / "text"),
-        image=write_gligen(folder / "image", image=True, safety=True),
+        image=write_gligen(folder / "image", image=True),
+        safe=write_gligen(folder / "safe", safety=True),
         clip=write_clip(folder / "clip"),
         blip2=write_blip2(folder / "blip2", shard_size="20KB"),
+        t5=write_blip2(folder / "t5", "t5"),
         owlv2=write_owlv2(folder / "owlv2"),
     )
 
@@ -60,30 +57,6 @@ def copy(saved, tmp_path):
 
 def local(folder: Path, **options) -> Checkpoint:
     return Checkpoint("tiny", str(folder), **options)
-
-
-def published_bin(folder: Path, variant: str = "") -> Path:
-    """Turn a GLIGEN repository into one with `.bin` weights only, named as in the published ones."""
-    for file in [*folder.rglob("*.safetensors")]:
-        here, there = PREFIX.get(file.parent.name, ("", ""))
-        state = {there + name.removeprefix(here) if name.startswith(here) else name: weight
-                 for name, weight in load_file(file).items()}  # fmt: skip
-        if file.parent.name == "text_encoder":
-            state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-        if variant:
-            state = {name: half(weight) for name, weight in state.items()}
-        stem = "pytorch_model" if file.stem == "model" else file.stem
-        torch.save(state, file.with_name(f"{stem}{variant}.bin"))
-        file.unlink()
-    return folder
-
-
-def half(weight: torch.Tensor) -> torch.Tensor:
-    return weight.half() if weight.is_floating_point() else weight
-
-
-def edit(file: Path, **changes) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module, tolerance: float = 0.0) -> bool:
@@ -109,33 +82,90 @@ def test_gligen_is_loaded_part_by_part(saved, grounding):
         assert {weight.dtype for weight in module.parameters()} == {torch.float32}
 
 
-def test_the_safety_checker_comes_when_asked_for(saved, copy):
-    gligen = load_gligen(local(saved.image), safety=True)
-    assert gligen.safety_checker is not None and gligen.feature_extractor is not None
-    without = copy("image")
-    shutil.rmtree(without / "safety_checker")
-    load_gligen(local(without))
-    with pytest.raises(CheckpointMissing, match="safety_checker"):
-        load_gligen(local(without), safety=True)
+def test_one_safety_checker_serves_both_groundings(saved, copy):
+    """The text + image repository has none: it comes from another checkpoint."""
+    checker = local(saved.safe, parts=SAFETY)
+    without = load_gligen(local(saved.image))
+    assert without.safety_checker is None and without.feature_extractor is None
+    for folder in (saved.image, saved.safe):
+        gligen = load_gligen(local(folder), safety=checker)
+        assert gligen.safety_checker is not None and gligen.feature_extractor is not None
+    broken = copy("safe")
+    shutil.rmtree(broken / "safety_checker")
+    load_gligen(local(broken))
+    with pytest.raises(CheckpointMissing, match="lacks safety_checker/"):
+        load_gligen(local(saved.image), safety=local(broken, parts=SAFETY))
 
 
 def test_bin_weights_are_the_same_weights(saved, copy):
-    ours = load_gligen(local(published_bin(copy("image")), safetensors=False), safety=True)
-    theirs = load_gligen(local(saved.image), safety=True)
+    folder = to_bin(copy("safe"))
+    ours = load_gligen(
+        local(folder, safetensors=False), safety=local(folder, parts=SAFETY, safetensors=False)
+    )
+    theirs = load_gligen(local(saved.safe), safety=local(saved.safe, parts=SAFETY))
     assert all(same(*pair) for pair in zip(modules(ours), modules(theirs), strict=True))
 
 
 def test_a_repository_may_mix_the_formats(saved, copy):
-    """As anhnct's, where the image projection alone has no safetensors."""
     folder = copy("image")
-    published_bin(folder / "image_project")
+    to_bin(folder / "image_project")
     ours, theirs = load_gligen(local(folder, safetensors=None)), load_gligen(local(saved.image))
     assert not [*(folder / "image_project").glob("*.safetensors")]
     assert same(ours.image_project, theirs.image_project) and same(ours.unet, theirs.unet)
 
 
+def test_the_text_image_repository_is_read_as_it_is_published(saved, copy):
+    """Its twins in half precision are damaged here, its image encoder is the whole of CLIP."""
+    folder = as_text_image_repository(copy("image"))
+    ours = load_gligen(local(folder, safetensors=False), "image")
+    theirs = load_gligen(local(saved.image), "image")
+    assert all(same(*pair) for pair in zip(modules(ours), modules(theirs), strict=True))
+    crop = Image.new("RGB", (50, 30), "orange")
+    pixels = [one.processor(images=[crop], return_tensors="pt").pixel_values for one in (ours, theirs)]
+    assert torch.equal(*pixels)
+
+
+def test_a_weight_without_a_place_in_the_model_is_never_silent(copy):
+    file = copy("text") / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(file) | {"adapter.weight": torch.zeros(2)}, file, {"format": "pt"})
+    with pytest.raises(CheckpointMissing, match=r"a place for adapter\.weight \(1 in all\)"):
+        load_gligen(local(file.parents[1]))
+
+
+def test_a_weight_of_another_size_is_named(copy):
+    file = copy("clip") / "model.safetensors"
+    state = load_file(file)
+    save_file(state | {"visual_projection.weight": torch.zeros(3, 3)}, file, {"format": "pt"})
+    with pytest.raises(CheckpointMissing, match=r"another size for visual_projection\.weight \(1 in all\)"):
+        load_clip(local(file.parent))
+
+
+@pytest.mark.parametrize("half", [None, "language"])
+def test_a_t5_head_of_its_own_is_not_tied(copy, half):
+    model = load_captioner(local(untie_t5(copy("t5"))), half=half).model.language_model
+    assert not torch.equal(model.lm_head.weight, model.shared.weight)
+    assert torch.equal(model.encoder.embed_tokens.weight, model.shared.weight)
+
+
+def test_loading_is_quiet(copy, capfd):
+    image, t5 = as_text_image_repository(copy("image")), untie_t5(copy("t5"))
+    capfd.readouterr()
+    load_gligen(local(image, safetensors=False), "image")
+    load_captioner(local(t5))
+    told = capfd.readouterr()
+    assert told.out == "" and told.err == ""
+
+
+def test_small_parts_are_read_before_gigabytes(copy, monkeypatch):
+    folder = copy("text")
+    (folder / "tokenizer" / "vocab.json").unlink()
+    monkeypatch.setattr(loading, "network", lambda *_, **__: pytest.fail("weights were read first"))
+    with pytest.raises(CheckpointMissing, match="tokenizer"):
+        load_gligen(local(folder))
+
+
 def test_the_fp16_variant_is_read_into_float32(saved, copy):
-    checkpoint = local(published_bin(copy("text"), ".fp16"), variant="fp16", safetensors=False)
+    checkpoint = local(as_text_repository(copy("text")), variant="fp16", safetensors=False)
     gligen, exact = load_gligen(checkpoint, dtype=torch.float32), load_gligen(local(saved.text))
     for part in ("unet", "vae", "text_encoder"):
         assert same(getattr(gligen, part), getattr(exact, part), tolerance=2e-3)
@@ -156,10 +186,10 @@ def test_a_dtype_can_be_chosen(saved):
     assert gligen.dtype == gligen.unet.dtype == gligen.text_encoder.dtype == torch.bfloat16
 
 
-def test_a_unet_without_fusers_is_refused_before_its_weights_are_read(copy):
+def test_a_unet_without_fusers_is_refused_before_its_weights_are_read(copy, monkeypatch):
     folder = copy("text")
     edit(folder / "unet" / "config.json", attention_type="default")
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not read")
+    monkeypatch.setattr(loading, "network", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(ValueError, match=r"'tiny'.*'default'.*no grounding layers"):
         load_gligen(local(folder))
 
@@ -194,7 +224,11 @@ def forget(name: str):
 
 
 def truncate(path: str):
-    return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:-100])
+    def damage(folder: Path) -> None:
+        content = (folder / path).read_bytes()
+        (folder / path).write_bytes(content[: len(content) // 2])
+
+    return damage
 
 
 @pytest.mark.parametrize(
@@ -205,18 +239,29 @@ def truncate(path: str):
         ("text", remove("tokenizer"), "lacks tokenizer/"),
         ("text", remove("vae/diffusion_pytorch_model.safetensors"), "lacks the weights of vae"),
         ("text", forget("fuser"), "no weights for .*fuser"),
-        ("text", truncate("vae/diffusion_pytorch_model.safetensors"), "cannot be read"),
-        ("blip2", remove("model-00002-of-00006.safetensors"), "lacks blip2/model-00002-of-00006"),
+        (
+            "text",
+            truncate("vae/diffusion_pytorch_model.safetensors"),
+            "damaged: vae/diffusion_pytorch_model.safe",
+        ),
+        ("text", truncate("model_index.json"), "damaged: model_index.json"),
+        ("text", truncate("unet/config.json"), "damaged: unet/config.json"),
+        ("text", remove("unet/config.json"), "lacks unet/config.json"),
+        ("text", remove("scheduler/scheduler_config.json"), "lacks scheduler/scheduler_config.json"),
+        ("text", remove("tokenizer/tokenizer_config.json"), "lacks tokenizer/tokenizer_config.json"),
+        ("blip2", truncate("model.safetensors.index.json"), "damaged: model.safetensors.index.json"),
+        ("t5", remove("tokenizer.json"), "no vocabulary"),
+        ("blip2", remove("model-00002-of-00006.safetensors"), "lacks model-00002-of-00006"),
         ("blip2", remove("config.json"), "lacks config.json"),
         ("blip2", remove("tokenizer.json"), "no vocabulary"),
-        ("clip", truncate("model.safetensors"), "cannot be read"),
+        ("clip", truncate("model.safetensors"), "damaged: model.safetensors"),
         ("clip", remove("preprocessor_config.json"), "cannot be read"),
     ],
 )
 def test_what_is_missing_is_named(copy, name, damage, said):
     folder = copy(name)
     damage(folder)
-    load = {"text": load_gligen, "blip2": load_captioner, "clip": load_clip}[name]
+    load = {"text": load_gligen, "clip": load_clip}.get(name, load_captioner)
     with pytest.raises(CheckpointMissing, match=said) as error:
         load(local(folder))
     assert "'tiny'" in str(error.value) and str(folder) in str(error.value)
@@ -248,7 +293,7 @@ class Attack:
 
 @pytest.mark.parametrize("part", ["vae/diffusion_pytorch_model", "text_encoder/pytorch_model"])
 def test_a_bin_file_runs_no_code(copy, tmp_path, part):
-    folder, mark = published_bin(copy("text")), tmp_path / "code-ran"
+    folder, mark = to_bin(copy("text")), tmp_path / "code-ran"
     torch.save({"weight": Attack(mark)}, folder / f"{part}.bin")
     with pytest.raises((CheckpointMissing, pickle.UnpicklingError)):
         load_gligen(local(folder, safetensors=False))
@@ -327,17 +372,18 @@ def test_inception_takes_weights_from_a_file(inception_state):
 def test_inception_weights_that_are_absent_or_damaged(monkeypatch, tmp_path):
     with pytest.raises(CheckpointMissing, match=r"nowhere\.pth"):
         load_inception(tmp_path / "nowhere.pth")
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def no_network(*_, **__):
         raise URLError("no route")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(
-        CheckpointMissing, match=r"(?s)no route.*curl -LO https://.*6726825d.pth.*MODELS=demo"
+        CheckpointMissing,
+        match=r"(?s)no route.*curl -L --create-dirs -o \S+6726825d.pth https://.*6726825d.pth.*MODELS=demo",
     ):
         load_inception()
-    file = tmp_path / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    file = tmp_path / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
     file.write_bytes(b"half a download")
     with pytest.raises(CheckpointMissing, match="damaged, its SHA-256 starts with"):
         load_inception()

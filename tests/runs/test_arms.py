@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.models.checkpoints import Missing
 from helpers.models.sets import MODEL_SETS, data_folder, model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm, check
@@ -32,11 +33,17 @@ def test_the_demo_set_lies_in_the_data_folder(monkeypatch):
     assert model_set("demo").gligen["image"].source == str(Path("/elsewhere/models/gligen-text-image"))
 
 
-def test_published_checkpoints_are_pinned_except_the_one_without_a_known_commit():
+def test_every_published_checkpoint_is_pinned():
+    for checkpoint in model_set("published").checkpoints(safety=True):
+        assert re.fullmatch("[0-9a-f]{40}", checkpoint.revision), checkpoint
+
+
+def test_both_groundings_share_one_safety_checker_that_no_other_run_downloads():
     models = model_set("published")
-    checkpoints = [*models.captioners.values(), *models.gligen.values(), models.clip, models.detector]
-    loose = [one.source for one in checkpoints if not re.fullmatch("[0-9a-f]{40}", one.revision)]
-    assert loose == ["anhnct/Gligen_Text_Image"]
+    assert models.safety in models.checkpoints(safety=True) and models.safety not in models.checkpoints()
+    assert models.safety.source == models.gligen["text"].source
+    assert "--exclude 'safety_checker/*'" in Missing(models.gligen["text"], "", "").command
+    assert "--include 'safety_checker/*.fp16*.bin'" in Missing(models.safety, "", "").command
 
 
 def test_a_download_takes_one_format_of_weights():
@@ -48,18 +55,25 @@ def test_a_download_takes_one_format_of_weights():
         "pytorch_model.bin",
         "unet/diffusion_pytorch_model.bin",
         "unet/diffusion_pytorch_model.fp16.bin",
+        "safety_checker/pytorch_model.bin",
+        "safety_checker/pytorch_model.fp16.bin",
         "v1.ckpt",
     ]
     models = model_set("published")
 
     def taken(checkpoint):
-        return {file for file in files if any(fnmatch(file, pattern) for pattern in checkpoint.files)}
+        named = filter_repo_objects(
+            files, allow_patterns=checkpoint.files, ignore_patterns=checkpoint.other_files
+        )
+        return set(named)
 
     common = {"config.json", "merges.txt", "spiece.model"}
     assert taken(models.clip) == common | {"model-00001-of-00002.safetensors"}
     assert taken(models.gligen["text"]) == common | {"unet/diffusion_pytorch_model.fp16.bin"}
-    assert "--include '*.safetensors'" in models.clip.download_command
-    assert f"--revision {models.clip.revision}" in models.clip.download_command
+    assert taken(models.gligen["image"]) == common | {"pytorch_model.bin", "unet/diffusion_pytorch_model.bin"}
+    assert taken(models.safety) == {"safety_checker/pytorch_model.fp16.bin"}
+    command = Missing(models.clip, "", "").command
+    assert "--include '*.safetensors'" in command and f"--revision {models.clip.revision}" in command
 
 
 def test_an_arm_is_named_after_what_is_not_default():
@@ -126,8 +140,10 @@ def test_an_arm_cannot_be_wrong():
         ({"guidance_scales": []}, r"guidance_scales = \[\]: give a list"),
         ({"groundings": "text"}, "groundings = 'text': give a list"),
         ({"grounded_fraction": 1.1}, "grounded_fraction = 1.1.*from 0 to 1"),
-        ({"steps": 0}, "steps = 0: give a whole number from 1 to 1000"),
+        ({"steps": 0}, "steps = 0: give a whole number from 1 to 999"),
         ({"steps": 20.0}, r"steps = 20.0"),
+        ({"steps": 1000, "scheduler": "pndm"}, "steps = 1000: give a whole number from 1 to 999"),
+        ({"steps": 999, "scheduler": "unipc"}, "steps = 999: scheduler 'unipc' makes 998 at most"),
         ({"seed": -1}, "seed = -1"),
         ({"batch_size": 0}, "batch_size = 0"),
         ({"guidence_scale": 7.5}, "guidence_scale = 7.5: no such parameter.*did you mean 'guidance_scale'"),

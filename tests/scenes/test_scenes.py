@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.scenes.problems import DatasetError
-from helpers.scenes.scenes import Scene, checksum, checksums, fitted, read_scenes, write_annotations
+from helpers.scenes.scenes import Scene, checksum, checksums, fitted, read_scenes, words, write_annotations
 
 
 def entry(image, boxes=((10, 10, 50, 40),), **changes):
@@ -456,3 +456,13 @@ def test_a_scene_is_fitted_to_the_square_with_its_labels_and_phrases(folder, fit
     assert made.phrases == tuple(scene.phrases[index] for index in kept)
     expected = scene.boxes if fit == "squash" else np.float32([[0, 0.125, 0.5, 0.5], [0.625, 0, 1, 1]])
     assert np.allclose(made.boxes, expected) and made.name == scene.name
+
+
+@pytest.mark.parametrize("label", ["hard_hat", "Hard-Hat", "HardHat", "HARD HAT", "hard  hat", "_hard__hat_"])
+def test_a_class_name_becomes_words(label):
+    assert words(label) == "hard hat"
+
+
+@pytest.mark.parametrize("label", ["cone", "hard hat", "café", "_"])
+def test_a_label_of_words_stays(label):
+    assert words(label) == label

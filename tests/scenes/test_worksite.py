@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.captioning.templates import TEMPLATES, fill
+from helpers.captioning.prompts import TEMPLATES, fill
 from helpers.scenes import boxes, drawing, images
 from helpers.scenes.scenes import read_scenes, write_annotations
 

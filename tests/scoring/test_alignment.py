@@ -119,3 +119,8 @@ def test_what_cannot_be_aligned_is_said():
         alignment.r_precision(np.ones((1, 2)), np.ones((1, 2)))
     with pytest.raises(ValueError, match="no labels"):
         alignment.labels_named("a", ())
+
+
+@pytest.mark.parametrize("label", ["hard_hat", "Hard-Hat", "hard hat", "traffic_light", "TrafficLight"])
+def test_class_names_are_named_as_words(label):
+    assert alignment.labels_named("a man in a hard hat under a traffic light", [label]) == 1

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from helpers.captioning import templates
-from helpers.captioning.templates import TEMPLATES, fill
+from helpers.captioning import prompts as templates
+from helpers.captioning.prompts import TEMPLATES, fill
 
 LABELS = ("Person", "Face-mask-medical", "Person", "Head", "Head")
 
