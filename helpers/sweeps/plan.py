@@ -10,7 +10,7 @@ from helpers.generation.draw import series
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.report import tables
-from helpers.report.arms import siblings
+from helpers.report.comparisons import second_seed_arms
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, protocol
 from helpers.runs.run import Run
@@ -33,7 +33,7 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     yield Task("02_template_comparison", parameters={"guidance_scale": guidance, **QUIET})
     yield Task("03_gligen_grounding", parameters=QUIET)
     curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
-    yield Task("03_gligen_grounding", "03_more_arms", {"arms": curves + siblings(run), **QUIET})
+    yield Task("03_gligen_grounding", "03_more_arms", {"arms": curves + second_seed_arms(run), **QUIET})
     yield Task("04_fid", parameters={"external": dict(external)})
     yield from closing()
 

@@ -14,7 +14,7 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from helpers.report.arms import guidance_arms, template_arms
+from helpers.report.comparisons import guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.sweeps import kernels, notebooks
