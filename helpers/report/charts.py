@@ -17,10 +17,11 @@ from helpers.report.comparisons import GROUNDING
 
 matplotlib.use("agg")
 INK = "#010203"  # a colour that nothing else has: replaced by the page's own
+BLUE, SKY = "#0072b2", "#56b4e9"  # the same sign on light and on dark ground
 # Okabe and Ito's palette, safe for the colour-blind; the marker is the second sign
 STYLES = {
     "none": {"color": INK, "marker": "s"},
-    "text": {"color": "#0072b2", "marker": "o"},
+    "text": {"color": BLUE, "marker": "o"},
     "image": {"color": "#d55e00", "marker": "^"},
     "photos": {"color": "#009e73", "marker": "D"},
     "other": {"color": "#cc79a7", "marker": "X"},
@@ -148,6 +149,7 @@ def as_svg(page: Figure, alt: str) -> HTML:
     svg = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace(INK, "currentColor")
+    svg = svg.replace(BLUE, f"light-dark({BLUE}, {SKY})")
     label = escape(alt, quote=True)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     return HTML(f'<div class="chart" tabindex="0" role="group" aria-label="{label}">{svg}</div>')
