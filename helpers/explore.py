@@ -10,7 +10,7 @@ from helpers.generation.draw import request
 from helpers.generation.generate import generate
 from helpers.models.loading import Gligen, load_gligen, release
 from helpers.models.sets import model_set
-from helpers.report import answers, gallery
+from helpers.report import comparisons, gallery
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, protocol
 from helpers.scenes.scenes import Scene, read_scenes
@@ -41,7 +41,7 @@ class Bench:
             knob.observe(self._fill, "value")
         self.button.on_click(self.draw)
         self._fill()
-        known = answers.knows_photos(models, list(self.scenes.values()))
+        known = comparisons.knows_photos(models, list(self.scenes.values()))
         warning = widgets.HTML("" if known else f'<b role="note">{WARNING}</b>')
         knobs = [
             self.scene,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pandas as pd
 from IPython.display import HTML
 
 from helpers.report import box_scores, comparisons, tables
@@ -12,7 +13,6 @@ from helpers.report.tables import Answer
 from helpers.runs.external import whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
-from helpers.scenes.scenes import Scene
 from helpers.scoring import scores, verdicts
 from helpers.scoring.intervals import TooFew
 
@@ -39,30 +39,17 @@ def opening(run: Run) -> HTML:
     """Title, lead, facts and warning of the report."""
     protocol, scenes = run.card["protocol"], run.scenes
     counts = [len(scene.boxes) for scene in scenes]
-    given = sum(min(count, PLACES) for count in counts)
-    arms = len(set(whole(run)) - {scores.ROUND_TRIP})
     facts = {"photos": len(scenes), "boxes": sum(counts)}
-    facts |= (
-        {f"boxes over {PLACES} in a photo, not given": sum(counts) - given} if given < sum(counts) else {}
-    )
-    facts |= {
-        "arms": arms,
-        "models": protocol["models"],
-        "steps": protocol["steps"],
-        "made": run.card["started"],
-    }
+    if dropped := sum(max(count - PLACES, 0) for count in counts):
+        facts[f"boxes over {PLACES} in a photo, not given"] = dropped
+    facts["arms"] = len(set(whole(run)) - {scores.ROUND_TRIP})
+    facts |= {"models": protocol["models"], "steps": protocol["steps"], "made": run.card["started"]}
     lead = (
-        f"The photos of {Path(protocol['dataset']).name} were captioned, captions and boxes became pictures, "
-        "and every number about them says how sure it is."
+        f"The photos of the folder {Path(protocol['dataset']).name} were captioned, captions and boxes "
+        "became pictures, and every number about them says how sure it is."
     )
-    warning = "" if knows_photos(protocol["models"], scenes) else NO_PHOTOS
+    warning = "" if comparisons.knows_photos(protocol["models"], scenes) else NO_PHOTOS
     return tables.opening("Pictures that follow boxes", lead, facts, warning)
-
-
-def knows_photos(models: str, scenes: list[Scene]) -> bool:
-    """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
-    whose annotations say of each photo that it is drawn."""
-    return models != "demo" or all(scene.extra.get("drawn") for scene in scenes)
 
 
 def captioners(run: Run) -> Answer:
@@ -87,10 +74,11 @@ def groundings(run: Run) -> Answer:
     """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
     names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
     values = run.scores().set_index(["metric", "arm"]).value
-    found = [f"{values[FOUND, arm]:.0%} with {name}" for arm, name in names.items()]
-    digits = scores.metrics_of(run)[realism(run)].digits
-    apart = [f"{values[realism(run), arm]:.{digits}f} with {name}" for arm, name in names.items()]
-    short = f"Boxes found: {', '.join(found)}. {realism(run)}: {', '.join(apart)}."
+    found = _listed(values, FOUND, names, ".0%")
+    if values.get((FOUND, scores.PHOTOS)) == 0:
+        found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
+    distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
+    short = f"Boxes found: {found}. {realism(run)}: {distances}."
     grounds = [one for metric in (FOUND, realism(run)) for one in sentences(run, metric, names, main)]
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
@@ -213,6 +201,15 @@ def _against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list
         lines.append(rename(verdicts.sentence(row, rule.lower_is_better, rule.digits), names))
         worse += [metric] * bool(row["different"])
     return lines, worse
+
+
+def _listed(values: pd.Series, metric: str, names: Mapping[str, str], form: str) -> str:
+    """One metric of each arm; values: by metric and arm."""
+    known = {name: values.get((metric, arm), float("nan")) for arm, name in names.items()}
+    return ", ".join(
+        f"{'no value' if pd.isna(value) else format(value, form)} with {name}"
+        for name, value in known.items()
+    )
 
 
 def _setting(row: object) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -179,10 +178,11 @@ def _caption_line(name: str, row: pd.Series) -> Markup:
 
 
 def _records(run: Run, scene: Scene, names: Mapping[str, str]) -> dict[str, str]:
-    """Display name -> prompt and seed, as the pictures' own records say; external pictures have none."""
-    records = {name: images.read_text(run.picture(arm, scene)) for arm, name in names.items()}
-    return {
-        name: f"{record['prompt']} (seed {json.loads(record['seed'])}, {record['steps']} steps)"
-        for name, record in records.items()
-        if "prompt" in record
-    }
+    """Display names -> prompt and seed, as the pictures' own records say; external pictures have none."""
+    texts: dict[str, list[str]] = {}
+    for arm, name in names.items():
+        record = images.read_text(run.picture(arm, scene))
+        if "prompt" in record:
+            text = f"{record['prompt']} (seed {record['seed']}, {record['steps']} steps)"
+            texts.setdefault(text, []).append(name)
+    return {", ".join(shared): text for text, shared in texts.items()}

@@ -17,7 +17,8 @@ PALETTE = ("#3ca5ff", "#a5ff00", "#b40000", "#00c3a5", "#960f87", "#a5b42d")
 PALETTE += ("#00f0ff", "#a5004b", "#96ff96", "#3c0fff", "#5ab469", "#4b4bd2")
 PLACES = 30  # boxes that GLIGEN takes; it was trained with the 30 largest of a photo
 FOUND, MISSED, DROPPED = "found", "missed", "not given to the model"
-DASHES = {MISSED: "2.6 1.6", DROPPED: "0.9 1.2"}
+DASHES = {MISSED: (2.4, 1.5), DROPPED: (0.8, 1.1)}  # lengths of line and gap, in line widths
+WIDTHS = (0.4, 1.1)  # of the line of a small and of a large box, in hundredths of the picture's width
 GREY = "#8a8f99"
 OVER = "position:absolute;inset:0;width:100%;height:100%"
 TEXT = 'font-size="4.4" fill="#fff" stroke="#000" stroke-opacity=".65" stroke-width=".9" paint-order="stroke"'
@@ -151,12 +152,14 @@ def overlay(
     parts = []
     for index in np.argsort(-area(boxes), kind="stable"):
         x_min, y_min, x_max, y_max = boxes[index] * np.float32([100, height, 100, height])
-        dash = f' stroke-dasharray="{DASHES[marks[index]]}"' if marks[index] in DASHES else ""
+        stroke = np.clip(min(x_max - x_min, y_max - y_min) / 8, *WIDTHS)
+        lengths = " ".join(f"{length * stroke:.2f}" for length in DASHES.get(marks[index], ()))
+        dash = f' stroke-dasharray="{lengths}"' if lengths else ""
         label, colour = escape(labels[index]), GREY if marks[index] == DROPPED else colours[index]
         parts.append(
             f'<g><title>{texts[index]}</title><rect x="{x_min:.2f}" y="{y_min:.2f}" '
             f'width="{x_max - x_min:.2f}" height="{y_max - y_min:.2f}" rx="0.8" fill="none" '
-            f'stroke-width="1.1" stroke="{colour}"{dash}/>'
+            f'stroke-width="{stroke:.2f}" stroke="{colour}"{dash}/>'
             f'<text {TEXT} x="{x_min + 1:.2f}" y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
         )
     summary = f"boxes: {', '.join(texts) or 'none'}"
