@@ -166,7 +166,7 @@ def sentences(run: Run, metric: str, names: Mapping[str, str], base: str | None 
 
 
 def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
-    """Which arm is best in a metric and which ones it cannot be told from, in one sentence."""
+    """Which arm is best in a metric and which arms these photos cannot tell from it, in one sentence."""
     try:
         table = verdicts.compare(run, metric, list(names))
     except TooFew:
