@@ -42,6 +42,19 @@ def test_photo_and_picture_stand_side_by_side_and_knobs_change_the_picture(bench
     assert not bench.button.disabled
 
 
+def test_what_goes_wrong_is_said_below_the_button(bench, monkeypatch):
+    def broken(*_, **__):
+        raise MemoryError("out of memory <at> batch_size 1")
+
+    monkeypatch.setattr("helpers.explore.generate", broken)
+    bench.button.click()
+    assert "out of memory &lt;at&gt; batch_size 1" in bench.status.value and not bench.button.disabled
+
+
+def test_the_demo_models_warn_of_photos_that_they_do_not_know(bench):
+    assert "drawn worksites only" in bench.view.children[0].value
+
+
 def test_one_checkpoint_is_in_memory(bench, monkeypatch):
     bench.grounding.value = "image"
     assert "caption-image-g1" in shown(bench, monkeypatch) and list(bench.loaded) == ["image"]

@@ -191,8 +191,51 @@ def test_a_run_of_nbstripout_would_change_nothing():
     assert found.returncode == 0, found.stdout
 
 
+def whole_tree(path):
+    return ast.parse("\n".join(cell.source for cell in code(path)))
+
+
+def imported_pairs(path):
+    """(module, name) -> name in the notebook, of what it imports from the package."""
+    imports = [node for node in ast.walk(whole_tree(path)) if isinstance(node, ast.ImportFrom)]
+    pairs = {(node.module, name.name): name.asname or name.name for node in imports for name in node.names}
+    return {pair: name for pair, name in pairs.items() if pair[0].startswith("helpers")}
+
+
+def imported_names(path):
+    """(module, name) of each name that a notebook imports or reads from a module that it imports."""
+    tree, pairs = whole_tree(path), imported_pairs(path)
+    modules = {name: ".".join(pair) for pair, name in pairs.items() if is_module(".".join(pair))}
+    read = {
+        (modules[node.value.id], node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+    }
+    return read | {pair for pair, name in pairs.items() if name not in modules}
+
+
+def is_module(name):
+    return (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()
+
+
+def test_notebooks_import_few_names():
+    names = set.union(*map(imported_names, NOTEBOOKS))
+    assert len(names) <= 50, sorted(names)
+
+
+@every_notebook
+def test_no_variable_of_a_notebook_has_the_name_of_a_module(path):
+    tree = whole_tree(path)
+    stored = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    names = {pair[1] for path in NOTEBOOKS for pair in imported_pairs(path) if is_module(".".join(pair))}
+    assert not stored & names
+
+
 def test_who_only_reads_a_run_waits_for_no_model():
-    modules = "helpers.report.answers, helpers.report.charts, helpers.report.gallery, helpers.report.tables"
+    modules = ", ".join(f"helpers.report.{name}" for name in ("answers", "charts", "gallery", "tables"))
+    modules += ", helpers.scenes.boxes"
     modules += ", helpers.scoring.verdicts, helpers.sweeps.plan, helpers.sweeps.start, helpers.__main__"
     script = f"import sys, {modules}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -11,18 +11,18 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from helpers.report import charts, comparisons
-from helpers.report.arms import guidance_arms
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
-from helpers.scenes import drawing, images
+from helpers.scenes import boxes, images
 from helpers.scoring.scores import ROUND_TRIP
 
 matplotlib.use("agg")
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 SIDE = 192  # pixels of a picture on the sheet, enlarged smoothly
+GAP, LINE = 4, 16  # pixels between pictures, and for the name above each row
 
 
 def samples(run: Run, columns: int = 8) -> Image.Image:
@@ -31,18 +31,16 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
     scenes = [scene for scene in run.scenes if len(scene.boxes) > 1][:columns]
     rows = {"photo": None, "round trip": ROUND_TRIP}
     rows |= {f"guidance_scale {arm.guidance_scale:g}": arm.name for arm in _grounded(run)}
-    shown, told = [], []
-    for name, arm in rows.items():
-        for scene in scenes:
+    width, height, head = SIDE + GAP, SIDE + GAP + LINE, GAP + LINE
+    sheet = Image.new("RGB", (GAP + width * len(scenes), GAP + height * len(rows)), "white")
+    for row, (name, arm) in enumerate(rows.items()):
+        ImageDraw.Draw(sheet).text((GAP, GAP + row * height), name, fill="#333333")
+        for column, scene in enumerate(scenes):
             picture = images.load(run.picture(arm, scene)) if arm else scene.photo()
-            large = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-            shown.append(
-                drawing.draw_boxes(
-                    large, scene.boxes, [""] * len(scene.boxes), ["#ffffff"] * len(scene.boxes)
-                )
-            )
-            told.append(name if scene is scenes[0] else "")
-    return drawing.grid(shown, len(scenes), told, padding=4)
+            large, count = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC), len(scene.boxes)
+            drawn = boxes.draw_boxes(large, scene.boxes, [""] * count, ["#ffffff"] * count)
+            sheet.paste(drawn, (GAP + column * width, head + row * height))
+    return sheet
 
 
 def guidance(run: Run) -> Figure:
@@ -86,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _grounded(run: Run) -> list[Arm]:
     """Text grounding with the quality words, by guidance_scale."""
-    return guidance_arms(run, "text", "suffix")
+    return comparisons.guidance_arms(run, "text", "suffix")
 
 
 if __name__ == "__main__":

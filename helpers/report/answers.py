@@ -1,14 +1,18 @@
 """The five questions of a report, each answered by what its run's numbers support."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from helpers.report import comparisons, following
-from helpers.report.arms import guidance_arms, template_arms, whole
+import pandas as pd
+from IPython.display import HTML
+
+from helpers.report import box_scores, comparisons, tables
 from helpers.report.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
-from helpers.runs.arms import Arm
+from helpers.report.tables import Answer
+from helpers.runs.external import whole
 from helpers.runs.run import Run
+from helpers.scenes.boxes import PLACES
 from helpers.scoring import scores, verdicts
 from helpers.scoring.intervals import TooFew
 
@@ -20,110 +24,107 @@ NO_PHOTOS = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A question, its answer in one sentence, and the comparisons that it rests on."""
+def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) -> HTML:
+    """Answers to some of QUESTIONS.
 
-    question: str
-    short: str
-    grounds: tuple[str, ...] = ()
-
-
-def all_of(run: Run, mark: float) -> list[Answer]:
-    """The five answers. mark: the guidance_scale that question 4 asks about."""
-    return [captioners(run), templates(run), grounding(run), guidance(run, mark), training(run)]
+    mark: the guidance_scale that "guidance" asks about. linked: with links to the sections of the report.
+    """
+    options = {"guidance": {"mark": mark}}
+    rows = [QUESTIONS[name](run, **options.get(name, {})) for name in questions]
+    plain = [Answer(row.question, row.short, row.grounds) for row in rows]
+    return tables.answers(rows if linked else plain)
 
 
-def opening(run: Run) -> dict[str, object]:
-    """Title, lead, facts and warning of the page, for report.opening."""
+def opening(run: Run) -> HTML:
+    """Title, lead, facts and warning of the report."""
     protocol, scenes = run.card["protocol"], run.scenes
-    boxes = sum(len(scene.boxes) for scene in scenes)
-    arms = len(set(whole(run)) - {scores.ROUND_TRIP})
-    counts = {"photos": len(scenes), "boxes": boxes, "arms": arms, "models": protocol["models"]}
-    return {
-        "title": "Pictures that follow boxes",
-        "lead": f"The photos of {protocol['dataset']} were captioned, captions and boxes became pictures, "
-        "and every number about them says how sure it is.",
-        "facts": counts | {"steps": protocol["steps"], "made": run.card["started"]},
-        "warning": "" if knows_photos(run) else NO_PHOTOS,
-    }
-
-
-def knows_photos(run: Run) -> bool:
-    """Whether the models can know such photos: the published ones do, the demo ones know the drawn world,
-    whose annotations say of each photo that it is drawn."""
-    return run.card["protocol"]["models"] != "demo" or all(scene.extra.get("drawn") for scene in run.scenes)
+    counts = [len(scene.boxes) for scene in scenes]
+    facts = {"photos": len(scenes), "boxes": sum(counts)}
+    if dropped := sum(max(count - PLACES, 0) for count in counts):
+        facts[f"boxes over {PLACES} in a photo, not given"] = dropped
+    facts["arms"] = len(set(whole(run)) - {scores.ROUND_TRIP})
+    facts |= {"models": protocol["models"], "steps": protocol["steps"], "made": run.card["started"]}
+    lead = (
+        f"The photos of the folder {Path(protocol['dataset']).name} were captioned, captions and boxes "
+        "became pictures, and every number about them says how sure it is."
+    )
+    warning = "" if comparisons.knows_photos(protocol["models"], scenes) else NO_PHOTOS
+    return tables.opening("Pictures that follow boxes", lead, facts, warning)
 
 
 def captioners(run: Run) -> Answer:
     """Question 1, by CLIP score and by the labels named."""
-    names, choice = comparisons.captioner_arms(run), run.read_json("choices/captioner.json")
+    names, choice = comparisons.captioners(run).names, run.read_json("choices/captioner.json")
     grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in sentences(run, metric, names)]
     short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
-    return Answer("Which captioner describes these photos better?", short, tuple(grounds))
+    return Answer("Which captioner describes these photos better?", short, tuple(grounds), "Captions")
 
 
 def templates(run: Run) -> Answer:
     """Question 2, by the distance of text-grounded pictures to the photos."""
-    names = {name: f"“{Arm.parse(name).template}”" for name in template_arms(run)}
-    choice = run.read_json("choices/template.json")
-    told, taken = best(run, realism(run), names), f"“{choice['template']}”"
-    short = f"{told} {'It' if told.startswith(taken) else taken} was taken for what follows."
+    names = comparisons.templates(run, comparisons.template_arms(run)).names
+    winner, chosen = best(run, realism(run), names), f"“{run.read_json('choices/template.json')['template']}”"
+    short = f"{winner} {'It' if winner.startswith(chosen) else chosen} was taken for what follows."
     question = "Which prompt template gives better pictures?"
-    return Answer(question, short, tuple(sentences(run, realism(run), names)))
+    grounds = sentences(run, realism(run), names)
+    return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
 
 
-def grounding(run: Run) -> Answer:
-    """Question 3: boxes found and distance of none, text, and text and image, held against the chosen arm."""
-    names, main = comparisons.grounding_names(run), comparisons.main_arm(run)
-    table = run.scores().set_index(["metric", "arm"]).value
-    found = [f"{table[FOUND, arm]:.0%} with {name}" for arm, name in names.items()]
-    apart = [f"{table[realism(run), arm]:.3g} with {name}" for arm, name in names.items()]
-    short = f"Boxes found: {', '.join(found)}. {realism(run)}: {', '.join(apart)}."
+def groundings(run: Run) -> Answer:
+    """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
+    names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
+    values = run.scores().set_index(["metric", "arm"]).value
+    found = _listed(values, FOUND, names, ".0%")
+    if values.get((FOUND, scores.PHOTOS)) == 0:
+        found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
+    distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
+    short = f"Boxes found: {found}. {realism(run)}: {distances}."
     grounds = [one for metric in (FOUND, realism(run)) for one in sentences(run, metric, names, main)]
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"
-    return Answer(question, short, tuple(grounds))
+    return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
 
 
-def guidance(run: Run, mark: float) -> Answer:
+def guidance(run: Run, mark: float = 11.0) -> Answer:
     """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
     short, grounds = [], []
     for kind in ("text", "image"):
-        names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in guidance_arms(run, kind)}
-        marked = [name for name, scale in names.items() if scale == f"guidance_scale {mark:g}"]
+        arms = comparisons.guidance_arms(run, kind)
+        names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in arms}
+        marked = [arm.name for arm in arms if arm.guidance_scale == mark]
         if not marked or len(names) < 2:
             short.append(f"With {GROUNDING[kind]}, {mark:g} was not compared.")
             continue
-        told, worse = _against(run, names, marked[0])
+        against, worse = _against_best(run, names, marked[0])
         found = f"worse in {' and in '.join(worse)} than the best" if worse else "not shown to be wrong"
         short.append(f"With {GROUNDING[kind]}, {mark:g} is {found}.")
-        grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in told]
-    return Answer(f"What does guidance_scale trade, and is {mark:g} right?", " ".join(short), tuple(grounds))
+        grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in against]
+    question = f"What does guidance_scale trade, and is {mark:g} right?"
+    return Answer(question, " ".join(short), tuple(grounds), "guidance_scale")
 
 
 def training(run: Run) -> Answer:
-    """Question 5: in how many pictures the judges find every box and name its inside rightly."""
-    table, titles = following.training(run).set_index("arm"), comparisons.titles(run)
-    names = comparisons.grounding_names(run)
-    told = [
+    """Question 5: in how many pictures every box is found and its inside named rightly."""
+    table, names = box_scores.qualifying(run).set_index("arm"), comparisons.main(run).names
+    counts = [
         f"{name}, {row.qualify} of {row.pictures}"
-        for arm, name in names.items()
-        for row in [table.loc[titles[arm]]]
+        for arm, name in comparisons.groundings(run).names.items()
+        for row in [table.loc[names[arm]]]
     ]
     photos = table.iloc[0]
     return Answer(
         "Which of the pictures are good enough to train a detector with?",
-        f"Those in which every box is found and its inside named rightly: {'; '.join(told)}.",
+        f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}.",
         (
-            f"The same judges pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
-            "Shares with intervals, and how to read them, stand further below.",
+            f"The same detector and CLIP pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
+            "Shares with intervals, and how to read them, stand in the section below.",
         ),
+        "Pictures to train a detector with",
     )
 
 
 def equal_arms(run: Run) -> Answer:
     """What the original's gap is worth: how often two arms that do not differ lie as far apart."""
-    first, second = template_arms(run)[:2]
+    first, second = comparisons.template_arms(run)[:2]
     values = run.scores().set_index(["metric", "arm"]).value
     gap = float(values[realism(run), first]) * ORIGINAL_GAP
     chance = verdicts.equal_arms(run, first, second, gap)
@@ -132,14 +133,30 @@ def equal_arms(run: Run) -> Answer:
         f"Typically {chance['median']:.2g} in {chance['metric']}: two arms whose pictures are swapped at "
         f"random, {chance['draws']} times, N = {chance['n']}.",
         (
-            "The original study took the better of 114.03 and 113.45, a gap of 0.58 or 0.5 %. Here that is "
-            f"{gap:.2g}, and two equal arms lie at least as far apart in {chance['share']:.0%} of the draws.",
+            "The original study took the better of 114.03 and 113.45, a gap of 0.58 or 0.5 %. The same share "
+            f"of the distance is {gap:.2g} here; of the pairs of equal arms that were drawn, "
+            f"{chance['share']:.0%} lie at least as far apart.",
         ),
     )
 
 
+def front(run: Run) -> Answer:
+    """Which settings are beaten by no other, and which values of grounded_fraction were drawn at all."""
+    table = comparisons.trade_off(run)
+    rows = [*table[table.front].sort_values("distance").itertuples()]
+    settings = [f"{_setting(row)} ({row.found:.0%} found, {row.distance:.3g})" for row in rows]
+    fractions = ", ".join(f"{value:g}" for value in sorted(table.grounded_fraction.unique()))
+    grounds = [f"Values of grounded_fraction that were drawn: {fractions}."]
+    if set(table.grounded_fraction) == {1}:
+        grounds[0] += ' Others come with make sweep FRACTION="0.1 0.3 1".'
+    grounds.append("The front goes by values; settings whose intervals overlap may change places.")
+    order = ", the most realistic first" if len(rows) > 1 else ""
+    short = f"{len(rows)} of {len(table)}{order}: {'; '.join(settings)}."
+    return Answer("Which settings are beaten by no other in both?", short, tuple(grounds))
+
+
 def sentences(run: Run, metric: str, names: Mapping[str, str], base: str | None = None) -> list[str]:
-    """What the run says of arms in one metric, one sentence a comparison, with arms under their names."""
+    """What the run says of arms in one metric, one sentence per comparison, with arms under their names."""
     rule = scores.metrics_of(run)[metric]
     try:
         rows = verdicts.compare(run, metric, list(names), base).to_dict("records")
@@ -149,7 +166,7 @@ def sentences(run: Run, metric: str, names: Mapping[str, str], base: str | None 
 
 
 def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
-    """Which arm is best in a metric and which ones it cannot be told from, in one sentence."""
+    """Which arm is best in a metric and which arms these photos cannot tell from it, in one sentence."""
     try:
         table = verdicts.compare(run, metric, list(names))
     except TooFew:
@@ -163,28 +180,53 @@ def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
 
 
 def rename(sentence: str, names: Mapping[str, str]) -> str:
-    """The sentence with arms under the names that people read, its first letter a capital."""
+    """The sentence with arms under their display names, its first letter a capital."""
     longest = sorted(names, key=len, reverse=True)
     pattern = "|".join(rf"{re.escape(name)}(?!\d|\.\d)" for name in longest)
     return _capital(re.sub(pattern, lambda found: names[found[0]], sentence))
 
 
-def _against(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], list[str]]:
-    """The marked guidance_scale against the best one, in realism and box following; where it is worse."""
-    told, worse = [], []
+def _against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], list[str]]:
+    """Sentences on the marked arm against the best one, and the metrics in which it is worse."""
+    lines, worse = [], []
     for metric in (realism(run), FOUND):
         try:
             table = verdicts.compare(run, metric, list(names)).set_index("arm", drop=False)
         except TooFew as error:
             return [f"no verdict: {error}."], []
         if marked not in table.index:
-            told.append(f"{names[marked]} has the best {metric} of those tried.")
+            lines.append(f"{names[marked]} has the best {metric} of those tried.")
             continue
         row, rule = table.loc[marked].to_dict(), scores.metrics_of(run)[metric]
-        told.append(rename(verdicts.sentence(row, rule.lower_is_better, rule.digits), names))
+        lines.append(rename(verdicts.sentence(row, rule.lower_is_better, rule.digits), names))
         worse += [metric] * bool(row["different"])
-    return told, worse
+    return lines, worse
+
+
+def _listed(values: pd.Series, metric: str, names: Mapping[str, str], form: str) -> str:
+    """One metric of each arm; values: by metric and arm."""
+    known = {name: values.get((metric, arm), float("nan")) for arm, name in names.items()}
+    return ", ".join(
+        f"{'no value' if pd.isna(value) else format(value, form)} with {name}"
+        for name, value in known.items()
+    )
+
+
+def _setting(row: object) -> str:
+    boxes = f", grounded_fraction {row.grounded_fraction:g}" if row.grounding != "none" else ""
+    return f"{GROUNDING[row.grounding]}, guidance_scale {row.guidance_scale:g}{boxes}"
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+QUESTIONS: dict[str, Callable[..., Answer]] = {
+    "captioners": captioners,
+    "templates": templates,
+    "groundings": groundings,
+    "guidance": guidance,
+    "training": training,
+    "equal arms": equal_arms,
+    "front": front,
+}

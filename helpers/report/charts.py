@@ -1,8 +1,8 @@
-"""Curves and intervals as SVG that takes the page's ink, light or dark."""
+"""Charts of scores as SVG in the page's own ink, light or dark."""
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 
 import matplotlib
@@ -11,10 +11,21 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+
+from helpers.report.comparisons import GROUNDING
 
 matplotlib.use("agg")
 INK = "#010203"  # a colour that nothing else has: replaced by the page's own
-COLOURS = {"none": "#8a8f99", "text": "#2f7fd1", "image": "#d1661f", "photos": "#3d9a50", "other": "#8d5bc1"}
+BLUE, SKY = "#0072b2", "#56b4e9"  # the same sign on light and on dark ground
+# Okabe and Ito's palette, safe for the colour-blind; the marker is the second sign
+STYLES = {
+    "none": {"color": INK, "marker": "s"},
+    "text": {"color": BLUE, "marker": "o"},
+    "image": {"color": "#d55e00", "marker": "^"},
+    "photos": {"color": "#009e73", "marker": "D"},
+    "other": {"color": "#cc79a7", "marker": "X"},
+}
 STYLE = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -30,64 +41,93 @@ STYLE = {
 
 
 def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float | None = None) -> Figure:
-    """One panel a metric: value and interval over column x, a line for each value of column `grounding`.
+    """One panel per metric: over column x the measured values with their intervals, a marker per grounding.
 
-    scores: long table with x, grounding, metric, value, low, high. metrics: metric -> what is good, such as
-    "lower is better". mark: a place on x that is pointed out.
+    scores: one row per arm and metric, with x, grounding, metric, value, low, high. metrics: metric -> which
+    way is good. mark: a value of x that is pointed out. The dotted lines only lead the eye.
     """
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(5.4 * len(metrics), 3.6), layout="constrained")
+        page = Figure(figsize=(5.4 * len(metrics), 3.9), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics)))
         for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
-            for grounding, rows in scores[scores.metric == metric].groupby("grounding", sort=False):
-                rows, colour = rows.sort_values(x), COLOURS[grounding]
-                axes.fill_between(rows[x], rows.low, rows.high, color=colour, alpha=0.15, linewidth=0)
-                axes.plot(rows[x], rows.value, color=colour, marker="o", markersize=4, label=grounding)
+            groups = [*scores[scores.metric == metric].groupby("grounding", sort=False)]
+            for place, (grounding, rows) in enumerate(groups):
+                rows = rows.sort_values(x)
+                aside = ScaledTranslation((place - (len(groups) - 1) / 2) / 14, 0, page.dpi_scale_trans)
+                points = axes.errorbar(
+                    rows[x],
+                    rows.value,
+                    _reach(rows.value, rows.low, rows.high),
+                    **STYLES[grounding],
+                    **{"linestyle": ":", "linewidth": 0.8, "elinewidth": 1.6, "markersize": 5},
+                    label=GROUNDING[grounding],
+                )
+                for part in points.get_children():  # beside each other where they have one value of x
+                    part.set_transform(axes.transData + aside)
             if mark is not None:
                 _point_out(axes, mark)
-            axes.set(title=metric, xlabel=x, ylabel=good)
-        page.axes[0].legend(frameon=False, title="grounding")
+            axes.set(xlabel=x, ylabel=good)
+            axes.set_title(metric, pad=16)
+        page.legend(
+            *panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3
+        )
     return page
 
 
-def intervals(scores: pd.DataFrame, metrics: Mapping[str, str], names: Mapping[str, str]) -> Figure:
-    """One panel a metric: an arm a line, its value as a dot in its interval. names: arm -> shown name."""
-    scored = set(scores[scores.metric.isin(metrics)].arm)
-    names = {arm: name for arm, name in names.items() if arm in scored}
+def intervals(
+    scores: pd.DataFrame,
+    metrics: Mapping[str, str],
+    names: Mapping[str, str],
+    controls: Mapping[str, str] | None = None,
+    omit: Collection[tuple[str, str]] = (),
+) -> Figure:
+    """One panel per metric: per arm the value in its interval, controls below a line.
+
+    names, controls: arm -> display name. omit: (arm, metric) that are not comparable with the others.
+    """
+    shown = scores[[pair not in omit for pair in zip(scores.arm, scores.metric, strict=True)]]
+    shown = shown[shown.metric.isin(metrics)].dropna(subset="value").set_index(["metric", "arm"])
+    there = set(shown.index.get_level_values("arm"))
+    own, apart = ([arm for arm in group if arm in there] for group in (names, controls or {}))
+    labels = [(dict(names) | dict(controls or {}))[arm] for arm in (*own, *apart)]
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(names)), layout="constrained")
+        page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(labels)), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics), sharey=True))
         for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
-            rows = scores[scores.metric == metric].set_index("arm")
-            for place, arm in enumerate(names):
-                if arm in rows.index:
-                    row, colour = rows.loc[arm], _colour(arm)
-                    axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.5, alpha=0.45)
-                    axes.plot(row.value, place, "o", color=colour, markersize=6)
-            axes.set(title=metric, xlabel=good, ylim=(len(names) - 0.5, -0.5))
-            axes.set_yticks(range(len(names)), names.values())
+            for place, arm in enumerate((*own, *apart)):
+                if (metric, arm) in shown.index:
+                    row = shown.loc[(metric, arm)]
+                    reach = _reach(row.value, row.low, row.high).reshape(2, 1)
+                    axes.errorbar(row.value, place, xerr=reach, elinewidth=2, **STYLES[_style(arm)])
+            if apart:
+                axes.axhline(len(own) - 0.5, color=INK, linewidth=0.6, alpha=0.5)
+            axes.set(title=metric, xlabel=good, ylim=(len(labels) - 0.5, -0.5))
+            axes.set_yticks(range(len(labels)), labels)
     return page
 
 
 def trade_off(table: pd.DataFrame, x: str, y: str) -> Figure:
-    """Found boxes over distance, a point a setting: `fronts.trade_off`. Hollow: boxes in a part of the steps.
+    """Share of boxes found over distance, one mark per row of `comparisons.trade_off`; hollow where the boxes
+    are given in a part of the steps.
 
-    A line joins what differs by grounded_fraction alone; settings on the front have a ring and their numbers.
+    A line joins settings that differ by grounded_fraction alone; those on the front have a ring and their
+    numbers.
     """
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(7.4, 4.6), layout="constrained")
+        page = Figure(figsize=(7.4, 4.9), layout="constrained")
         axes = page.subplots()
         for (grounding, _), rows in table.groupby(["grounding", "guidance_scale"], sort=False):
             rows = rows.sort_values("grounded_fraction")
-            axes.plot(rows.distance, rows.found, color=COLOURS[grounding], linewidth=1, alpha=0.5)
+            axes.plot(rows.distance, rows.found, color=STYLES[grounding]["color"], linewidth=1, alpha=0.5)
         for grounding, rows in table.groupby("grounding", sort=False):
-            colour = COLOURS[grounding]
-            axes.hlines(rows.found, rows.distance_low, rows.distance_high, color=colour, alpha=0.25)
-            axes.vlines(rows.distance, rows.found_low, rows.found_high, color=colour, alpha=0.25)
+            style = STYLES[grounding]
+            axes.hlines(rows.found, rows.distance_low, rows.distance_high, color=style["color"], alpha=0.3)
+            axes.vlines(rows.distance, rows.found_low, rows.found_high, color=style["color"], alpha=0.3)
             full = rows.grounded_fraction == 1
-            axes.plot(rows.distance[full], rows.found[full], "o", color=colour, label=grounding)
-            part = {"markerfacecolor": "none", "markeredgecolor": colour}
-            axes.plot(rows.distance[~full], rows.found[~full], "o", **part)
+            name = {"linestyle": "none", "label": GROUNDING[grounding]}
+            axes.plot(rows.distance[full], rows.found[full], **style, **name)
+            hollow = {"linestyle": "none", "markerfacecolor": "none"}
+            axes.plot(rows.distance[~full], rows.found[~full], **style, **hollow)
         front = table[table.front].sort_values("distance")
         ring = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK}
         axes.plot(front.distance, front.found, "--o", color=INK, linewidth=0.9, label="best front", **ring)
@@ -96,19 +136,7 @@ def trade_off(table: pd.DataFrame, x: str, y: str) -> Figure:
             text, at = f"g {row.guidance_scale:g}{part}", (row.distance, row.found)
             axes.annotate(text, at, (9, 5), textcoords="offset points", fontsize=9)
         axes.set(xlabel=f"{x}, lower is better", ylabel=f"{y}, higher is better")
-        axes.legend(frameon=False, loc="best")
-    return page
-
-
-def accuracy(table: pd.DataFrame) -> Figure:
-    """The share of boxes found over the IoU that counts as found, a line an arm: `following.accuracy`."""
-    with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(5.8, 3.6), layout="constrained")
-        axes = page.subplots()
-        for (arm, name), rows in table.groupby(["arm", "name"], sort=False):
-            axes.plot(rows.threshold, rows.share, color=_colour(arm), label=name)
-        axes.set(xlabel="IoU from which a box counts as found", ylabel="share of boxes", ylim=(0, 1.02))
-        axes.legend(frameon=False)
+        page.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
     return page
 
 
@@ -121,16 +149,22 @@ def as_svg(page: Figure, alt: str) -> HTML:
     svg = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace(INK, "currentColor")
+    svg = svg.replace(BLUE, f"light-dark({BLUE}, {SKY})")
     label = escape(alt, quote=True)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     return HTML(f'<div class="chart" tabindex="0" role="group" aria-label="{label}">{svg}</div>')
 
 
 def _point_out(axes: Axes, x: float) -> None:
-    axes.axvline(x, color=INK, linestyle=":", linewidth=1.2)
+    axes.axvline(x, color=INK, linestyle=(0, (1, 3)), linewidth=1.2)
     axes.annotate(f"{x:g}", (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")
 
 
-def _colour(arm: str) -> str:
-    found = re.search(r"-(none|text|image)-g", arm)
-    return COLOURS[found[1] if found else "photos" if arm == "photos" else "other"]
+def _reach(value: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
+    """Lengths of error bars, (2, n); an interval that a limit cut off may end at the value itself."""
+    return np.clip(np.array([value - low, high - value]), 0, None)
+
+
+def _style(arm: str) -> str:
+    found = re.match(r"[a-z0-9_]+-(none|text|image)-g", arm)
+    return found[1] if found else "photos" if arm == "photos" else "other"

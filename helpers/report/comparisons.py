@@ -1,12 +1,14 @@
-"""What stands beside what in a report: arms and controls under names for people, scenes in an order."""
+"""Which arms, controls and metrics each section of the report compares, and their display names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from helpers.models.sets import model_set
-from helpers.report.arms import grounding_arms, guidance_arms, is_ours, siblings, template_arms, whole
 from helpers.runs.arms import GROUNDINGS, Arm
+from helpers.runs.external import is_external, is_own, whole
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import scores, verdicts
@@ -15,7 +17,135 @@ from helpers.scoring.metrics import CAPTIONS, SEEDS
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
 LOWER, HIGHER = "lower is better", "higher is better"
-CAPTION_MEASURES = {CLIP_SCORE: HIGHER, NAMED: HIGHER, "R-precision": HIGHER}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one table compares.
+
+    names: arm -> display name; metrics: metric -> which way is good; chosen: the arm that is pointed out;
+    controls: arm -> display name of the rows that are set apart below the others.
+    """
+
+    names: Mapping[str, str]
+    metrics: Mapping[str, str]
+    caption: str
+    chosen: str = ""
+    controls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pair(self) -> dict[str, str]:
+        """The two metrics that are traded against each other, realism and box following: the first two."""
+        return dict(list(self.metrics.items())[:2])
+
+
+def main(run: Run) -> Comparison:
+    """Template by grounding, as in the original study's table, then external arms and the controls."""
+    own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
+    names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
+    names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
+    chosen = main_arm(run)
+    controls = {
+        scores.PHOTOS: "photos (distances: half against half)",
+        scores.ROUND_TRIP: "photos through the autoencoder",
+        scores.SHUFFLED + chosen: "chosen arm against the boxes of other scenes",
+        scores.CHANCE: "chance",
+    }
+    return Comparison(names, _measures(run), _how(run), chosen, controls)
+
+
+def everything(run: Run) -> list[Comparison]:
+    """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
+    groups, known = {}, scores.metrics_of(run)
+    for name, metric in known.items():
+        if metric.group not in (CAPTIONS, SEEDS):
+            groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
+    counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
+    groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")
+    table = main(run)
+    return [replace(table, metrics=metrics, caption=name) for name, metrics in groups.items()]
+
+
+def templates(run: Run, compared: Sequence[str]) -> Comparison:
+    """Arms with text grounding that differ by their template."""
+    names = {name: f"“{Arm.parse(name).template}”" for name in compared}
+    return Comparison(names, _measures(run), "Templates, text grounding")
+
+
+def groundings(run: Run) -> Comparison:
+    """The chosen template without grounding, with text, and with text and image."""
+    names = {name: GROUNDING[Arm.parse(name).grounding] for name in grounding_arms(run)}
+    return Comparison(names, _measures(run), "The three groundings", main_arm(run))
+
+
+def seeds(run: Run) -> Comparison:
+    """The groundings with one seed and, where there are such pictures, with another."""
+    names, there = {}, whole(run)
+    for (own, name), other in zip(groundings(run).names.items(), second_seed_arms(run), strict=True):
+        names |= {own: name, other: f"{name}, another seed"}
+    names = {arm: name for arm, name in names.items() if arm in there}
+    metrics = {realism(run): LOWER, FOUND: HIGHER, "variety": HIGHER}
+    return Comparison(names, metrics, "The compared groundings with two seeds")
+
+
+def captioners(run: Run) -> Comparison:
+    """The captions of each captioner, as arms."""
+    known = model_set(run.card["protocol"]["models"]).captioners
+    metrics = dict.fromkeys((CLIP_SCORE, NAMED, "R-precision"), HIGHER)
+    names = {f"{scores.CAPTIONER}{name}": name for name in known}
+    return Comparison(names, metrics, "Captions against their photos")
+
+
+def sweep(run: Run) -> Comparison:
+    """The arms of the guidance sweep: the chosen template with every grounding, boxes in all steps."""
+    arms = [arm for kind in GROUNDINGS for arm in guidance_arms(run, kind)]
+    names = {arm.name: f"{GROUNDING[arm.grounding]}, guidance_scale {arm.guidance_scale:g}" for arm in arms}
+    return Comparison(names, _measures(run), "Groundings over guidance_scale", main_arm(run))
+
+
+def over_guidance(run: Run, arms: Sequence[str | Arm]) -> pd.DataFrame:
+    """The scores of those arms, as `Run.scores`, with columns grounding, guidance_scale, grounded_fraction.
+
+    Raises FileNotFoundError where there is no arm, or naming those that have no scores.
+    """
+    arms = [arm if isinstance(arm, Arm) else Arm.parse(arm) for arm in arms]
+    table = run.scores([arm.name for arm in arms])
+    unscored = [arm.name for arm in arms if arm.name not in set(table.arm)]
+    if unscored or not arms:
+        lacks = f"no scores of {', '.join(unscored)}" if arms else "no arm to show over guidance_scale"
+        raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
+    parts = pd.DataFrame([{"arm": arm.name, **vars(arm)} for arm in arms])
+    return parts.merge(table, on="arm", suffixes=("", "_scored"))
+
+
+def trade_off(run: Run) -> pd.DataFrame:
+    """One row per arm of the chosen template: settings, `distance` (realism) and `found` (share of boxes at
+    IoU 0.5) with `_low` and `_high` of their intervals at 95 %, n, and `front` (see `on_front`)."""
+    template = run.read_json("choices/template.json")["template"]
+    long = over_guidance(run, [arm for arm in own_arms(run) if (arm.template, arm.seed) == (template, 0)])
+    parts = ["arm", "grounding", "guidance_scale", "grounded_fraction"]
+    table = long[parts].drop_duplicates(ignore_index=True)
+    for name, metric in (("distance", realism(run)), ("found", FOUND)):
+        rows = long[long.metric == metric].set_index("arm")
+        columns = {name: rows.value, f"{name}_low": rows.low, f"{name}_high": rows.high, "n": rows.n}
+        table = table.assign(**{column: table.arm.map(values) for column, values in columns.items()})
+    return table.assign(front=on_front(-table.distance.to_numpy(), table.found.to_numpy()))
+
+
+def on_front(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pareto front: (n,) bool, False for a point that another is at least as high as in both and higher in
+    one, and for NaN."""
+    higher = (first[:, None] >= first) & (second[:, None] >= second)
+    strictly = (first[:, None] > first) | (second[:, None] > second)
+    return ~(higher & strictly).any(0) & ~np.isnan(first + second)
+
+
+def choose(run: Run, metric: str, arms: Sequence[str]) -> tuple[str, str]:
+    """The best arm in that metric, and why: the first arm where there are too few scenes for a score."""
+    try:
+        return verdicts.best(run, metric, arms), f"best {metric}"
+    except ValueError as error:
+        return arms[0], f"the first, for nothing compares them: {error}"
 
 
 def realism(run: Run) -> str:
@@ -23,133 +153,56 @@ def realism(run: Run) -> str:
     return scores.realism(model_set(run.card["protocol"]["models"]))
 
 
-def main_measures(run: Run) -> dict[str, str]:
-    """The two that are traded against each other: metric -> which way is good."""
-    return {realism(run): LOWER, FOUND: HIGHER}
+def own_arms(run: Run) -> list[Arm]:
+    """The run's own arms that have a picture of every scene."""
+    return [Arm.parse(name) for name in whole(run) if is_own(name)]
 
 
-def measures(run: Run) -> dict[str, str]:
-    """The columns of the report's table: metric -> which way is good."""
-    return main_measures(run) | {"mean IoU": HIGHER, CROPS: HIGHER, CLIP_SCORE: HIGHER}
+def template_arms(run: Run) -> list[str]:
+    """Text grounding with every template that was compared."""
+    choice = run.read_json("choices/template.json")
+    return [Arm(template, "text", choice["guidance_scale"]).name for template in choice["compared"]]
 
 
-def seed_measures(run: Run) -> dict[str, str]:
-    """What is looked at where arms differ by their noise alone: metric -> which way is good."""
-    return main_measures(run) | {"variety": HIGHER}
-
-
-def groups(run: Run) -> dict[str, dict[str, str]]:
-    """All that is measured of an arm's pictures, a table a group: group -> metric -> which way is good."""
-    tables, known = {}, scores.metrics_of(run)
-    for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS):
-            tables.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
-    counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
-    return tables | {"Counted, and kept out of the scores": dict.fromkeys(counted, "")}
+def grounding_arms(run: Run) -> list[str]:
+    """The chosen template without grounding, with text, and with text and image."""
+    choice = run.read_json("choices/template.json")
+    return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in GROUNDINGS]
 
 
 def main_arm(run: Run) -> str:
-    """The chosen template with text grounding: what the other arms are held against."""
+    """The chosen template with text grounding: what the other arms are compared with."""
     return grounding_arms(run)[1]
 
 
-def main_scale(run: Run) -> float:
-    """The guidance_scale at which templates and groundings are compared."""
-    return Arm.parse(main_arm(run)).guidance_scale
+def second_seed_arms(run: Run) -> list[str]:
+    """The arms of `grounding_arms` with the next seed."""
+    return [replace(Arm.parse(name), seed=Arm.parse(name).seed + 1).name for name in grounding_arms(run)]
 
 
-def title(arm: Arm) -> str:
-    """What an arm is called where all arms have one guidance_scale."""
-    return f"{arm.template}, {GROUNDING[arm.grounding]}"
+def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
+    """Whole arms of that grounding and template ("" for the chosen one), boxes in all steps and seed 0, by
+    guidance_scale."""
+    template = template or run.read_json("choices/template.json")["template"]
+    plain = [arm for arm in own_arms(run) if arm == Arm(template, grounding, arm.guidance_scale)]
+    return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def titles(run: Run) -> dict[str, str]:
-    """Arm -> what it is called: template x grounding as in the original's table, then those from outside."""
-    own = {name: title(Arm.parse(name)) for name in template_arms(run) + grounding_arms(run)}
-    outside = [name for name in whole(run) if not is_ours(name) and name != scores.ROUND_TRIP]
-    return own | {name: f"{name} (from outside)" for name in outside}
+def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
+    """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
+    whose annotations say of each photo that it is drawn."""
+    return models != "demo" or all(scene.extra.get("drawn") for scene in scenes)
 
 
-def choose(run: Run, metric: str, arms: Sequence[str]) -> tuple[str, str]:
-    """The best arm in that metric, and why: the first one where there are too few scenes for a score."""
-    try:
-        return verdicts.best(run, metric, arms), f"best {metric}"
-    except ValueError as error:
-        return arms[0], f"the first, for nothing compares them: {error}"
+def _measures(run: Run) -> dict[str, str]:
+    return {realism(run): LOWER} | dict.fromkeys((FOUND, "mean IoU", CROPS, CLIP_SCORE), HIGHER)
 
 
-def controls(run: Run) -> dict[str, str]:
-    """Arm -> what it is called, for the rows that say what a number is worth."""
-    return {
-        scores.PHOTOS: "photos: one half against the other",
-        scores.ROUND_TRIP: "photos through the autoencoder",
-        scores.SHUFFLED + main_arm(run): "held against boxes of other scenes",
-        scores.CHANCE: "chance",
-    }
-
-
-def how(run: Run) -> str:
-    """What the numbers of a table are made with, for its caption."""
+def _how(run: Run) -> str:
     protocol = run.card["protocol"]
     by = "pytorch-fid's Inception, pool3" if realism(run) == "FID" else "the demo CLIP, which is no FID"
     side, fit = protocol["size"], protocol["fit"]
     return (
         f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {by}. "
-        "Small: interval at 95 % over photos. N: how many."
+        "Small: interval at 95 % over photos. N: number of photos."
     )
-
-
-def captioner_arms(run: Run) -> dict[str, str]:
-    """Arm of a captioner's captions -> the captioner's name."""
-    names = model_set(run.card["protocol"]["models"]).captioners
-    return {f"{scores.CAPTIONER}{name}": name for name in names}
-
-
-def sweep(run: Run) -> pd.DataFrame:
-    """The long table of scores of the guidance sweep: see `over_guidance`."""
-    return over_guidance(run, [arm for kind in GROUNDINGS for arm in guidance_arms(run, kind)])
-
-
-def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
-    """The long table of scores of those arms, with grounding and guidance_scale as columns.
-
-    Raises FileNotFoundError where there is no arm, or naming those that have no scores.
-    """
-    table = run.scores()
-    unscored = [arm.name for arm in arms if arm.name not in set(table.arm)]
-    if unscored or not arms:
-        lacks = f"no scores of {', '.join(unscored)}" if arms else "no arm to show over guidance_scale"
-        raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
-    return pd.concat([table[table.arm == arm.name] for arm in arms], ignore_index=True)
-
-
-def sweep_arms(run: Run) -> dict[str, list[Arm]]:
-    """The arms of the guidance sweep by the name of their grounding."""
-    found = {kind: guidance_arms(run, kind) for kind in GROUNDINGS}
-    return {GROUNDING[kind]: arms for kind, arms in found.items() if len(arms) > 1 or kind == "text"}
-
-
-def grounding_names(run: Run) -> dict[str, str]:
-    """Arm -> the name of its grounding, for the grounding comparison."""
-    return {name: GROUNDING[Arm.parse(name).grounding] for name in grounding_arms(run)}
-
-
-def seed_names(run: Run) -> dict[str, str]:
-    """Arm -> its name, for the groundings with one seed and, where there are such pictures, with another."""
-    names = {}
-    for (own, name), other in zip(grounding_names(run).items(), siblings(run), strict=True):
-        names |= {own: name, other: f"{name}, another seed"}
-    return {arm: name for arm, name in names.items() if arm in whole(run)}
-
-
-def caption_tables(run: Run) -> dict[str, pd.DataFrame]:
-    """Captioner -> its captions, by scene."""
-    return {name: run.captions(name).set_index("scene") for name in captioner_arms(run).values()}
-
-
-def labels(scenes: Sequence[Scene]) -> pd.DataFrame:
-    """One row a label, the commonest first: boxes, and photos that have it."""
-    pairs = [(label, scene.name) for scene in scenes for label in scene.labels]
-    pairs = pd.DataFrame(pairs, columns=["label", "scene"])
-    table = pairs.groupby("label").agg(boxes=("scene", "size"), photos=("scene", "nunique"))
-    return table.sort_values("boxes", ascending=False, kind="stable").reset_index()

@@ -1,10 +1,27 @@
-"""Rectangles and nothing else.
+"""Boxes: their geometry, and how they are drawn, into pixels or as SVG.
 
 A box is (x_min, y_min, x_max, y_max) in fractions of the picture's width and height, origin top left. Every
 function takes (n, 4) arrays, n = 0 included, and keeps their order.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
 import numpy as np
+from PIL import Image, ImageColor
+
+# At least 27 apart in CIE L*a*b*, for deuteranopes and protanopes as well (simulation of Machado et al. 2009)
+PALETTE = ("#3ca5ff", "#a5ff00", "#b40000", "#00c3a5", "#960f87", "#a5b42d")
+PALETTE += ("#00f0ff", "#a5004b", "#96ff96", "#3c0fff", "#5ab469", "#4b4bd2")
+PLACES = 30  # boxes that GLIGEN takes; it was trained with the 30 largest of a photo
+FOUND, MISSED, DROPPED = "found", "missed", "not given to the model"
+DASHES = {MISSED: (2.4, 1.5), DROPPED: (0.8, 1.1)}  # lengths of line and gap, in line widths
+WIDTHS = (0.4, 1.1)  # of the line of a small and of a large box, in hundredths of the picture's width
+GREY = "#8a8f99"
+OVER = "position:absolute;inset:0;width:100%;height:100%"
+TEXT = 'font-size="4.4" fill="#fff" stroke="#000" stroke-opacity=".65" stroke-width=".9" paint-order="stroke"'
 
 
 def clip(boxes: np.ndarray) -> np.ndarray:
@@ -54,11 +71,8 @@ def to_fractions(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return clip(_rows(boxes) / [width, height, width, height])
 
 
-def largest(boxes: np.ndarray, n: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the n largest boxes and of the others, both ascending; among equals the first ones are kept.
-
-    GLIGEN has 30 places for boxes and was trained with the 30 largest.
-    """
+def largest(boxes: np.ndarray, n: int = PLACES) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the n largest boxes and of the others, both ascending; of equals, the first."""
     by_size = np.argsort(-area(boxes), kind="stable")
     return np.sort(by_size[:n]), np.sort(by_size[n:])
 
@@ -71,6 +85,93 @@ def reproject(boxes: np.ndarray, window: tuple[float, float, float, float]) -> n
     x_min, y_min, x_max, y_max = window
     width, height = x_max - x_min, y_max - y_min
     return clip((_rows(boxes) - [x_min, y_min, x_min, y_min]) / [width, height, width, height])
+
+
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """Label -> colour, "#rrggbb", in the order of PALETTE: the commonest label has the first.
+
+    labels: one per box of all scenes that are shown together. From the 13th label on the colours repeat.
+    """
+    counts = Counter(labels)
+    order = sorted(counts, key=lambda label: (-counts[label], label))
+    return {label: PALETTE[place % len(PALETTE)] for place, label in enumerate(order)}
+
+
+def draw_boxes(
+    image: Image.Image, boxes: np.ndarray, labels: Sequence[str], colours: Sequence[str] | None = None
+) -> Image.Image:
+    """A copy of a picture with its boxes (n, 4) as outlines and the label in each, small boxes over large.
+
+    An empty label is not written. colours: one per box; None for those of `colours_of(labels)`.
+    Raises ValueError when labels or colours are not as many as the boxes, and for a box without area.
+    """
+    import matplotlib  # both here, because who only computes with boxes waits seconds for neither
+    from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+    from torchvision.utils import draw_bounding_boxes
+
+    boxes, known = clip(boxes), colours_of(labels)
+    colours = [known[label] for label in labels] if colours is None else colours
+    if not len(boxes) == len(labels) == len(colours):
+        raise ValueError(
+            f"{len(boxes)} boxes, {len(labels)} labels and {len(colours)} colours; give one per box"
+        )
+    if not len(boxes):
+        return image.convert("RGB")
+    order = np.argsort(-area(boxes), kind="stable")
+    pixels = pil_to_tensor(image.convert("RGB"))
+    drawn = draw_bounding_boxes(
+        pixels,
+        pixels.new_tensor(to_pixels(boxes, *image.size)[order] - [0, 0, 1, 1], dtype=int),
+        labels=[labels[index] or None for index in order],
+        colors=[colours[index] for index in order],
+        width=max(1, min(image.size) // 200),
+        font=str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")),  # the same on every machine
+        font_size=max(10, min(image.size) // 40),
+        fill_labels=True,
+        label_colors=[_ink_on(colours[index]) for index in order],
+    )
+    return to_pil_image(drawn)
+
+
+def overlay(
+    boxes: np.ndarray,
+    labels: Sequence[str],
+    aspect: float,
+    colours: Sequence[str] | None = None,
+    marks: Sequence[str] | None = None,
+) -> str:
+    """Boxes (n, 4) as SVG to lie over a picture, small ones on top, so that they can be pointed at.
+
+    aspect: height over width of the picture. colours: one per box; None for those of `colours_of(labels)`.
+    marks: per box FOUND (full line), MISSED (dashed), DROPPED (grey, dotted) or "" (full line).
+    """
+    known, height = colours_of(labels), 100 * aspect
+    colours = [known[label] for label in labels] if colours is None else colours
+    marks = [""] * len(labels) if marks is None else marks
+    texts = [escape(f"{label}, {mark}" if mark else label) for label, mark in zip(labels, marks, strict=True)]
+    parts = []
+    for index in np.argsort(-area(boxes), kind="stable"):
+        x_min, y_min, x_max, y_max = boxes[index] * np.float32([100, height, 100, height])
+        stroke = np.clip(min(x_max - x_min, y_max - y_min) / 8, *WIDTHS)
+        lengths = " ".join(f"{length * stroke:.2f}" for length in DASHES.get(marks[index], ()))
+        dash = f' stroke-dasharray="{lengths}"' if lengths else ""
+        label, colour = escape(labels[index]), GREY if marks[index] == DROPPED else colours[index]
+        parts.append(
+            f'<g><title>{texts[index]}</title><rect x="{x_min:.2f}" y="{y_min:.2f}" '
+            f'width="{x_max - x_min:.2f}" height="{y_max - y_min:.2f}" rx="0.8" fill="none" '
+            f'stroke-width="{stroke:.2f}" stroke="{colour}"{dash}/>'
+            f'<text {TEXT} x="{x_min + 1:.2f}" y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
+        )
+    summary = f"boxes: {', '.join(texts) or 'none'}"
+    return (
+        f'<svg style="{OVER}" viewBox="0 0 100 {height:.2f}" role="img" aria-label="{summary}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _ink_on(colour: str) -> str:
+    red, green, blue = ImageColor.getrgb(colour)[:3]
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
 def _rows(boxes: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from helpers.captioning.templates import TEMPLATES
-from helpers.report.arms import grounding_arms, siblings
+from helpers.captioning.prompts import TEMPLATES
+from helpers.report.comparisons import grounding_arms, second_seed_arms
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.sweeps import grids, progress
@@ -27,7 +27,7 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     yield Task("02_template_comparison", "", {"guidance_scale": guidance, **QUIET}, compared)
     yield Task("03_gligen_grounding", "", QUIET, tuple(grounding_arms(run)))
     curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
-    yield _drawing([*curves, *siblings(run)], "03_more_arms")
+    yield _drawing([*curves, *second_seed_arms(run)], "03_more_arms")
     yield from closing(external)
 
 

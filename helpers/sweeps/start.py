@@ -8,11 +8,10 @@ from pathlib import Path
 
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
-from helpers.report.arms import is_ours
+from helpers.runs import external
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, protocol
 from helpers.runs.run import Run
-from helpers.scenes import images
 from helpers.scenes.scenes import read_scenes
 from helpers.scoring.scores import ROUND_TRIP
 from helpers.sweeps import grids, plan, progress
@@ -89,17 +88,7 @@ def externals(texts: Sequence[str]) -> dict[str, str]:
     found = {}
     for text in (one for several in texts for one in re.split(r"\s+(?=[\w.-]+=)", several.strip())):
         name, _, folder = text.partition("=")
-        problem = None
-        if not (re.fullmatch(r"[\w.-]+", name) and folder):
-            problem = "give NAME=FOLDER, a name without blanks and a folder of pictures"
-        elif is_ours(name):
-            problem = "an arm that is made here could have that name; choose another"
-        elif not at(folder).is_dir():
-            problem = "no such folder; give NAME=FOLDER"
-        elif not any(path.suffix.lower() in images.SUFFIXES for path in at(folder).iterdir()):
-            problem = "no pictures in this folder; there should be one per scene, of its name"
-        if problem:
-            raise ParameterError(f"external = {text!r}: {problem}")
+        external.check(name, folder)
         found[name] = folder
     return found
 

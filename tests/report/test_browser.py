@@ -12,7 +12,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from helpers.report import charts, gallery, tables
-from helpers.report.answers import Answer
+from helpers.report.comparisons import Comparison
+from helpers.report.tables import Answer
 from helpers.runs import run as runs
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
@@ -46,18 +47,17 @@ def pieces(run):
     names = {arm.name: f"suffix, {kind}" for kind, row in arms.items() for arm in row[:1]} | {
         "photos": "photos"
     }
-    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["empty"]] * 4, "seconds": 0.2})
-    table.index = [scene.name for scene in run.scenes]
+    compared = Comparison(names, MEASURES, "Scores", arms["text"][0].name)
+    sweep = Comparison({arm.name: "" for row in arms.values() for arm in row}, {}, "", arms["text"][0].name)
     yield tables.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
-    yield tables.answers([Answer("Which?", "This one.", (EVIL, "Because."))])
-    yield tables.TOGGLE
-    yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"})
-    yield gallery.folded(gallery.row(run.scenes), "More")
-    yield tables.score_table(scores, names, MEASURES, "Scores", chosen=arms["text"][0].name)
+    yield tables.answers([Answer("Which?", "This one.", (EVIL, "Because."), "Section")])
+    yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"}, scored=True)
+    yield gallery.folded(gallery.row(run.scenes, 4), "More")
+    yield tables.score_table(scores, compared)
     yield charts.as_svg(charts.curves(scores, MEASURES, "guidance_scale", 11), "Curves")
     yield charts.as_svg(charts.intervals(scores, MEASURES, names), "Intervals")
-    yield gallery.slider(run, run.scenes[:2], arms)
-    yield gallery.captions(run.scenes, {"opt": table})
+    yield gallery.slider(run, run.scenes[:2], sweep)
+    yield gallery.captions(run, run.scenes, ["opt"])
     yield tables.table(pd.DataFrame({"scene": ["a"], "n": [0.5]}), "A table")
     yield tables.card({"protocol": {"steps": 20}, "device": "toaster"})
 
@@ -72,7 +72,18 @@ def address(tmp_path_factory):
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     for name in (Arm("suffix", kind, scale).name for kind in ("text", "image") for scale in SCALES):
         for scene in run.scenes:
-            images.save(Image.fromarray(noise), run.picture(name, scene))
+            record = {"prompt": EVIL, "seed": "0", "steps": "20"}
+            images.save(Image.fromarray(noise), run.picture(name, scene), record)
+    found = {"found": True, "iou": 0.6, "crop_correct": True}
+    for arm in ("photos", "suffix-text-g1"):
+        rows = [
+            {"scene": scene.name, "box": k, "label": "", **found} | ({"found": False} if k else {})
+            for scene in run.scenes
+            for k in range(2)
+        ]
+        run.write_jsonl(f"boxes/{arm}.jsonl", rows)
+    caption = {"generated_text": EVIL, "flags": ["empty"], "seconds": 0.2}
+    run.write_jsonl("captions/opt.jsonl", [{"scene": scene.name, **caption} for scene in run.scenes])
     shown = [new_output("display_data", {"text/html": html.data}) for html in pieces(run)]
     cells = [new_code_cell("show()", outputs=[one]) for one in shown]
     cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
@@ -147,7 +158,7 @@ def test_boxes_and_labels_can_be_switched(page):
 
 def test_boxes_lie_on_the_picture_where_they_were_asked_for(page):
     frame = page.locator(".frame").first.bounding_box()
-    box = page.locator(".frame").first.locator("rect").last.bounding_box()
+    box = page.locator(".frame").first.locator("rect:not([stroke-dasharray])").bounding_box()
     assert box["x"] - frame["x"] == pytest.approx(4 / 64 * frame["width"], abs=1.5)
     assert box["y"] - frame["y"] == pytest.approx(6 / 64 * frame["height"], abs=1.5)
 
@@ -161,6 +172,19 @@ def test_the_slider_shows_the_pictures_of_its_scale_and_scene(page):
     slider.get_by_role("combobox").select_option("photo-1")
     shown = slider.locator("figure:visible img").evaluate_all("all => all.map(one => one.alt)")
     assert len(shown) == 3 and all(alt.endswith("photo-1") for alt in shown)
+
+
+def test_the_switch_of_the_boxes_stays_in_view(page):
+    page.evaluate("window.scrollTo({top: document.body.scrollHeight, behavior: 'instant'})")
+    assert page.get_by_label("boxes asked for").bounding_box()["y"] < 100
+
+
+def test_contents_and_answers_lead_to_their_section(page):
+    for link in (page.locator("nav a"), page.locator(".answers a")):
+        link.first.click()
+        page.wait_for_timeout(1000)  # the page scrolls smoothly
+        assert 0 <= page.locator("#Section").bounding_box()["y"] < 120
+        page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
 
 
 def test_it_fits_a_telephone(page):

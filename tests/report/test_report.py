@@ -4,9 +4,9 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -14,8 +14,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from helpers.report import charts, gallery, tables
-from helpers.report.answers import Answer
-from helpers.report.following import evenly
+from helpers.report.comparisons import Comparison
+from helpers.report.tables import Answer
 from helpers.runs import run as runs
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
@@ -23,6 +23,7 @@ from helpers.scenes import images
 from helpers.scenes.scenes import read_scenes
 from tests.fakes.study import EVIL, write_scenes
 
+ROOT = Path(__file__).resolve().parents[2]
 SCORE = {"value": 113.4512, "standard_error": 1.7, "low": 110.0, "high": 116.8, "n": 48}
 MEASURES = {"FID": "lower is better", "found <at> 0.5": "higher is better"}
 
@@ -49,23 +50,24 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value, error, shown",
-    [
-        (113.4512, 1.7, "113.5"),
-        (0.0312, 0.004, "0.0312"),
-        (12345.6, 300, "12,346"),
-        (7, 0, "7"),
-        (5e-7, 0, "5e-07"),
-    ],
+    "errors, decimals", [([1.7], 1), ([0.004, 0.3], 2), ([300], 0), ([1e-7], 4), ([0], None)]
 )
-def test_a_number_has_the_decimals_that_its_error_allows(value, error, shown):
-    assert tables.number(value, error) == shown
+def test_a_column_has_the_decimals_that_its_errors_allow(errors, decimals):
+    assert tables.decimals(pd.DataFrame({"standard_error": errors})) == decimals
 
 
-def test_a_score_without_a_value_is_a_dash_and_not_nan():
-    assert tables.number(float("nan"), float("nan")) == "–"
-    empty = tables.cell(pd.Series(dict.fromkeys(SCORE, None)))
-    assert empty == "–" and tables.cell(pd.Series(SCORE | {"low": 0.5, "high": 0.5})) == "113.5"
+def test_a_column_is_read_down_and_what_has_no_error_or_value_says_so():
+    rows = [{"arm": "a", "metric": "FID", **SCORE}]
+    rows += [{"arm": "b", "metric": "FID", **SCORE, "value": 7, "low": 7, "high": 7, "standard_error": 0}]
+    rows += [{"arm": "c", "metric": "FID", "n": 48} | dict.fromkeys(("value", "low", "high"), float("nan"))]
+    rows += [
+        {"arm": "a", "metric": "counted", "value": 12345, "standard_error": 0, "low": 12345, "high": 12345}
+    ]
+    comparison = Comparison({name: name for name in "abcd"}, {"FID": "", "counted": ""}, "x")
+    shown = tables.score_table(pd.DataFrame(rows), comparison)
+    values = [[one.text for one in row.find_all("td")] for row in soup(shown).tbody.find_all("tr")]
+    assert [row[1] for row in values] == ["113.5110.0 to 116.8", "7.0", "–", "–"]
+    assert [row[2] for row in values] == ["12,345", "–", "–", "–"]
 
 
 def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls_apart():
@@ -73,7 +75,8 @@ def test_the_score_table_has_every_number_with_interval_and_n_and_tells_controls
         [{"arm": "a-text-g7.5", "metric": "FID", **SCORE}, {"arm": "photos", "metric": "FID", **SCORE}]
     )
     names, controls = {"a-text-g7.5": "a & b"}, {"photos": "the photos"}
-    page = soup(tables.score_table(scores, names, MEASURES, "1 < 2", "a-text-g7.5", controls))
+    comparison = Comparison(names, MEASURES, "1 < 2", "a-text-g7.5", controls)
+    page = soup(tables.score_table(scores, comparison))
     assert page.caption.text == "1 < 2"
     rows = page.tbody.find_all("tr")
     assert [row.th.text for row in rows] == ["a & b", "the photos"]
@@ -97,45 +100,48 @@ def test_text_of_the_opening_the_answers_and_the_card_is_escaped():
         assert not soup(html).find("img") and EVIL in soup(html).text
 
 
-def test_boxes_lie_where_they_were_asked_for_the_large_ones_below():
-    boxes = np.float32([[0.25, 0.5, 0.5, 1], [0, 0, 1, 1]])
-    page = soup(gallery.overlay(boxes, ["cone", EVIL], aspect=0.5))
-    assert page.svg["viewbox"] == "0 0 100 50.00"
-    whole, small = page.find_all("rect")
-    assert [float(small[key]) for key in ("x", "y", "width", "height")] == [25, 25, 25, 25]
-    assert float(whole["width"]) == 100 and page.title.text == EVIL and not page.find("img")
-    assert whole["stroke"] != small["stroke"]
-
-
 def test_a_figure_holds_the_picture_itself_with_a_text_for_those_who_cannot_see_it(tmp_path):
     scene = read_scenes(write_scenes(tmp_path))[0]
-    page = soup(gallery.figure(Image.new("RGB", (64, 32), "red"), scene, "a & b", "<i>note</i>"))
+    figure = gallery.Figure(Image.new("RGB", (64, 32), "red"), scene, "a & b", ["<i>line</i>"])
+    page = soup(tables.piece("figure", figure))
     shown = picture_in(page.img)
     assert shown.size == (256, 128) and shown.getpixel((9, 9))[0] > 240
     assert page.img["alt"] == "a & b, scene photo-0" and page.img["loading"] == "lazy"
-    assert page.b.text == "a & b" and page.i.text == "note"
+    assert page.b.text == "a & b" and "<i>line</i>" in page.figcaption.text and not page.i
 
 
 def test_large_pictures_are_reduced_and_shapes_are_kept():
     data = gallery.as_data(Image.new("RGB", (2000, 1000)))
     assert Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).size == (512, 256)
+    data = gallery.as_data(Image.new("RGB", (2000, 1000)), most=256)
+    assert Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).size == (256, 128)
 
 
 def test_scenes_stand_side_by_side_with_every_arm(run):
     names = {"suffix-text-g1": "one", "suffix-image-g1": "two"}
-    page = soup(gallery.compare(run, run.scenes, names, {("suffix-text-g1", "photo-1"): "2 < 3"}))
+    page = soup(gallery.compare(run, run.scenes, names))
     sections = page.find_all("section")
     assert [one.h3.text for one in sections] == [scene.name for scene in run.scenes]
     assert all([b.text for b in one.find_all("b")] == ["photo", "one", "two"] for one in sections)
-    assert "2 < 3" in sections[1].text and "2 < 3" not in sections[0].text
+    assert EVIL in page.text and not page.find("img", src=re.compile("example"))
+
+
+def test_a_label_has_one_colour_in_all_scenes(run):
+    page = soup(gallery.compare(run, run.scenes, {}))
+    colours = {}
+    for one in page.find_all("g"):
+        colours.setdefault(one.title.text, set()).add(one.rect["stroke"])
+    assert all(len(one) == 1 for one in colours.values()) and len(set.union(*colours.values())) == 3
+
+
+def sweep_of(scales):
+    arms = [Arm("suffix", kind, scale) for kind, row in scales.items() for scale in row]
+    return Comparison({arm.name: arm.name for arm in arms}, MEASURES, "", "suffix-text-g7.5")
 
 
 def test_the_slider_has_every_picture_under_its_scale(run):
-    arms = {
-        "text": [Arm("suffix", "text", scale) for scale in (1, 7.5, 11)],
-        "image": [Arm("suffix", "image", scale) for scale in (7.5, 11)],
-    }
-    page = soup(gallery.slider(run, run.scenes[:2], arms, start=7.5))
+    sweep = sweep_of({"text": (1, 7.5, 11), "image": (7.5, 11)})
+    page = soup(gallery.slider(run, run.scenes[:2], sweep))
     scales = json.loads(page.div["data-steps"])
     assert scales == [1, 7.5, 11] and (page.input["max"], page.input["value"]) == ("2", "1")
     for tag in page.find_all("figure"):
@@ -146,14 +152,21 @@ def test_the_slider_has_every_picture_under_its_scale(run):
     assert [one.text for one in page.find_all("option")] == ["photo-0", "photo-1"]
 
 
+def test_a_grounding_with_one_scale_has_no_place_under_the_slider(run):
+    page = soup(gallery.slider(run, run.scenes[:1], sweep_of({"text": (1, 7.5, 11), "image": (11,)})))
+    assert len(page.find_all("figure")) == 1 + 3
+
+
 def test_captions_stand_under_their_photo(run):
-    table = pd.DataFrame({"generated_text": [EVIL] * 4, "flags": [["repeats"]] + [[]] * 3, "seconds": 0.25})
-    table.index = [scene.name for scene in run.scenes]
-    page = soup(gallery.captions(run.scenes, {"opt": table}))
-    assert len(page.find_all("img")) == 4 and [one.text for one in page.find_all("i")[:2]] == [
-        "0.25 s, repeats",
-        "0.25 s",
+    flags = [["repeats"], [], [], []]
+    rows = [
+        {"scene": scene.name, "generated_text": EVIL, "flags": one, "seconds": 0.25}
+        for scene, one in zip(run.scenes, flags, strict=True)
     ]
+    run.write_jsonl("captions/opt.jsonl", rows)
+    page = soup(gallery.captions(run, run.scenes, ["opt"]))
+    assert len(page.find_all("img")) == 4
+    assert [one.text for one in page.find_all("i")[:2]] == ["0.25 s, repeats", "0.25 s"]
     assert EVIL in page.figcaption.text
 
 
@@ -180,29 +193,46 @@ def test_charts_take_the_ink_of_the_page_and_name_nothing_outside():
     assert "11" in [text.text.strip() for text in soup(curves).find_all("text")]
 
 
-def test_one_table_a_group_each_under_its_name():
+def test_an_interval_that_is_left_out_stretches_no_axis():
+    rows = [{"arm": arm, "metric": metric, **SCORE} for arm in ("a-text-g1", "photos") for metric in MEASURES]
+    page = charts.intervals(
+        pd.DataFrame(rows), MEASURES, {"a-text-g1": "a"}, {"photos": "photos"}, [("photos", "FID")]
+    )
+    drawn = [len(axes.containers) for axes in page.axes]
+    assert drawn == [1, 2]
+    assert [text.get_text() for text in page.axes[0].get_yticklabels()] == ["a", "photos"]
+
+
+def test_a_single_point_of_a_curve_has_its_interval_and_a_marker_of_its_own():
+    rows = [
+        {"arm": kind, "grounding": kind, "guidance_scale": 2, "metric": metric, **SCORE}
+        for kind in ("none", "text", "image")
+        for metric in MEASURES
+    ]
+    page = charts.curves(pd.DataFrame(rows), MEASURES, "guidance_scale")
+    bars = page.axes[0].containers
+    assert {bar.lines[0].get_marker() for bar in bars} == {"s", "o", "^"}
+    low, high = bars[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((110.0, 116.8))
+    names = [text.get_text() for text in page.legends[0].get_texts()]
+    assert names == ["no grounding", "text grounding", "text + image grounding"]
+
+
+def test_one_table_per_comparison_each_under_its_name():
     scores = pd.DataFrame([{"arm": "a", "metric": metric, **SCORE} for metric in ("FID", "found <at> 0.5")])
-    groups = {name: {metric: good} for name, (metric, good) in zip("xy", MEASURES.items(), strict=True)}
-    page = soup(tables.score_tables(scores, {"a": "first"}, groups))
+    groups = [
+        Comparison({"a": "first"}, {metric: good}, name)
+        for name, (metric, good) in zip("xy", MEASURES.items(), strict=True)
+    ]
+    page = soup(tables.score_table(scores, *groups))
     assert [one.caption.text for one in page.find_all("table")] == ["x", "y"]
     assert [one.find_all("td")[1].text for one in page.find_all("table")] == ["113.5110.0 to 116.8"] * 2
 
 
-def test_a_curve_of_accuracy_for_each_arm():
-    arms = {"suffix-text-g2": "text grounding", "photos": "photos"}
-    rows = [
-        {"arm": arm, "name": name, "threshold": x, "share": 1 - x}
-        for arm, name in arms.items()
-        for x in (0, 0.5, 1)
-    ]
-    page = charts.accuracy(pd.DataFrame(rows))
-    lines = {line.get_label(): line.get_ydata().tolist() for line in page.axes[0].lines}
-    assert lines == {"text grounding": [1, 0.5, 0], "photos": [1, 0.5, 0]}
-
-
-def test_evenly_takes_both_ends():
-    assert evenly(range(48), 4) == [0, 16, 31, 47] and evenly(range(3), 8) == [0, 1, 2]
-    assert evenly(range(5), 1) == [0] and evenly([], 3) == []
+def test_the_protocol_card_shows_what_is_nested_as_cards_of_their_own():
+    page = soup(tables.card({"protocol": {"steps": 20, "checkpoints": {"clip": "abc"}}, "device": "toaster"}))
+    assert [one.text for one in page.find_all("h3")] == ["this run", "protocol", "checkpoints"]
+    assert [one.text for one in page.find_all("dd")] == ["toaster", "20", "abc"]
 
 
 @pytest.fixture
@@ -211,7 +241,7 @@ def page(tmp_path):
     noise = new_output("stream", name="stderr", text="a warning")
     chart = new_output("display_data", {"image/png": base64.b64encode(b"png").decode()})
     cells = [
-        new_markdown_cell("## Title\n\na *word*"),
+        new_markdown_cell("## Title of it\n\na *word*"),
         new_code_cell("secret_code = 1", outputs=[shown, noise, chart]),
         new_code_cell("finish()", outputs=[shown], metadata={"tags": ["remove-cell"]}),
     ]
@@ -222,7 +252,7 @@ def page(tmp_path):
 
 def test_the_page_shows_results_and_no_code(page):
     assert page.count("shown") == 1 and "secret_code" not in page and "a warning" not in page
-    assert soup(page).title.text == "A & B" and soup(page).h2.text == "Title"
+    assert soup(page).title.text == "A & B" and soup(page).h2.text == "Title of it"
 
 
 def test_the_page_fetches_nothing_and_forbids_it(page):
@@ -234,3 +264,19 @@ def test_the_page_fetches_nothing_and_forbids_it(page):
 
 def test_every_picture_of_the_page_has_a_text_for_it(page):
     assert all(tag.get("alt") for tag in soup(page).find_all("img"))
+
+
+def test_every_section_is_in_the_contents_and_can_be_linked(page):
+    (link,) = soup(page).nav.find_all("a")
+    assert link.text == "Title of it"
+    assert soup(page).find(id=link["href"].removeprefix("#")).h2.text == "Title of it"
+
+
+def test_an_answer_links_to_a_section_of_the_report_notebook():
+    book = nbformat.read(ROOT / "notebooks" / "06_visual_comparison.ipynb", as_version=4)
+    headings = {cell.source.splitlines()[0].removeprefix("## ") for cell in book.cells if cell.source}
+    source = (ROOT / "helpers" / "report" / "answers.py").read_text()
+    sections = re.findall(r'tuple\(grounds\), "(.+)"\)', source)
+    assert len(sections) == 4 and {*sections, "Pictures to train a detector with"} <= headings
+    html = soup(tables.answers([Answer("Which?", "This.", (), sections[1])]))
+    assert html.a["href"] == "#" + sections[1].replace(" ", "-")

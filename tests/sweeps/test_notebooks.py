@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from helpers.__main__ import main
-from helpers.report.arms import guidance_arms, template_arms
+from helpers.report.comparisons import guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.sweeps import notebooks

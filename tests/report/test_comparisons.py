@@ -1,4 +1,4 @@
-"""Realism against adherence: the settings that no other beats in both."""
+"""Realism against box following: the settings that no other beats in both."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from helpers.report import charts, fronts
+from helpers.report import answers, charts, comparisons
 from tests.sweeps.test_grids import run as run  # a fixture
 
 POINTS = some.lists(some.tuples(some.integers(0, 4), some.integers(0, 4)), min_size=1, max_size=12)
@@ -18,11 +18,11 @@ POINTS = some.lists(some.tuples(some.integers(0, 4), some.integers(0, 4)), min_s
 def test_on_the_front_is_what_nothing_beats(points):
     first, second = np.array(points, float).T
     beaten = [any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points]
-    assert fronts.on_front(first, second).tolist() == [not one for one in beaten]
+    assert comparisons.on_front(first, second).tolist() == [not one for one in beaten]
 
 
 def test_what_has_no_score_is_on_no_front():
-    assert fronts.on_front(np.array([np.nan, 1.0]), np.array([1.0, 0.5])).tolist() == [False, True]
+    assert comparisons.on_front(np.array([np.nan, 1.0]), np.array([1.0, 0.5])).tolist() == [False, True]
 
 
 @pytest.fixture
@@ -48,17 +48,17 @@ def scored(run):
 
 
 def test_every_setting_is_a_row_and_the_front_is_named(scored):
-    table = fronts.trade_off(scored).set_index("arm")
+    table = comparisons.trade_off(scored).set_index("arm")
     assert len(table) == 4 and table.n.eq(4).all()
     assert sorted(table.index[~table.front]) == ["suffix-text-g5"]
     assert table.distance_low["suffix-text-g2"] == pytest.approx(0.08)
-    told = fronts.answer(scored)
-    assert told.short.startswith("3 of 4") and "grounded_fraction 0.3 (50% found, 0.05)" in told.short
-    assert "0.3, 1" in told.grounds[0] and "make sweep" not in told.grounds[0]
+    answer = answers.front(scored)
+    assert answer.short.startswith("3 of 4") and "grounded_fraction 0.3 (50% found, 0.05)" in answer.short
+    assert "0.3, 1" in answer.grounds[0] and "make sweep" not in answer.grounds[0]
 
 
 def test_the_plot_marks_the_front_and_its_numbers(scored):
-    page = charts.trade_off(fronts.trade_off(scored), "distance", "found")
+    page = charts.trade_off(comparisons.trade_off(scored), "distance", "found")
     axes = page.axes[0]
     assert {one.get_text() for one in axes.texts} == {"g 2", "g 2, f 0.3"}
     ring = next(line for line in axes.lines if line.get_label() == "best front")
@@ -67,5 +67,5 @@ def test_the_plot_marks_the_front_and_its_numbers(scored):
 
 def test_an_arm_that_lacks_a_picture_is_left_out(scored):
     next(scored.folder.glob("pictures/suffix-text-g5/*.png")).unlink()
-    table = fronts.trade_off(scored)
+    table = comparisons.trade_off(scored)
     assert isinstance(table, pd.DataFrame) and "suffix-text-g5" not in set(table.arm)

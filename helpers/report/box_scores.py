@@ -1,0 +1,108 @@
+"""Box following as tables: by IoU, label, size and scene, and which pictures qualify as training data."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from helpers.generation.draw import fitted
+from helpers.report import comparisons
+from helpers.runs.run import Run
+from helpers.scenes import images
+from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES, largest
+from helpers.scenes.scenes import Scene
+from helpers.scoring import adherence, scores
+
+THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9)
+
+
+def by_iou(run: Run) -> pd.DataFrame:
+    """One row for the photos, the ceiling, and per grounding: the share of boxes found at each of THRESHOLDS,
+    and the mean IoU."""
+    rows = []
+    for arm, name in ({scores.PHOTOS: "photos"} | dict(comparisons.groundings(run).names)).items():
+        iou = run.boxes(arm).iou.to_numpy()
+        shares = adherence.found_share(iou, np.array(THRESHOLDS))
+        columns = {f"found at IoU {at}": share for at, share in zip(THRESHOLDS, shares, strict=True)}
+        rows.append({"arm": name, **columns, "mean IoU": iou.mean()})
+    return pd.DataFrame(rows)
+
+
+def by_group(run: Run, column: str) -> pd.DataFrame:
+    """Box following per `label` or `size`: of the chosen arm and, beside it, of the photos, the ceiling."""
+    columns = ["found", "mean_iou", "AP50"]
+    chosen = scores.breakdown(run, comparisons.main_arm(run), column)
+    photos = scores.breakdown(run, scores.PHOTOS, column)
+    both = chosen[["boxes", *columns]].join(photos[columns], suffixes=("", " in photos"))
+    return both.rename(columns=lambda name: name.replace("mean_iou", "mean IoU")).reset_index()
+
+
+def by_box(run: Run, arm: str) -> pd.DataFrame:
+    """`Run.boxes` with a column mark: FOUND, MISSED, or DROPPED for a box that was not given to the model."""
+    rows = run.boxes(arm)
+    rows["mark"] = np.where(rows.found, FOUND, MISSED)
+    crowded = {name for name, number in rows.scene.value_counts().items() if number > PLACES}
+    for scene in run.scenes:
+        if scene.name in crowded:
+            left_out = largest(fitted(scene, run.card["protocol"]).boxes)[1]
+            rows.loc[(rows.scene == scene.name) & rows.box.isin(left_out), "mark"] = DROPPED
+    return rows
+
+
+def by_scene(run: Run, arm: str) -> pd.DataFrame:
+    """One row per scene: boxes (given to the model), found, crops (named rightly), iou (mean), qualifies
+    (every given box found and named rightly), dropped (boxes over the 30 that the model takes)."""
+    rows = by_box(run, arm)
+    given = rows[rows.mark != DROPPED].groupby("scene", sort=False)
+    table = given.agg(
+        boxes=("box", "size"), found=("found", "sum"), crops=("crop_correct", "sum"), iou=("iou", "mean")
+    )
+    table["qualifies"] = (table.found == table.boxes) & (table.crops == table.boxes)
+    return table.assign(dropped=(rows.mark == DROPPED).groupby(rows.scene).sum())
+
+
+def count(row: object) -> str:
+    """A row of `by_scene` in words."""
+    more = f" ({row.dropped} more were not given)" if row.dropped else ""
+    return f"{row.found} of {row.boxes} boxes found{more}"
+
+
+def ranked(run: Run, number: int | None = None) -> list[Scene]:
+    """Scenes, worst followed first: by share of boxes found in the chosen arm, then mean IoU.
+
+    number: only so many of them, in even steps from the worst to the best.
+    """
+    scenes = {scene.name: scene for scene in run.scenes}
+    table = by_scene(run, comparisons.main_arm(run)).reindex(list(scenes))  # without boxes: at the end
+    table["share"] = table.found / table.boxes
+    names = table.sort_values(["share", "iou"], kind="stable").index
+    every = len(names) if number is None else min(number, len(names))
+    return [scenes[names[round(step)]] for step in np.linspace(0, len(names) - 1, every)]
+
+
+def qualifying(run: Run) -> pd.DataFrame:
+    """For the photos and per arm: pictures, how many qualify as training data, and the share with its
+    interval at 95 % (Wilson)."""
+    rows = []
+    for arm, name in {scores.PHOTOS: "the photos themselves", **comparisons.main(run).names}.items():
+        passed = by_scene(run, arm).qualifies
+        reach = stats.binomtest(int(passed.sum()), len(passed)).proportion_ci(method="wilson")
+        share = f"{passed.mean():.0%}, {reach.low:.0%} to {reach.high:.0%}"
+        rows.append({"arm": name, "pictures": len(passed), "qualify": int(passed.sum()), "share": share})
+    return pd.DataFrame(rows)
+
+
+def dropped(run: Run, arms: Sequence[str]) -> pd.DataFrame:
+    """One row per scene in which boxes were dropped or texts cut, as the pictures' own records say."""
+    rows = {}
+    for arm in arms:
+        for scene in run.scenes:
+            record = images.read_text(run.picture(arm, scene))
+            phrases, cut = json.loads(record["dropped_phrases"]), json.loads(record["cut_texts"])
+            if phrases or cut:
+                rows[scene.name] = {"boxes": len(phrases), "what stands in them": ", ".join(phrases)}
+                rows[scene.name] |= {"texts cut": len(cut)}
+    columns = ["scene", "boxes", "what stands in them", "texts cut"]
+    return pd.DataFrame([{"scene": scene, **row} for scene, row in rows.items()], columns=columns)
