@@ -15,7 +15,8 @@ def beside(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
+    # of a long name only the start: with all of it the temporary name would be longer than file systems take
+    partial = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
     try:
         yield partial
         partial.replace(path)

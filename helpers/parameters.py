@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Rule = Callable[[object], str | None]  # value -> None where it is right, else what to do
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class ParameterError(ValueError):
@@ -42,12 +41,10 @@ def flag(value: object) -> str | None:
 
 
 def dataset(value: object) -> str | None:
-    """The value is a folder with photos and their annotations.json."""
+    """The value is a folder that is not empty; what it has to hold, reading its scenes says."""
     folder = Path(value) if isinstance(value, (str, Path)) and str(value) else None
     if folder is None or not folder.is_dir():
         return "no such folder; give the folder that holds the photos and annotations.json"
-    if not any(path.suffix.lower() in PHOTO_SUFFIXES for path in folder.rglob("*")):
-        return f"no photos in this folder; put pictures there ({', '.join(PHOTO_SUFFIXES)})"
-    if not (folder / "annotations.json").is_file():
-        return "no annotations.json in this folder; it lists image, width, height, labels and bboxes"
+    if not any(not path.name.startswith(".") for path in folder.iterdir()):
+        return "no photos in this folder; put pictures there, and annotations.json"
     return None

@@ -213,9 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
     others = [best.replace("suffix", "caption"), Arm("suffix", "none", Arm.parse(best).guidance_scale).name]
     generation.draw(run, others)
     scores.score(run, run.scenes, others, judges)
-    gligen = load_gligen(DEMO.gligen["text"], "text")
-    scores.score_controls(run, run.scenes, best, judges, gligen)
-    release(gligen)
+    generation.draw_round_trip(run)
+    scores.score_controls(run, run.scenes, best, judges)
     table, guidance = run.scores(), Arm.parse(best).guidance_scale
     rows = [
         *of_photos(run, table, judges),

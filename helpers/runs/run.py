@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,11 @@ import pandas as pd
 
 from helpers.files import beside
 from helpers.parameters import ParameterError
-from helpers.runs.protocol import at, machine
+from helpers.runs import dataset
+from helpers.runs.arms import Arm
+from helpers.runs.protocol import at, machine, scenes_of
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene, read_scenes
+from helpers.scenes.scenes import Scene, Scenes, checksum
 
 WRITTEN_BY = {
     "captions": "01_captioning",
@@ -22,6 +25,9 @@ WRITTEN_BY = {
     "choices/template.json": "02_template_comparison",
     "boxes": "04_fid",
 }
+NUMBERS = ["value", "standard_error", "low", "high"]
+COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
+COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
 FINISHED = "application/vnd.grounded.finished+json"
 
 
@@ -53,34 +59,39 @@ class Run:
         Raises ParameterError naming each parameter that differs from the run's own.
         """
         if not (at(folder) / "run.json").is_file():
-            with beside(at(folder) / "run.json") as partial:
-                partial.write_text(_json({"protocol": protocol, **machine()}, indent=1), encoding="utf-8")
+            _begin(at(folder), {"protocol": protocol, **machine()})
         run = cls(folder)
         given, known = json.loads(_json(protocol)), run.card["protocol"]
         problems = [
             f"{name} = {given[name]!r}: {folder} was made with {known.get(name)!r}; "
             "give that value or start another run (RUN=runs/another)"
             for name in given
-            if given[name] != known.get(name)
+            if given[name] != known.get(name) and name not in ("dataset", "dataset_checksum")
         ]
+        if "dataset" in given:
+            run.card["protocol"], problem = dataset.reconcile(run.folder, known, given)
+            problems += [problem] if problem else []
         if problems:
             raise ParameterError("\n".join(problems))
+        if run.card["protocol"] != known:
+            _begin(run.folder, run.card)
         return run
 
     @cached_property
-    def scenes(self) -> list[Scene]:
+    def scenes(self) -> Scenes:
         """The photos and boxes that the run is about."""
-        dataset = self.card["protocol"]["dataset"]
-        self.uses.add((dataset, "**/*"))
-        return read_scenes(at(dataset))
+        folder = self.card["protocol"]["dataset"]
+        self.uses.add((folder, dataset.SCENES))
+        return scenes_of(self.card["protocol"])
 
     def read_json(self, name: str) -> object:
         """What is in that file. Raises FileNotFoundError naming the notebook that has to run first."""
         return json.loads(self._read(name))
 
     def read_jsonl(self, name: str) -> list[dict]:
-        """One value a line. Raises FileNotFoundError naming the notebook that has to run first."""
-        return [json.loads(line) for line in self._read(name).splitlines()]
+        """One value per line. Raises FileNotFoundError naming the notebook that has to run first."""
+        # not splitlines, which also splits at U+0085, U+2028 and others that stand in texts
+        return [json.loads(line) for line in self._read(name).split("\n") if line]
 
     def has(self, name: str) -> bool:
         """Whether the run has that file."""
@@ -110,11 +121,12 @@ class Run:
     def arms(self) -> list[str]:
         """Names of the arms that have pictures, sorted."""
         self.uses.add(("", "pictures/*/*.png"))
-        return sorted({path.parent.name for path in self.folder.glob("pictures/*/*.png")})
+        return sorted(path.name for path in self.folder.glob("pictures/*/") if self.count_pictures(path.name))
 
     def count_pictures(self, arm: str = "*") -> int:
         """Pictures that are there, of one arm or of all together."""
-        return sum(1 for _ in self.folder.glob(f"pictures/{arm}/*.png"))
+        folders = self.folder.glob(f"pictures/{arm}/")
+        return sum(name.endswith(".png") for folder in folders for name in os.listdir(folder))
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""
@@ -125,23 +137,33 @@ class Run:
         return pd.DataFrame(self.read_jsonl(f"prompts/{template}.jsonl"))
 
     def scores(self, arms: Iterable[str] | None = None) -> pd.DataFrame:
-        """arm, metric, value, standard_error, low, high, n: one row for each arm and metric; of all arms, or
-        of those that are named and scored, so that a notebook does not depend on what later ones score."""
+        """One row per arm and metric, of all arms or of those that are named and scored, so that a notebook
+        does not depend on what later ones score. Columns:
+
+        arm, metric, value, standard_error, low, high, n, reason (why there is no value); of the metric its
+        group and lower_is_better; of the arm its kind ("ours", "external", "control" or "captions") and, of
+        our own, template, grounding, guidance_scale, grounded_fraction and seed.
+        """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         self.uses |= {("", pattern) for pattern in patterns}
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [{"arm": path.stem} | score for path in files for score in json.loads(path.read_text())]
-        numbers = ["value", "standard_error", "low", "high"]
-        return pd.DataFrame(rows, columns=["arm", "metric", *numbers, "n"]).astype(
-            dict.fromkeys(numbers, float)
-        )
+        rows = [
+            {"arm": path.stem} | _parts(path.stem) | score
+            for path in files
+            for score in json.loads(path.read_text(encoding="utf-8"))
+        ]
+        return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:
-        """scene, box, label, found, iou, crop_correct: one row for each box asked for."""
+        """One row per box that was asked for: scene, box, label, phrase, size, found, iou, crop_correct,
+        crop_similarity, colour_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
     def stamp(self, folder: str, pattern: str) -> str:
-        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run's."""
+        """Changes when a file that fits the pattern appears, goes or is rewritten. folder "": the run's; with
+        the pattern dataset.SCENES: a data set, of which annotations and the photos that they name count."""
+        if folder and pattern == dataset.SCENES:
+            return checksum(scenes_of(self.card["protocol"] | {"dataset": folder}))
         base = at(folder) if folder else self.folder
         facts = [(str(path), path.stat()) for path in sorted(base.glob(pattern)) if path.is_file()]
         text = repr([(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts])
@@ -167,7 +189,7 @@ class Run:
         path = self._used(name)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # else what uses it looks outdated
             with beside(path) as partial:
-                partial.write_text(text, encoding="utf-8")
+                partial.write_text(text, encoding="utf-8", newline="\n")
             self.saved.append(name)
         return path
 
@@ -186,6 +208,22 @@ class Finished:
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
         return {"text/markdown": text, "text/plain": text, FINISHED: {"uses": self.uses, "drawn": self.drawn}}
+
+
+def _parts(name: str) -> dict[str, object]:
+    """The settings of one of our own arms, and which kind an arm is."""
+    try:
+        return {"kind": "ours", **vars(Arm.parse(name))}
+    except ParameterError:
+        return {"kind": "external"}
+
+
+def _begin(folder: Path, card: dict) -> None:
+    """Write run.json, and before it what the scenes are."""
+    if "dataset_checksum" in card["protocol"]:
+        dataset.remember(folder, card["protocol"])
+    with beside(folder / "run.json") as partial:
+        partial.write_text(_json(card, indent=1), encoding="utf-8", newline="\n")
 
 
 def _json(value: object, indent: int | None = None) -> str:

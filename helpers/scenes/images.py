@@ -3,14 +3,17 @@
 At the edges PIL RGB; inside arrays uint8 (n, h, w, 3). No other module changes range or axis order.
 """
 
+import io
 import os
+import re
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from helpers.files import beside
 from helpers.scenes import boxes as rectangles
@@ -21,16 +24,36 @@ if TYPE_CHECKING:
 MAX_PIXELS = 80_000_000  # 240 MB decoded; below Pillow's own limit, so that its warning never comes first
 COMPRESSION = 4  # of PNGs: half the time of Pillow's 6 for files that are 2 % larger
 SMALLEST_SHARE = 0.01  # of the area: boxes that a crop leaves smaller are dropped, as in GLIGEN's training
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+SUFFIXES |= {".ppm", ".pgm", ".pnm"}
 # What Pillow raises on damaged or hostile files, found by cutting and flipping bytes
 DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, IndexError, TypeError, EOFError, struct.error)
 DAMAGED += (Image.DecompressionBombError, Image.DecompressionBombWarning)
+PngImagePlugin.MAX_TEXT_CHUNK = (
+    PngImagePlugin.MAX_TEXT_MEMORY
+)  # else texts and profiles over 1 MB are an error
+
+_TURN = Image.Transpose
+TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE}
+TURNS |= {6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}  # EXIF orientation -> what undoes it
+OTHERS = {  # how files begin that often stand in a picture's place -> what they are, and the way out
+    rb"version https://git-lfs": "a Git LFS pointer and not the picture; run git lfs pull in its repository",
+    rb".{0,99}/annex/objects/": "a git-annex pointer and not the picture; run git annex get",
+    rb"....ftyp(hei|hev|mif1|msf1)": "a HEIC picture, which is not read here; convert it to JPEG or PNG",
+    rb"....ftyp": "a video (MP4 or similar); export single pictures as JPEG or PNG",
+    rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)": "an HTML page; download the picture itself",
+    rb"(\xef\xbb\xbf)?\s*<(svg|\?xml|!)": "an SVG drawing or other XML; export it as PNG",
+    rb"%PDF": "a PDF document; export its pictures as PNG",
+    rb"(\xef\xbb\xbf)?\s*[{[]": "JSON text; give the picture itself",
+    rb"\Z": "an empty file; copy or download it again",
+}
 
 
 def load(path: str | Path) -> Image.Image:
     """A picture of any size, mode and orientation as upright RGB; of an animation the first frame.
 
-    EXIF orientation is applied, transparency goes over white, 16-bit grey is scaled to 8 bit.
+    EXIF orientation is applied, colours are converted to sRGB from the file's profile, transparency goes
+    over white, 16-bit grey is scaled to 8 bit. An EXIF block or a profile that cannot be read is ignored.
     Raises ValueError naming the file when it is missing, is no picture, is truncated, or has over MAX_PIXELS.
     """
     path = Path(path)
@@ -38,34 +61,65 @@ def load(path: str | Path) -> Image.Image:
         raise ValueError(f"{path}: there is no such file; add it or correct its name")
     try:
         with Image.open(path) as image:
-            _refuse_oversized(image.size)
+            if image.width * image.height > MAX_PIXELS:
+                size = f"{image.width} x {image.height} pixels"
+                raise ValueError(f"{size} are more than the {MAX_PIXELS:,} allowed; make it smaller")
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            turn = TURNS.get(orientation(image))
+            return _to_rgb(image if turn is None else image.transpose(turn))
     except Image.UnidentifiedImageError as error:
-        raise ValueError(
-            f"{path}: not a picture, or cut off in its first bytes; save it as JPEG or PNG"
-        ) from error
+        raise ValueError(f"{path}: {_other(path)}") from error
     except DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
 
 
-def _refuse_oversized(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(
-            f"{size[0]} x {size[1]} pixels are more than the {MAX_PIXELS:,} allowed; make it smaller"
-        )
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation of an open picture, 1 (upright) to 8; 1 where its EXIF block cannot be read."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        return value if value in TURNS else 1
+    except DAMAGED:
+        return 1
+
+
+def _other(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(256)
+    for pattern, what in OTHERS.items():
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            return f"this is {what}"
+    return "not a picture, or cut off in its first bytes; save it as JPEG or PNG"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    key = image.info.get("transparency")
+    key, profile = image.info.get("transparency"), image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bit(image)
     elif key is not None or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode, transform = _to_srgb(profile) if profile else (None, None)
+    if transform is not None and (mode == "CMYK") == (image.mode == "CMYK"):
+        image = ImageCms.applyTransform(
+            image.convert("RGB").convert(mode) if mode != "CMYK" else image, transform
+        )
     image = image.convert("RGB")
     image.info = {}  # else a later save would carry over the photo's colour profile and orientation
     return image
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes) -> tuple[str | None, ImageCms.ImageCmsTransform | None]:
+    """The image mode that a colour profile is for, and its transform to sRGB; None where it is sRGB already,
+    damaged, or for another kind of numbers."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip())
+        if mode is None or "srgb" in (source.profile.profile_description or "").lower():
+            return mode, None
+        return mode, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (*DAMAGED, ImageCms.PyCMSError):
+        return None, None
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
@@ -91,19 +145,29 @@ def fit(
     boxes, and drops those with under 1 % of the area.
     Returns the picture, boxes (k, 4) float32, and their indices (k,) among the boxes given.
     """
+    window, boxes, kept = fit_boxes(image.size, boxes, size, how)
+    pixels = tuple(window * (image.size * 2))
+    size = (size, size) if isinstance(size, int) else size
+    return image.resize(size, Image.Resampling.LANCZOS, box=pixels), boxes, kept
+
+
+def fit_boxes(
+    photo: tuple[int, int], boxes: np.ndarray, size: int | tuple[int, int], how: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `fit` does to the boxes of a photo of that (width, height): the part of the photo that is shown, a
+    box (4,) float64; the boxes (k, 4) float32 as fractions of it; their indices (k,)."""
     width, height = (size, size) if isinstance(size, int) else size
     boxes = rectangles.clip(boxes)
     if how == "squash":
-        return image.resize((width, height), Image.Resampling.LANCZOS), boxes, np.arange(len(boxes))
+        return np.array([0.0, 0, 1, 1]), boxes, np.arange(len(boxes))
     if how != "crop":
         raise ValueError(f"how is {how!r}; use 'squash' or 'crop'")
-    scale = min(image.width / width, image.height / height)
-    share = np.array([width * scale / image.width, height * scale / image.height])
+    scale = min(photo[0] / width, photo[1] / height)
+    share = np.array([width * scale / photo[0], height * scale / photo[1]])
     window = np.concatenate([(1 - share) / 2, (1 + share) / 2])
-    pixels = window * [image.width, image.height, image.width, image.height]
     boxes = rectangles.reproject(boxes, window)
     kept = np.flatnonzero(rectangles.area(boxes) >= SMALLEST_SHARE)
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=tuple(pixels)), boxes[kept], kept
+    return window, boxes[kept], kept
 
 
 def crop(image: Image.Image, box: np.ndarray) -> Image.Image:
@@ -149,11 +213,8 @@ def to_array(images: Sequence[Image.Image]) -> np.ndarray:
                 f"picture {index} is {image.size[0]} x {image.size[1]}, picture 0 is "
                 f"{images[0].size[0]} x {images[0].size[1]}; fit them to one size first"
             )
-    return (
-        np.stack([np.asarray(image.convert("RGB")) for image in images])
-        if images
-        else np.empty((0, 0, 0, 3), "u1")
-    )
+    arrays = [np.asarray(image.convert("RGB")) for image in images]
+    return np.stack(arrays) if arrays else np.empty((0, 0, 0, 3), np.uint8)
 
 
 def to_tensor(array: np.ndarray) -> "torch.Tensor":

@@ -1,8 +1,9 @@
 """A scene is a photo and its labelled boxes; this module reads and writes the files that hold them."""
 
+import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from PIL import Image
 
 from helpers.files import beside
 from helpers.scenes import boxes as rectangles
-from helpers.scenes import checks, images
-from helpers.scenes.checks import DatasetError
-
-__all__ = ["DatasetError", "Scene", "read_scenes", "write_annotations"]
+from helpers.scenes import checks, entries, formats, images, photos, readers
+from helpers.scenes.entries import examples
+from helpers.scenes.photos import Photo
+from helpers.scenes.problems import DatasetError, Problem, lines
 
 PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
 KEYS = {"caption": "generated_text"}  # template -> its key there, where that is not PROMPT + template
@@ -27,7 +28,8 @@ class Scene:
     (the file may be a resized copy). boxes: (n, 4) float32 fractions, clipped; labels and phrases: n each, in
     their order. caption: a reference written by someone; generated_text: a captioner's; prompts: by template.
     image: the picture as the annotation file calls it. clipped: indices of the boxes that left the photo by a
-    pixel or more. extra: other keys of the annotation file, carried along.
+    pixel or more. extra: other keys of the annotation file, carried along. content: SHA-256 of the file.
+    orientation: the file's by EXIF, 1 to 8; the photo is upright all the same.
     """
 
     name: str
@@ -43,24 +45,99 @@ class Scene:
     image: str = ""
     clipped: tuple[int, ...] = ()
     extra: dict = field(default_factory=dict, repr=False)
+    content: str = ""
+    orientation: int = 1
 
     def photo(self) -> Image.Image:
         """The upright photo, RGB, in the file's own size."""
         return images.load(self.path)
 
 
-def read_scenes(folder: str | Path) -> list[Scene]:
-    """The scenes of a folder with annotations.json and the pictures that it names (here or in images/).
+class Scenes(list[Scene]):
+    """The scenes of a data set, in the order of its annotations.
 
-    The file is a list of {image, width, height, labels, bboxes}; bboxes are pixels of the upright photo,
-    [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases (else
-    the labels serve) and caption. Every picture is decoded once, so that nothing breaks hours later.
-    Raises DatasetError (a ValueError) that lists every problem of the data set.
+    format: one line that says what was recognised. notes: what was put in order, left out or should be looked
+    at, a line for each cause.
+    """
+
+    def __init__(self, scenes: Iterable[Scene], format: str = "", notes: Iterable[str] = ()) -> None:
+        super().__init__(scenes)
+        self.format, self.notes = format, list(notes)
+
+
+def read_scenes(
+    folder: str | Path,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    labels: Mapping[str, str | None] | None = None,
+    skip_bad: bool = False,
+) -> Scenes:
+    """The scenes of a folder with photos and annotations.json, or with annotations of another tool.
+
+    annotations.json is a list of {image, width, height, labels, bboxes}; bboxes are pixels of the upright
+    photo, [x_min, y_min, x_max, y_max]; optional are generated_text, prompt_w_label, prompt_w_suffix, phrases
+    (else the labels serve) and caption. Other tools' formats: `readers.KNOWN`. Every photo is decoded once,
+    and again when it changes, so that nothing breaks hours later.
+    split: the part of a data set that has parts. limit, seed: so many scenes at most, drawn at random.
+    labels: label -> another name for it, or None to leave its boxes out. skip_bad: leave scenes with problems
+    out, and say so in the notes.
+    Raises DatasetError (a ValueError) that tells every problem of the data set.
     """
     folder = Path(folder)
-    entries = checks.read(folder)
-    checks.check(folder, entries)
-    return [_scene(folder, entry) for entry in entries]
+    source = readers.read(folder, split)
+    found, joined = entries.join(source.entries)
+    if limit is not None:
+        found = entries.sample(found, limit, seed)
+    paths, problems = entries.locate(folder, found)
+    facts = photos.look(folder, paths.values())
+    known = {index: facts[path] for index, path in paths.items() if isinstance(facts[path], Photo)}
+    problems += [Problem(index, facts[path]) for index, path in paths.items() if index not in known]
+    if not source.own:
+        found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
+    problems += [*checks.check(found, known), *entries.clashes(found, known)]
+    notes = [*source.notes, joined]
+    bad = {problem.index for problem in problems}
+    if bad:
+        told = lines(source.file, found, problems)
+        if not skip_bad or len(bad) == len(found):
+            raise DatasetError(folder, told)
+        notes += [f"scenes left out: {len(bad):,} of {len(found):,}", *told]
+    good = [index for index in range(len(found)) if index not in bad]
+    kept = [found[index] for index in good]
+    kept, spelled = entries.spell(entries.rename(kept, labels or {}))
+    kept, copies = entries.once(kept)
+    scenes = [_scene(paths[index], known[index], entry) for index, entry in zip(good, kept, strict=True)]
+    notes += [*spelled, copies, *_remarks(scenes)]
+    return Scenes(scenes, f"{source.format}, {formats.words(kept)}", filter(None, notes))
+
+
+def checksums(scenes: Iterable[Scene]) -> dict[str, str]:
+    """Scene name -> 16 hexadecimal digits that change when its photo or what is said of it changes."""
+    sums = {}
+    for scene in scenes:
+        said = (scene.width, scene.height, scene.labels, scene.phrases, scene.boxes.tobytes(), scene.caption)
+        said += (scene.generated_text, sorted(scene.prompts.items()), scene.content)
+        sums[scene.name] = hashlib.sha256(repr(said).encode(errors="backslashreplace")).hexdigest()[:16]
+    return sums
+
+
+def checksum(scenes: Iterable[Scene]) -> str:
+    """16 hexadecimal digits that change when a scene comes, goes or changes; other files do not matter."""
+    return hashlib.sha256(json.dumps(checksums(scenes)).encode()).hexdigest()[:16]
+
+
+def fitted(scene: Scene, protocol: Mapping) -> Scene:
+    """A scene with boxes, labels and phrases as its pictures are asked for: those of the photo after it was
+    fitted to the model's square by
+    `images.fit`.
+
+    protocol: `size`, the side of the square in pixels, and `fit`, "squash" or "crop".
+    """
+    photo = scene.width, scene.height
+    _, boxes, kept = images.fit_boxes(photo, scene.boxes, protocol["size"], protocol["fit"])
+    phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
+    return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
 
 
 def write_annotations(
@@ -93,7 +170,22 @@ def write_annotations(
         partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _scene(folder: Path, entry: dict) -> Scene:
+def _remarks(scenes: Sequence[Scene]) -> Iterator[str]:
+    """What a program cannot decide, or what was cut."""
+    if clipped := [scene.image for scene in scenes if scene.clipped]:
+        yield f"photos whose boxes leave them and are clipped: {len(clipped):,}, {examples(clipped)}"
+    turned = [
+        scene.image
+        for scene in scenes
+        if scene.orientation > 1 and (scene.orientation < 5 or abs(scene.width - scene.height) <= 1)
+    ]
+    if turned:
+        said = "photos turned or mirrored by their EXIF orientation without a change of shape"
+        look = "look at their boxes, which may have been drawn on unturned pixels"
+        yield f"{said}: {len(turned):,}, {examples(turned)}; {look}"
+
+
+def _scene(path: Path, photo: Photo, entry: dict) -> Scene:
     width, height, labels = int(entry["width"]), int(entry["height"]), tuple(entry["labels"])
     pixels = np.array(entry["bboxes"], dtype=np.float64).reshape(-1, 4)
     outside = np.maximum(-pixels, pixels - [width, height, width, height]).max(axis=1, initial=0)
@@ -101,8 +193,8 @@ def _scene(folder: Path, entry: dict) -> Scene:
     known = {*checks.REQUIRED, "phrases", "caption", "generated_text", *texts}
     names = {key: template for template, key in KEYS.items()}
     return Scene(
-        name=checks.name_of(entry["image"]),
-        path=checks.locate(folder, entry["image"]),
+        name=entries.name_of(entry["image"]),
+        path=path,
         width=width,
         height=height,
         labels=labels,
@@ -114,6 +206,8 @@ def _scene(folder: Path, entry: dict) -> Scene:
         image=entry["image"],
         clipped=tuple(np.flatnonzero(outside >= 1).tolist()),
         extra={key: value for key, value in entry.items() if key not in known},
+        content=photo.content,
+        orientation=photo.orientation,
     )
 
 

@@ -32,10 +32,14 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """Two-sided p of value 0 by Student's t with n - 1 degrees of freedom; 1 where both are 0."""
-        if self.standard_error == 0:
-            return 1.0 if self.value == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.n - 1))
+        """Two-sided p of value 0 by Student's t with n - 1 degrees of freedom; 1 where the value is 0.
+
+        At least 2 / 2^n, what n photos that all agree can show: a standard error of 0 proves no more.
+        """
+        if self.value == 0:
+            return 1.0
+        ratio = abs(self.value) / self.standard_error if self.standard_error else math.inf
+        return max(2.0 ** (1 - self.n), float(2 * stats.t.sf(ratio, self.n - 1)))
 
     def within(self, least: float, most: float) -> "Estimate":
         """The same, its interval ending where the true value cannot lie: it covers as often as before."""
@@ -48,8 +52,9 @@ def estimate(value: float, standard_error: float, n: int) -> Estimate:
         raise TooFew(f"an interval needs at least 2 photos, got {n}")
     if not (math.isfinite(value) and math.isfinite(standard_error)):
         raise ValueError(f"no interval around {value} with standard error {standard_error}")
+    value, standard_error = float(value), float(standard_error)
     reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * standard_error
-    return Estimate(float(value), float(standard_error), float(value - reach), float(value + reach), n)
+    return Estimate(value, standard_error, value - reach, value + reach, n)
 
 
 def jackknife(value: float, left_out: np.ndarray) -> Estimate:
@@ -61,7 +66,9 @@ def jackknife(value: float, left_out: np.ndarray) -> Estimate:
     """
     left_out = np.asarray(left_out, np.float64)
     n = len(left_out)
-    return estimate(value, math.sqrt((n - 1) / max(n, 1) * np.square(left_out - left_out.mean()).sum()), n)
+    if n < 2:
+        raise TooFew(f"an interval needs at least 2 photos, got {n}")
+    return estimate(value, math.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()), n)
 
 
 def mean(values: np.ndarray) -> Estimate:
@@ -93,7 +100,9 @@ def paired(value: float, left_out: np.ndarray, other: float, other_left_out: np.
         raise ValueError(
             f"paired by photo, but one arm has {len(left_out)} photos and the other {len(other_left_out)}"
         )
-    return jackknife(value - other, np.asarray(left_out, np.float64) - np.asarray(other_left_out, np.float64))
+    return jackknife(
+        float(value) - float(other), np.asarray(left_out, np.float64) - np.asarray(other_left_out, np.float64)
+    )
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -113,10 +122,11 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
     differences: (n,). All 2^n sign flips are counted up to EXACT_LIMIT differences that are not 0; beyond
     that, DRAWS flips are drawn and the observed one is counted among them, which keeps the level exact.
+    What is tested is that each difference could as well have had the other sign, as where the arms do not
+    differ. It is not that the mean is 0: for that, where few photos win by much and many lose by little, see
+    `significance.mean_p`.
     """
-    differences = np.asarray(
-        differences, np.float64
-    )  # the observed sum and the flipped ones, in one precision
+    differences = np.asarray(differences, np.float64)  # all sums in one precision
     d = np.abs(differences)
     if not np.isfinite(d).all():
         raise ValueError(f"difference {int(np.argmin(np.isfinite(d)))} is not a number")

@@ -31,13 +31,23 @@ def swapped_differences(
 
     In each draw the pictures of a scene are swapped between a and b with probability 1/2, which makes the two
     arms exchangeable: what is left is the noise of the measure at this n. a, b, photos: (n, d), row i the
-    same scene.
+    same scene. Two distances per draw: for KID, `swapped_sums` gives the same from one pass over its kernels.
     """
     rng, differences = np.random.default_rng(seed), np.empty(draws)
     for draw in range(draws):
         swap = rng.random(len(photos))[:, None] < 0.5
         differences[draw] = distance(np.where(swap, b, a), photos) - distance(np.where(swap, a, b), photos)
     return differences
+
+
+def swapped_sums(parts: np.ndarray, draws: int = 500, seed: int = 0) -> np.ndarray:
+    """`swapped_differences` of a difference that is a sum over scenes, (draws,): as means and KID are.
+
+    parts: (n,) what scene i adds to the difference, which changes its sign when its pictures are swapped
+    (`distances.kid_swaps`). The same seed swaps the same scenes as `swapped_differences`.
+    """
+    rng, parts = np.random.default_rng(seed), np.asarray(parts, np.float64)
+    return np.array([np.where(rng.random(len(parts)) < 0.5, -1, 1) @ parts for _ in range(draws)])
 
 
 def derangement(n: int, seed: int = 0) -> np.ndarray:

@@ -1,31 +1,44 @@
-"""An arm's pictures in, its scores out: rows with a name, a value, an interval and an N."""
+"""The scores of an arm: a table with a value, an interval and an N per metric, and what each value would be
+without one scene, so that arms can be compared from the files alone."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from helpers.claims import claimed
+from helpers.files import beside
 from helpers.models.sets import ModelSet, model_set
 from helpers.runs.run import Run
-from helpers.scenes import images
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, intervals
-from helpers.scoring.evidence import CAPTIONER, PHOTOS, Evidence, collect
-from helpers.scoring.judges import Judges, Look
+from helpers.scoring.extraction import PHOTOS
+from helpers.scoring.intervals import Estimate
+from helpers.scoring.judges import Judges
 from helpers.scoring.judges import load_judges as load_judges
-from helpers.scoring.metrics import Metric, applies, box_rows, measure, metrics
+from helpers.scoring.measurements import CAPTIONER, Measurements, collect
+from helpers.scoring.metrics import Measured, Metric, applies, box_rows, measure, metrics
 from helpers.scoring.resampling import split_half
-
-if TYPE_CHECKING:
-    from helpers.models.loading import Gligen
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes
 CHANCE = "chance"  # control arm: what judges score that see nothing
 SPLITS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class ArmScores:
+    """The metrics of an arm by name, over its scenes (n,) in the run's order: scores/<arm>.npz.
+
+    precision: (AP, AP50) by group, "label" or "size", then by its value.
+    """
+
+    scenes: tuple[str, ...]
+    metrics: dict[str, Measured]
+    precision: dict[str, dict[str, np.ndarray]]
 
 
 def realism(models: ModelSet) -> str:
@@ -39,39 +52,33 @@ def metrics_of(run: Run) -> dict[str, Metric]:
 
 
 def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges) -> pd.DataFrame:
-    """Score arms; what a judge said of a picture is not asked again. Returns their long table.
+    """Score arms; what a judge said of a picture is not asked again. Returns their rows of `Run.scores`.
 
-    Writes features/<judge>/<arm>.npz, boxes/<arm>.jsonl and scores/<arm>.json. Captions are those of the
-    chosen captioner (prompts/caption.jsonl). Missing, flagged and constant pictures are counted as scores of
-    their own and stay out of all others, whose n says how many scenes are left. A score for which there are
-    too few scenes has no value but a `reason`. Columns: arm, metric, value, standard_error, low, high, n.
+    Writes features/<extractor>/<arm>.npz, boxes/<arm>.jsonl (a row per box), scores/<arm>.npz (`ArmScores`)
+    and scores/<arm>.json. Captions are those of the chosen captioner (prompts/caption.jsonl). Missing,
+    flagged and constant pictures are counted as scores of their own and stay out of all others, whose n says
+    how many scenes are left. A score for which there are too few scenes has no value but a `reason`.
     Raises ValueError where an arm has no usable picture at all.
     """
     for arm in arms:
-        evidence = collect(run, scenes, arm, judges)
-        _save(run, arm, _rows(run, evidence), evidence)
-    return _long(run, arms)
+        _save(run, arm, collect(run, scenes, arm, judges), kind="control" if arm == ROUND_TRIP else None)
+    return run.scores(arms)
 
 
-def score_controls(
-    run: Run, scenes: Sequence[Scene], arm: str, judges: Judges, gligen: "Gligen | None" = None
-) -> pd.DataFrame:
-    """The control rows of a table: PHOTOS, SHUFFLED + arm, and with gligen ROUND_TRIP.
+def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges) -> pd.DataFrame:
+    """The control rows of a table: PHOTOS, SHUFFLED + arm, CHANCE, and ROUND_TRIP where it was drawn.
 
     PHOTOS: the detector and CLIP on the photos themselves, which is the ceiling; its distances are those
     between random halves (n is the size of a half, the interval holds 95 % of SPLITS splits). ROUND_TRIP: the
-    photos through gligen's autoencoder, made here where they are missing.
+    photos through the autoencoder, as `generation.draw.draw_round_trip` makes them.
     """
-    if gligen is not None:
-        _round_trip(run, scenes, gligen)
-        score(run, scenes, [ROUND_TRIP], judges)
+    drawn = [ROUND_TRIP] if run.count_pictures(ROUND_TRIP) else []
+    score(run, scenes, drawn, judges)
     photos = collect(run, scenes, PHOTOS, judges)
-    distances = {name for name, metric in metrics_of(run).items() if metric.distance}
-    rows = [row for row in _rows(run, photos) if row["metric"] not in distances]
-    _save(run, PHOTOS, _halves(run, photos) + rows, photos)
-    _save(run, SHUFFLED + arm, _rows(run, collect(run, scenes, arm, judges).shuffled()))
-    _save(run, CHANCE, _chance(photos))
-    return _long(run, [PHOTOS, *([ROUND_TRIP] if gligen else []), SHUFFLED + arm, CHANCE])
+    _save(run, PHOTOS, photos, _halves(run, photos), kind="control")
+    _save(run, SHUFFLED + arm, collect(run, scenes, arm, judges).shuffled(), kind="control")
+    _write(run, CHANCE, _chance(run, photos), "control")
+    return run.scores([PHOTOS, *drawn, SHUFFLED + arm, CHANCE])
 
 
 def score_captions(
@@ -81,101 +88,120 @@ def score_captions(
     named, and counts of empty, repeating and echoing captions. Reads captions/<captioner>.jsonl."""
     arms = [CAPTIONER + name for name in captioners]
     for arm in arms:
-        _save(run, arm, _rows(run, collect(run, scenes, arm, judges)))
-    return _long(run, arms)
+        _save(run, arm, collect(run, scenes, arm, judges), kind="captions")
+    return run.scores(arms)
 
 
 def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
     """Box following of a scored arm by "label" or "size", most boxes first.
 
-    Columns: mean_iou, found (share at IoU 0.5), boxes, scenes, AP, AP50.
+    Columns: mean_iou, found (share at IoU 0.5), boxes, scenes, AP, AP50. Raises FileNotFoundError where the
+    arm was not scored.
     """
-    precision = collect(run, run.scenes, arm).precision
-    parts = precision.by_label if column == "label" else precision.by_size
     table = adherence.by_group(run.boxes(arm), column)
-    table[["AP", "AP50"]] = [parts[name] for name in table.index]
+    precision = arm_scores(run, arm).precision[column]
+    table[["AP", "AP50"]] = [precision[name] for name in table.index]
     return table
 
 
-def _rows(run: Run, evidence: Evidence) -> list[dict]:
-    n = len(evidence.scenes)
-    rows = [
-        _row(name, metric, evidence) for name, metric in metrics_of(run).items() if applies(metric, evidence)
-    ]
-    return rows + [
-        _as_row(name, intervals.Estimate(count, 0, count, count, n))
-        for name, count in evidence.counts.items()
-    ]
+def arm_scores(run: Run, arm: str) -> ArmScores:
+    """A scored arm's metrics with their leave-one-out values. Raises FileNotFoundError for another arm."""
+    name = f"scores/{arm}.npz"
+    if not run.has(name):
+        raise FileNotFoundError(f"{run.folder / name}: not there yet; run 04_fid, which scores {arm!r}")
+    return _read(run.folder / name, run.stamp("", name))
 
 
-def _row(name: str, metric: Metric, evidence: Evidence) -> dict:
-    try:
-        measured = measure(metric, evidence)
-    except intervals.TooFew as error:
-        empty = dict.fromkeys(("value", "standard_error", "low", "high"))
-        return {"metric": name, **empty, "n": len(evidence.scenes), "reason": str(error)}
-    return _as_row(name, intervals.jackknife(measured.value, measured.left_out).within(*metric.limits))
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: str) -> ArmScores:
+    with np.load(path) as file:
+        kept = {name: file[name] for name in file.files}
+    columns = zip(*(kept[name] for name in ("values", "left_out", "sums", "counts")), strict=True)
+    known = {
+        str(name): Measured(float(value), left_out, *(None if np.isnan(x[0]) else x for x in means))
+        for name, (value, left_out, *means) in zip(kept["metrics"], columns, strict=True)
+    }
+    precision = {
+        column: dict(zip(kept[column].tolist(), kept[f"precision by {column}"], strict=True))
+        for column in ("label", "size")
+    }
+    return ArmScores(tuple(kept["scenes"].tolist()), known, precision)
 
 
-def _as_row(name: str, estimate: intervals.Estimate) -> dict:
-    return {"metric": name, **vars(estimate)}
+def _save(
+    run: Run, arm: str, measurements: Measurements, others: Sequence[dict] = (), kind: str | None = None
+) -> None:
+    """others: rows that stand in the place of those of their metrics."""
+    n, rows, known = len(measurements.scenes), {row["metric"]: row for row in others}, {}
+    for name, metric in metrics_of(run).items():
+        if name in rows or not applies(metric, measurements):
+            continue
+        try:
+            known[name] = measure(metric, measurements)
+        except intervals.TooFew as error:
+            empty = dict.fromkeys(("value", "standard_error", "low", "high"))
+            rows[name] = _row(name, {**empty, "n": n, "reason": str(error)}, metric)
+        else:
+            estimate = intervals.jackknife(known[name].value, known[name].left_out)
+            rows[name] = _row(name, vars(estimate.within(*metric.limits)), metric)
+    for name, count in measurements.counts.items():
+        rows[name] = _row(name, vars(Estimate(count, 0, count, count, n)))
+    if measurements.crops is not None:
+        run.write_jsonl(f"boxes/{arm}.jsonl", box_rows(measurements))
+    _keep(run.folder / "scores" / f"{arm}.npz", measurements, known)
+    _write(run, arm, [*rows.values()], kind)
 
 
-def _chance(photos: Evidence) -> list[dict]:
-    n = len(photos.scenes)
+def _keep(path: Path, measurements: Measurements, known: Mapping[str, Measured]) -> None:
+    """Write what `arm_scores` reads."""
+    n, nothing = len(measurements.scenes), np.full(len(measurements.scenes), np.nan)
+    means = [[x if x is not None else nothing for x in (one.sums, one.counts)] for one in known.values()]
+    arrays = {
+        "scenes": np.array(measurements.scenes),
+        "metrics": np.array([*known], dtype=str),
+        "values": np.array([one.value for one in known.values()]),
+        "left_out": np.array([one.left_out for one in known.values()]).reshape(-1, n),
+        "sums": np.array([sums for sums, _ in means]).reshape(-1, n),
+        "counts": np.array([counts for _, counts in means]).reshape(-1, n),
+    }
+    boxes = any(len(layout.boxes) for layout in measurements.layouts or ())
+    precision = measurements.precision if boxes else None
+    for column in ("label", "size"):
+        groups = getattr(precision, f"by_{column}", {})
+        arrays[column] = np.array([*groups], dtype=str)
+        arrays[f"precision by {column}"] = np.array([*groups.values()]).reshape(-1, 2)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    if not path.is_file() or path.read_bytes() != content.getvalue():  # else what uses it looks outdated
+        with beside(path) as partial:
+            partial.write_bytes(content.getvalue())
+
+
+def _row(name: str, estimate: Mapping[str, object], metric: Metric | None = None) -> dict:
+    """metric: None for what is counted."""
+    group, lower = (metric.group, metric.lower_is_better) if metric else ("Counted", None)
+    return {"metric": name, **estimate, "group": group, "lower_is_better": lower}
+
+
+def _write(run: Run, arm: str, rows: Sequence[dict], kind: str | None) -> None:
+    run.write_json(f"scores/{arm}.json", [row | ({"kind": kind} if kind else {}) for row in rows])
+
+
+def _chance(run: Run, photos: Measurements) -> list[dict]:
+    n, known = len(photos.scenes), metrics_of(run)
     guesses = {"R-precision": min(100, n), "crop accuracy": len(photos.phrases)}
-    return [_as_row(name, intervals.Estimate(1 / k, 0, 1 / k, 1 / k, n)) for name, k in guesses.items() if k]
+    return [
+        _row(name, vars(Estimate(1 / k, 0, 1 / k, 1 / k, n)), known[name]) for name, k in guesses.items() if k
+    ]
 
 
-def _halves(run: Run, photos: Evidence) -> list[dict]:
+def _halves(run: Run, photos: Measurements) -> list[dict]:
     """Distances between halves of the photos: what a perfect generator would get at half the number."""
     rows, half = [], len(photos.scenes) // 2
     for name, metric in metrics_of(run).items():
         if metric.distance and half >= 2:
             values = split_half(metric.distance, getattr(photos, metric.needs[1]), SPLITS)
-            low, high = np.quantile(values, [0.025, 0.975])
-            spread = intervals.Estimate(
-                float(values.mean()), float(values.std(ddof=1)), float(low), float(high), half
-            )
-            rows.append(_as_row(name, spread))
+            low, high = np.quantile(values, [0.025, 0.975]).tolist()
+            spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, half)
+            rows.append(_row(name, vars(spread), metric))
     return rows
-
-
-def _round_trip(run: Run, scenes: Sequence[Scene], gligen: "Gligen", batch_size: int = 8) -> None:
-    with claimed(run.claim(ROUND_TRIP)):
-        _draw_round_trip(run, run.missing(ROUND_TRIP, scenes), gligen, batch_size)
-
-
-def _draw_round_trip(run: Run, missing: Sequence[Scene], gligen: "Gligen", batch_size: int) -> None:
-    import torch  # here, because whoever only reads scores waits for no model
-
-    look = Look(run, missing, PHOTOS, None)
-    for start in range(0, len(missing), batch_size):
-        part = range(start, min(start + batch_size, len(missing)))
-        photos = images.to_tensor(images.to_array([look.load(i) for i in part])).to(
-            gligen.device, gligen.dtype
-        )
-        with torch.inference_mode():
-            latents = gligen.vae.encode(photos).latent_dist.mode()
-            decoded = gligen.vae.decode(latents).sample.float().cpu()
-        back: list[Image.Image] = images.to_images(decoded)
-        for i, picture in zip(part, back, strict=True):
-            path = run.picture(ROUND_TRIP, missing[i])
-            images.save(picture, path, {"arm": ROUND_TRIP})
-
-
-def _save(run: Run, arm: str, rows: list[dict], evidence: Evidence | None = None) -> None:
-    """Written only when it says something new, so that what depends on it stays up to date."""
-    if evidence is not None:
-        boxes = box_rows(evidence)
-        name = f"boxes/{arm}.jsonl"
-        if not run.has(name) or run.read_jsonl(name) != boxes:
-            run.write_jsonl(name, boxes)
-    name = f"scores/{arm}.json"
-    if not run.has(name) or run.read_json(name) != rows:
-        run.write_json(name, rows)
-
-
-def _long(run: Run, arms: Sequence[str]) -> pd.DataFrame:
-    table = run.scores(arms)
-    return pd.concat([table[table.arm == arm] for arm in arms], ignore_index=True)

@@ -1,8 +1,9 @@
-"""What the scores of a run support: paired differences between arms, and one sentence per question."""
+"""What the scores of a run support: paired differences between arms, and one sentence per comparison."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -10,9 +11,10 @@ import pandas as pd
 
 from helpers.parameters import nearest
 from helpers.runs.run import Run
-from helpers.scoring import intervals
-from helpers.scoring.evidence import Evidence, collect
+from helpers.scoring import intervals, scores
+from helpers.scoring.extraction import cached
 from helpers.scoring.intervals import Estimate
+from helpers.scoring.measurements import collect
 from helpers.scoring.metrics import Measured, measure
 from helpers.scoring.resampling import swapped_differences
 from helpers.scoring.scores import metrics_of
@@ -21,38 +23,28 @@ COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "hig
 
 
 class _Values:
-    """One metric of a run's arms on any scenes, read and computed once an arm. Nothing is judged here."""
+    """One metric of a run's arms, over all their scenes or over some: what was kept when they were scored, or
+    measured again from the kept features where two arms have different scenes. No model is asked."""
 
     def __init__(self, run: Run, name: str) -> None:
         known = metrics_of(run)
         if name not in known:
             raise ValueError(f"metric {name!r} is unknown; {nearest(name, known)}")
         self.run, self.name, self.metric = run, name, known[name]
-        self._evidence: dict[tuple[str, tuple[str, ...]], Evidence] = {}
-        self._measured: dict[tuple[str, tuple[str, ...]], Measured] = {}
-
-    def evidence(self, arm: str, names: tuple[str, ...]) -> Evidence:
-        if (arm, names) not in self._evidence:
-            scenes = [scene for scene in self.run.scenes if scene.name in set(names)]
-            self._evidence[arm, names] = collect(self.run, scenes, arm)
-        return self._evidence[arm, names]
 
     def common(self, arm: str, other: str, strict: bool) -> tuple[str, ...]:
         """Names of the scenes that both arms have, in the run's order."""
-        every = tuple(scene.name for scene in self.run.scenes)
-        first, second = (self.evidence(name, every).scenes for name in (arm, other))
+        first, second = (scores.arm_scores(self.run, name).scenes for name in (arm, other))
         if strict and first != second:
             only = ", ".join(sorted(set(first) ^ set(second)))
             raise ValueError(f"{arm} and {other} have different scenes; only one of them has {only}")
         return tuple(name for name in first if name in set(second))
 
     def measured(self, arm: str, names: tuple[str, ...]) -> Measured:
-        if (arm, names) not in self._measured:
-            evidence = self.evidence(arm, names)
-            if any(getattr(evidence, field) is None for field in self.metric.needs):
-                raise ValueError(f"arm {arm!r} has no {self.name!r}")
-            self._measured[arm, names] = measure(self.metric, evidence)
-        return self._measured[arm, names]
+        known = scores.arm_scores(self.run, arm)
+        if names == known.scenes and self.name in known.metrics:
+            return known.metrics[self.name]
+        return _measured(self.run, self.name, arm, names, self.run.stamp("", f"scores/{arm}.npz"))
 
     def difference(self, arm: str, other: str, strict: bool = False) -> dict:
         names = self.common(arm, other, strict)
@@ -62,6 +54,16 @@ class _Values:
         p = intervals.sign_flip(a.sums - b.sums) if flips else estimate.p
         facts = {"arm": arm, "other": other, "metric": self.name, "difference": estimate.value, "p": p}
         return {name: (vars(estimate) | facts)[name] for name in COLUMNS}
+
+
+@lru_cache(maxsize=256)
+def _measured(run: Run, name: str, arm: str, names: tuple[str, ...], stamp: str) -> Measured:
+    """stamp: of the arm's scores, so that an arm that was scored again is measured again."""
+    metric, wanted = metrics_of(run)[name], set(names)
+    measurements = collect(run, [scene for scene in run.scenes if scene.name in wanted], arm)
+    if any(getattr(measurements, field) is None for field in metric.needs):
+        raise ValueError(f"arm {arm!r} has no {name!r}")
+    return measure(metric, measurements)
 
 
 def difference(run: Run, metric: str, arm: str, other: str, strict: bool = False) -> dict:
@@ -78,7 +80,7 @@ def difference(run: Run, metric: str, arm: str, other: str, strict: bool = False
 def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = None) -> pd.DataFrame:
     """Every other arm against one: against `baseline`, or, where that is None, against the best arm.
 
-    One row an arm, in the order given: `arm` is the other arm, `other` the one it is held against, so a
+    One row per arm, in the order given: `arm` is the other arm, `other` the one it is held against, so a
     positive difference says that the other arm's value is higher. Columns: COLUMNS, p_holm, different (p_holm
     < 0.05). p_holm is p corrected (Holm) for the comparisons made; picking the best arm from the data is one
     of all pairs of arms, so all pairs count then.
@@ -100,8 +102,8 @@ def best(run: Run, metric: str, arms: Sequence[str]) -> str:
     Values are those of scores/<arm>.json; ties go to the earlier arm. ValueError where an arm has none.
     """
     lower = _Values(run, metric).metric.lower_is_better
-    scores = run.scores(arms)
-    values = scores[scores.metric == metric].dropna(subset="value").set_index("arm")["value"]
+    table = run.scores(arms)
+    values = table[table.metric == metric].dropna(subset="value").set_index("arm")["value"]
     if lacking := [arm for arm in arms if arm not in values.index]:
         raise ValueError(f"no {metric!r} of {', '.join(map(repr, lacking))}: score them first")
     return (min if lower else max)(arms, key=lambda arm: values[arm])
@@ -148,19 +150,20 @@ def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, see
 
     The two arms' pictures are swapped at random scene by scene, which makes both arms draws from one mixture.
     gap: in the metric's own unit. Returns metric, gap, share (of draws), median (the typical gap), n, draws.
+    The run folder keeps the draws.
     """
     values = _Values(run, next(iter(metrics_of(run))))
     names = values.common(arm, other, strict=False)
-    first, second = (values.evidence(name, names) for name in (arm, other))
-    pictures, photos = values.metric.needs
-    seen = (getattr(first, pictures), getattr(second, pictures), getattr(first, photos))
-    gaps = np.abs(swapped_differences(values.metric.distance, *seen, draws, seed))
-    share, median = float((gaps >= gap).mean()), float(np.median(gaps))
-    return {
-        "metric": values.name,
-        "gap": gap,
-        "share": share,
-        "median": median,
-        "n": len(names),
-        "draws": draws,
-    }
+
+    def differences(_: list[int]) -> list[np.ndarray]:
+        scenes = [scene for scene in run.scenes if scene.name in set(names)]
+        first, second = (collect(run, scenes, name) for name in (arm, other))
+        pictures, photos = values.metric.needs
+        features = getattr(first, pictures), getattr(second, pictures), getattr(first, photos)
+        return [swapped_differences(values.metric.distance, *features, draws, seed)[:, None]]
+
+    content = repr([values.name, draws, seed, *(run.stamp("", f"scores/{one}.npz") for one in (arm, other))])
+    file = run.folder / "features" / "swapped" / f"{arm}.npz"
+    gaps = np.abs(cached(file, [other], [content], differences)[0][:, 0])
+    facts = {"share": float((gaps >= gap).mean()), "median": float(np.median(gaps))}
+    return {"metric": values.name, "gap": gap, **facts, "n": len(names), "draws": draws}

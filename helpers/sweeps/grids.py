@@ -1,5 +1,6 @@
 """A grid: what a sweep varies, from a file or the command line, and the arms that it comes to."""
 
+import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -8,7 +9,6 @@ from pathlib import Path
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
-from helpers.scoring.caching import digest
 
 AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
 FOLDER = "sweeps"  # of a run: the arms that were asked for, a file a grid
@@ -57,7 +57,8 @@ def arms(run: Run, grid: Grid) -> list[str]:
 
 def remember(run: Run, names: Sequence[str]) -> None:
     """Note in the run folder that these arms were asked for: a file for every list of arms."""
-    run.write_json(f"{FOLDER}/{digest(sorted(names))[:16]}.json", list(names))
+    digest = hashlib.sha256(repr((sorted(names),)).encode()).hexdigest()[:16]
+    run.write_json(f"{FOLDER}/{digest}.json", list(names))
 
 
 def remembered(run: Run) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -10,17 +11,16 @@ from helpers.models.loading import load_clip, load_detector
 from helpers.models.sets import Checkpoint
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scoring.judges import Judges
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2
 from tests.fakes.study import write_scenes
 
 
-def load_small_judges(folder: Path) -> Judges:
+def load_small_judges(folder: Path) -> SimpleNamespace:
     """A random CLIP and a random OWLv2, loaded as the demo set's are."""
     clip = load_clip(Checkpoint("demo clip", str(write_clip(folder / "clip"))), device="cpu")
     owlv2 = Checkpoint("demo owlv2", str(write_owlv2(folder / "owlv2")))
-    return Judges(clip, load_detector(owlv2, device="cpu"))
+    return SimpleNamespace(clip=clip, detector=load_detector(owlv2, device="cpu"), inception=None)
 
 
 def start(folder: Path, count: int = 6, fit: str = "squash") -> Run:

@@ -7,7 +7,7 @@ from helpers.models import loading as models
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.scoring.evidence import collect
+from helpers.scoring.measurements import collect
 from tests.fakes import gligen as fakes
 from tests.fakes.study import write_scenes
 
@@ -43,12 +43,12 @@ def test_a_run_may_ask_for_the_safety_checker_and_counts_what_it_flags(tmp_path,
     "wrong", [{"scheduler": "pdnm"}, {"fit": "stretch"}, {"beams": 0}, {"safety": 3}, {"safety": True}]
 )
 def test_a_protocol_that_cannot_be_is_refused_before_a_run_begins(tmp_path, wrong):
-    dataset = str(write_scenes(tmp_path / "photos", 1))
+    dataset = str(write_scenes(tmp_path / "photos", 3))
     with pytest.raises(ParameterError, match=next(iter(wrong))):
         protocol(dataset, "demo", **wrong)
 
 
 def test_the_published_models_have_a_safety_checker(tmp_path):
-    dataset = str(write_scenes(tmp_path / "photos", 1))
+    dataset = str(write_scenes(tmp_path / "photos", 3))
     assert protocol(dataset, "published", safety=True)["safety"] is True
     assert protocol(dataset, "published")["safety"] is False

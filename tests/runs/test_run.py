@@ -2,13 +2,17 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.runs import run as runs
 from helpers.parameters import ParameterError
+from helpers.runs import run as runs
+from helpers.runs.dataset import SCENES
+from helpers.runs.protocol import ROOT
 from helpers.runs.run import FINISHED, Run
 from helpers.scenes import images
 from tests.fakes.study import write_scenes
@@ -90,7 +94,12 @@ def test_scores_of_all_arms_are_one_long_table(run):
     run.write_json("scores/b.json", [score])
     run.write_json("scores/a.json", [score | {"value": 0.6}, score | {"metric": "AP", "value": None}])
     table = run.scores()
-    assert table.columns.tolist() == ["arm", "metric", "value", "standard_error", "low", "high", "n"]
+    assert table.columns.tolist()[:7] == ["arm", "metric", "value", "standard_error", "low", "high", "n"]
+    assert set(table.kind) == {"external"} and table.template.isna().all()
+    run.write_json("scores/suffix-text-g7.5-s1.json", [score])
+    ours = run.scores(["suffix-text-g7.5-s1"]).iloc[0]
+    assert ours[["kind", "template", "grounding"]].tolist() == ["ours", "suffix", "text"]
+    assert ours[["guidance_scale", "grounded_fraction", "seed"]].tolist() == [7.5, 1, 1]
     assert table.arm.tolist() == ["a", "a", "b"] and table.value.isna().tolist() == [False, True, False]
 
 
@@ -100,7 +109,7 @@ def test_a_notebook_knows_what_it_used_and_sees_a_change_of_it(run):
     assert reader.read_json("a.json") == 1 and reader.scenes
     bundle = reader.finish("next")._repr_mimebundle_()
     used = {(folder, pattern): stamp for folder, pattern, stamp in bundle[FINISHED]["uses"]}
-    assert set(used) == {("", "run.json"), ("", "a.json"), (run.card["protocol"]["dataset"], "**/*")}
+    assert set(used) == {("", "run.json"), ("", "a.json"), (run.card["protocol"]["dataset"], SCENES)}
     assert "[next](next.ipynb)" in bundle["text/markdown"] and "toaster" in bundle["text/markdown"]
     assert json.dumps(bundle)
     run.write_json("a.json", 2)
@@ -113,3 +122,29 @@ def test_a_new_arm_is_a_change_for_who_listed_the_arms(run):
     before = run.stamp("", "pictures/*/*.png")
     images.save(Image.new("RGB", (8, 8)), run.picture("b-text-g1", "photo-0"))
     assert run.stamp("", "pictures/*/*.png") != before
+
+
+MARKS = "\x85\u2028\u2029\x0b\x0c\x1c\x1e\r\t"  # ends of lines for str.splitlines
+
+
+def test_lines_are_read_back_whatever_their_texts_hold(run):
+    rows = [{"scene": "a", "prompt": f"cone{mark}s × {mark}"} for mark in MARKS]
+    run.write_jsonl("prompts/label.jsonl", rows)
+    assert run.read_jsonl("prompts/label.jsonl") == rows
+
+
+def test_files_are_utf_8_whatever_the_locale(tmp_path):
+    code = """
+import sys
+from helpers.runs import run as runs
+runs.machine = dict
+run = runs.Run.open(sys.argv[1], dataset="x")
+row = {"metric": "KID \\u00d7 1000", "value": 1.0, "standard_error": 1.0, "low": 0.0, "high": 2.0, "n": 4}
+run.write_json("scores/a.json", [row])
+run.write_jsonl("prompts/a.jsonl", [row])
+assert run.scores().metric[0] == row["metric"] == run.read_jsonl("prompts/a.jsonl")[0]["metric"]
+"""
+    other = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, tmp_path / "run"]
+    done = subprocess.run(command, env=os.environ | other, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

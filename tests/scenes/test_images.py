@@ -1,10 +1,11 @@
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from helpers.scenes import boxes, images
 
@@ -156,6 +157,93 @@ def test_a_truncated_file_is_named(tmp_path, name, share):
     if name != "a.tif":  # its directory stands at the end, and Pillow only warns of its absence
         with pytest.raises(ValueError, match=name):
             images.load(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word on it
+@pytest.mark.parametrize("block", [b"garbage", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b""])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_an_exif_block_that_cannot_be_read_does_not_matter(stored, upright, block, name):
+    assert stored(upright, name, exif=block).size == (6, 4)
+
+
+def test_an_orientation_that_does_not_exist_does_not_matter(stored, upright):
+    for value in (0, 9, 65535):
+        exif = Image.Exif()
+        exif[0x0112] = value
+        assert np.array_equal(stored(upright, exif=exif), upright)
+
+
+def test_long_texts_and_odd_profiles_in_a_png_do_not_matter(stored, upright):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("workflow", "x" * 3_000_000, zip=True)
+    assert np.array_equal(stored(upright, pnginfo=chunks), upright)
+    for profile in (b"garbage", b"", wide_gamut()[:200], wide_gamut() + b"x" * 2_000_000):
+        assert stored(upright, icc_profile=profile).size == upright.size
+
+
+def wide_gamut(gamma=1.8):
+    """The colour profile of a wide RGB space with the primaries of ProPhoto."""
+
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, int(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + b"\0" * 78
+    tags = {b"desc": text + b"\0" * (-len(text) % 4), b"cprt": b"text\0\0\0\0none\0\0\0\0"}
+    points = {b"wtpt": (0.9642, 1, 0.8249), b"rXYZ": (0.7977, 0.2880, 0)}
+    points |= {b"gXYZ": (0.1352, 0.7119, 0), b"bXYZ": (0.0313, 0.0001, 0.8249)}
+    tags |= {key: b"XYZ \0\0\0\0" + fixed(*value) for key, value in points.items()}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for key, value in tags.items():
+        table += key + struct.pack(">II", start + len(body), len(value))
+        body += value + b"\0" * (-len(value) % 4)
+    head = struct.pack(">I", 128 + len(table) + len(body)) + b"none" + struct.pack(">I", 0x02400000)
+    head += b"mntrRGB XYZ " + struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
+    head += fixed(0.9642, 1, 0.8249)
+    return head + b"\0" * (128 - len(head)) + table + body
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_of_another_profile_are_those_that_a_viewer_shows(stored, mode):
+    seen = Image.new("RGB", (32, 32), (230, 30, 30))
+    wide = ImageCms.ImageCmsProfile(io.BytesIO(wide_gamut()))
+    numbers = ImageCms.profileToProfile(seen, ImageCms.createProfile("sRGB"), wide)
+    assert np.abs(np.array(numbers.getpixel((3, 3))) - (230, 30, 30)).max() > 30, "the profile matters"
+    numbers = numbers.quantize() if mode == "P" else numbers.convert(mode)
+    loaded = stored(numbers, icc_profile=wide_gamut())
+    assert np.abs(np.array(loaded.getpixel((3, 3))) - (230, 30, 30)).max() < 12
+    assert loaded.mode == "RGB" and not loaded.info
+
+
+def test_the_profile_srgb_changes_nothing_and_one_for_other_numbers_neither(stored, upright):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for profile in (srgb, lab):
+        assert np.array_equal(stored(upright, icc_profile=profile), upright)
+    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    assert np.abs(np.asarray(stored(ink, "a.tif", icc_profile=wide_gamut())).astype(int) - RED).max() < 8
+
+
+OTHERS = {
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 90405\n",
+    "git-annex": b"/annex/objects/SHA256E-s90405--0000.jpg\n",
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+    "video": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(99),
+    "HTML": b"\n <!DOCTYPE html><html><body>404</body></html>",
+    "SVG": b"\xef\xbb\xbf<?xml version='1.0'?><svg/>",
+    "PDF": b"%PDF-1.7\n",
+    "JSON": b'{"error": "not found"}',
+    "empty file": b"",
+    "not a picture": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_stands_in_a_pictures_place_is_named(tmp_path, what):
+    (tmp_path / "a.jpg").write_bytes(OTHERS[what])
+    with pytest.raises(ValueError, match=rf"a\.jpg: .*{what}.*; \w+"):
+        images.load(tmp_path / "a.jpg")
 
 
 def test_no_file_is_not_whole(tmp_path):

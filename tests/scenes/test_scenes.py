@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from helpers.scenes.checks import DatasetError
-from helpers.scenes.scenes import Scene, read_scenes, write_annotations
+from helpers.scenes.problems import DatasetError
+from helpers.scenes.scenes import Scene, checksum, checksums, fitted, read_scenes, write_annotations
 
 
 def entry(image, boxes=((10, 10, 50, 40),), **changes):
@@ -127,7 +127,7 @@ def test_a_resized_copy_of_the_annotated_photo_will_do(folder):
         ({"generated_text": 3}, "generated_text 3 is not a text"),
         ({"prompt_w_suffix": ["x"]}, "prompt_w_suffix ['x'] is not a text"),
         ({"caption": {}}, "caption {} is not a text"),
-        ({"image": "gone.png"}, "gone.png: there is no such file; add it"),
+        ({"image": "gone.png"}, "scene 'gone.png': there is no such file; add it"),
         ({"image": "A.PNG"}, "is it 'a.png'?"),
         ({"image": "b.jpeg"}, "is it 'b.jpg'?"),
         ({"image": ""}, "image '' is not the name of a file"),
@@ -159,9 +159,9 @@ def test_all_problems_come_in_one_error_in_the_order_of_the_file(folder):
     )
     places = [" ".join(problem.split(": ")[0].split(", ")[1:]) for problem in told]
     assert places == [
+        "scene 'a.png'",
         "scene 'a.png' box 0",
         "scene 'a.png' box 1",
-        "scene 'a.png'",
         "scene 'gone.png'",
         "entry 2",
         "scene 'b.jpg'",
@@ -173,8 +173,8 @@ def test_a_truncated_or_oversized_picture_is_told(folder):
     (folder / "a.png").write_bytes(whole[:2000])
     Image.new("1", (10_000, 8_500)).save(folder / "wall.png")
     told = problems(folder, entry("a.png"), entry("wall.png", width=10_000, height=8_500))
-    assert "a.png: cannot be read as a picture" in told[0] and "truncated" in told[0]
-    assert "wall.png: " in told[1] and "10000 x 8500 pixels are more than" in told[1]
+    assert "scene 'a.png': cannot be read as a picture" in told[0] and "truncated" in told[0]
+    assert "scene 'wall.png': " in told[1] and "10000 x 8500 pixels are more than" in told[1]
 
 
 def test_a_photo_turned_by_exif_is_annotated_as_seen(folder):
@@ -193,11 +193,179 @@ def test_a_photo_turned_by_exif_is_annotated_as_seen(folder):
 def test_a_duplicate_is_told_by_path_content_and_name(folder):
     (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
     Image.new("RGB", (100, 80)).save(folder / "B.png")
-    told = problems(folder, *(entry(name) for name in ("a.png", "b.jpg", "./a.png", "copy.png", "B.png")))
+    again = entry("./a.png", caption="one")
+    told = problems(
+        folder, entry("a.png", caption="two"), entry("b.jpg"), again, entry("copy.png"), entry("B.png")
+    )
     assert len(told) == 3
-    assert "scene './a.png': is listed twice, here and in entry 0, 'a.png'" in told[0]
+    assert (
+        "scene './a.png': is listed twice with other sizes or texts, here and as entry 0, 'a.png'; join"
+        in told[0]
+    )
     assert "scene 'copy.png': is byte for byte the picture of entry 0, 'a.png'" in told[1]
     assert "scene 'B.png': has, without suffix and case, the name of entry 1, 'b.jpg'" in told[2]
+
+
+def test_all_duplicates_are_named_in_one_line_with_their_count(folder):
+    for index in range(9):
+        (folder / f"copy-{index}.png").write_bytes((folder / "a.png").read_bytes())
+    (told,) = problems(folder, entry("a.png"), *(entry(f"copy-{index}.png") for index in range(9)))
+    assert "8 more" in told and all(f"'copy-{index}.png' and 'a.png'" in told for index in range(1, 9))
+    assert "keep one of the two, with all boxes" in told
+
+
+def test_one_cause_is_one_line_with_its_count_and_three_examples(folder):
+    for index in range(20):
+        Image.effect_noise((100, 80), 50 + index).save(folder / f"n{index}.png")
+    rows = [entry(f"n{index}.png", [(50 + index, 1, 9, 9), (60, 50, 99, 70)]) for index in range(20)]
+    rows[7] |= {"generated_text": 3}
+    (folder / "n9.png").write_text("version https://git-lfs.github.com/spec/v1")
+    (folder / "n10.png").write_text("version https://git-lfs.github.com/spec/v1")
+    told = problems(folder, *rows)
+    assert len(told) == 3
+    assert "scene 'n0.png', box 0: x_min 50 is right of x_max 9 in [50, 1, 9, 9]" in told[0]
+    assert "(and 19 more, in 20 scenes together: scene 'n1.png' box 0, scene 'n2.png' box 0, ...)" in told[0]
+    assert "generated_text 3" in told[1] and "more" not in told[1]
+    assert "Git LFS" in told[2] and "(and 1 more, in 2 scenes together: scene 'n10.png')" in told[2]
+
+
+def test_entries_of_one_photo_are_joined(folder):
+    rows = [entry("a.png", [(x, 1, x + 9, 9)], labels=[f"thing {x}"]) for x in (0, 20, 40)]
+    scenes = read_scenes(
+        annotate(folder, rows[0], entry("b.jpg"), rows[1], rows[2] | {"phrases": ["a red one"]})
+    )
+    assert [scene.name for scene in scenes] == ["a", "b"] and len(scenes[0].boxes) == 3
+    assert scenes[0].labels == ("thing 0", "thing 20", "thing 40")
+    assert scenes[0].phrases == ("thing 0", "thing 20", "a red one")
+    assert scenes.notes == ["photos that stand in several entries, whose boxes were joined: 1"]
+
+
+def test_labels_that_differ_in_spelling_only_are_one(folder):
+    boxes = [(0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)]
+    first = entry("a.png", boxes, labels=["worker", "Worker ", "hard_hat"])
+    second = entry("b.jpg", boxes, labels=["worker", "Hard-hat", "hard_hat"])
+    third = entry("c.png", boxes, labels=["Cafe\u0301", "Caf\u00e9", "Caf\u00e9"])
+    scenes = read_scenes(annotate(folder, first, second, third))
+    assert [scene.labels for scene in scenes] == [
+        ("worker", "worker", "hard_hat"),
+        ("worker", "hard_hat", "hard_hat"),
+        ("Caf\u00e9",) * 3,
+    ]
+    assert scenes[0].phrases == scenes[0].labels
+    assert scenes.notes[:2] == [
+        "labels read as 'worker', because nothing but case, blanks, _ or - differs: 'Worker ' (1)",
+        "labels read as 'hard_hat', because nothing but case, blanks, _ or - differs: 'Hard-hat' (1)",
+    ]
+
+
+def test_a_box_that_stands_twice_is_used_once_and_counted(folder):
+    boxes = [(10, 10, 50, 40), (10.2, 10, 50, 39.8), (10, 10, 50, 40), (10, 10, 50, 41)]
+    labels = ["cone", "Cone", "barrel", "cone"]
+    (scene,) = scenes = read_scenes(
+        annotate(folder, entry("a.png", boxes, labels=labels, phrases=list("abcd")))
+    )
+    assert scene.labels == ("cone", "barrel", "cone") and scene.phrases == ("a", "c", "d")
+    assert scenes.notes[-1] == "boxes that stood twice with one label, used once: 1, in 'a.png'"
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "name"),
+    [
+        ("deep\\b.jpg", "deep/b.jpg", "deep__b"),
+        ("Caf\u00e9.jpg", "Cafe\u0301.jpg", "Caf\u00e9"),
+        ("Cafe\u0301.jpg", "Caf\u00e9.jpg", "Caf\u00e9"),
+        ("train\\Caf\u00e9.jpg", "images/train/Cafe\u0301.jpg", "train__Caf\u00e9"),
+        ("only.jpg", "some/where/only.jpg", "only"),
+        ("b", "b", "b"),
+    ],
+)
+def test_a_photo_is_found_in_whatever_way_its_path_is_spelled(folder, named, there, name):
+    (folder / there).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "b.jpg").rename(folder / there)
+    (scene,) = read_scenes(annotate(folder, entry(named)))
+    assert scene.name == name and scene.photo().size == (100, 80)
+
+
+def test_a_name_that_fits_several_photos_is_not_guessed(folder):
+    for below in ("x", "y"):
+        (folder / below).mkdir()
+        Image.new("RGB", (100, 80), below and "red").save(folder / below / "d.png")
+    (told,) = problems(folder, entry("d.png"))
+    assert "2 files are called so: 'x/d.png', 'y/d.png'; give the folder too" in told
+
+
+def test_a_name_too_long_for_the_pictures_is_told(folder):
+    (folder / ("f" * 200)).mkdir()
+    (folder / "b.jpg").rename(folder / ("f" * 200) / ("g" * 60 + ".jpg"))
+    (told,) = problems(folder, entry("f" * 200 + "/" + "g" * 60 + ".jpg"))
+    assert "the name is too long, 262 bytes with its folders; rename it to at most 251" in told
+
+
+def test_photos_that_exif_turns_without_a_change_of_shape_are_to_be_looked_at(folder):
+    for index, (orientation, size) in enumerate(
+        [(3, (100, 80)), (2, (100, 80)), (6, (90, 90)), (6, (80, 100))]
+    ):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.effect_noise(size, 50 + index).convert("RGB").save(folder / f"t{index}.jpg", exif=exif)
+    rows = [
+        entry(f"t{index}.jpg", width=w, height=h) for index, (w, h) in enumerate([(100, 80)] * 2 + [(90, 90)])
+    ]
+    (note,) = read_scenes(annotate(folder, entry("a.png"), *rows, entry("t3.jpg"))).notes
+    assert note.startswith(
+        "photos turned or mirrored by their EXIF orientation without a change of shape: 3, "
+    )
+    assert "'t0.jpg', 't1.jpg', 't2.jpg';" in note
+
+
+def test_bad_scenes_are_left_out_on_demand_and_told(folder):
+    annotate(folder, entry("a.png"), entry("gone.png"), entry("b.jpg", [(9, 1, 2, 3)]), entry("c.png"))
+    scenes = read_scenes(folder, skip_bad=True)
+    assert [scene.name for scene in scenes] == ["a", "c"] and scenes[1].path == folder / "c.png"
+    assert scenes.notes[0] == "scenes left out: 2 of 4" and "gone.png" in scenes.notes[1]
+    annotate(folder, entry("gone.png"))
+    with pytest.raises(DatasetError):
+        read_scenes(folder, skip_bad=True)
+
+
+def test_a_sample_is_the_same_for_the_same_seed(folder):
+    annotate(folder, *(entry(name) for name in ("a.png", "b.jpg", "c.png")))
+    names = [tuple(scene.name for scene in read_scenes(folder, limit=2, seed=seed)) for seed in range(9)]
+    assert names[0] == tuple(scene.name for scene in read_scenes(folder, limit=2))
+    assert (
+        {len(one) for one in names} == {2}
+        and len(set(names)) == 3
+        and names == [tuple(sorted(n)) for n in names]
+    )
+    assert len(read_scenes(folder, limit=9)) == 3
+
+
+def test_labels_are_renamed_and_dropped(folder):
+    boxes = [(0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)]
+    annotate(
+        folder, entry("a.png", boxes, labels=["Person", "Ear", "Foot"], phrases=list("abc")), entry("b.jpg")
+    )
+    scene = read_scenes(folder, labels={"Person": "worker", "Ear": None})[0]
+    assert (scene.labels, scene.phrases, len(scene.boxes)) == (("worker", "Foot"), ("a", "c"), 2)
+    with pytest.raises(
+        ValueError, match=r"labels \['person'\] stand on no box; the labels are \['Ear', 'Foot'"
+    ):
+        read_scenes(folder, labels={"person": "worker"})
+
+
+def test_the_checksum_is_that_of_annotations_and_named_photos(folder):
+    def sums(*entries):
+        return checksums(read_scenes(annotate(folder, *entries)))
+
+    before = sums(entry("a.png"), entry("b.jpg"))
+    (folder / ".DS_Store").write_bytes(b"x")
+    assert sums(entry("a.png"), entry("b.jpg")) == before
+    assert sums(entry("a.png", [(10, 10, 50, 41)]), entry("b.jpg"))["b"] == before["b"]
+    assert sums(entry("a.png", [(10, 10, 50, 41)]), entry("b.jpg"))["a"] != before["a"]
+    Image.new("RGB", (100, 80)).save(folder / "a.png")
+    assert sums(entry("a.png"), entry("b.jpg"))["a"] != before["a"]
+    both = [checksum(read_scenes(annotate(folder, *map(entry, names)))) for names in (["a.png"], ["b.jpg"])]
+    assert len({*both, checksum([])}) == 3
 
 
 @pytest.mark.parametrize(
@@ -206,7 +374,8 @@ def test_a_duplicate_is_told_by_path_content_and_name(folder):
         ("[]", "annotations.json holds []; write a list of {image, width, height, labels, bboxes}"),
         ("{}", "holds {}"),
         ("null", "holds None"),
-        ('{"images": [], "annotations": [], "categories": []}', "looks like a COCO file"),
+        ('{"images": [], "annotations": [], "categories": []}', "annotations.json: COCO without a photo"),
+        (json.dumps([{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.9}]), "COCO results"),
         ('{"image": 1}\n{"image": 2}', "is not one JSON document"),
         ("", "is not one JSON document"),
         (b"\xff\xfe[", "is not one JSON document in UTF-8"),
@@ -220,7 +389,7 @@ def test_a_file_of_another_kind_is_told(folder, text, told):
 
 
 def test_a_folder_without_annotations_or_no_folder_is_told(folder):
-    with pytest.raises(DatasetError, match=r"annotations\.json is missing beside 3 pictures"):
+    with pytest.raises(DatasetError, match=r"annotations\.json is missing beside 3 photos"):
         read_scenes(folder)
     with pytest.raises(DatasetError, match="there is no such folder"):
         read_scenes(folder / "none")
@@ -275,3 +444,15 @@ def test_boxes_read_back_bit_for_bit(tmp_path_factory, boxes, width, height):
     write_annotations(path, [Scene("a", path, width, height, labels, labels, boxes)])
     pixels = np.array(json.loads(path.read_text())[0]["bboxes"]).reshape(-1, 4)
     assert np.array_equal((pixels / [width, height, width, height]).astype(np.float32), boxes)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+def test_a_scene_is_fitted_to_the_square_with_its_labels_and_phrases(folder, fit):
+    boxes = [(10, 10, 50, 40), (0, 10, 9, 40), (60, 0, 90, 80)]  # the middle 80 x 80 leaves out the second
+    scene = read_scenes(annotate(folder, entry("a.png", boxes, phrases=["p", "q", "r"])))[0]
+    made = fitted(scene, {"size": 64, "fit": fit})
+    kept = [0, 1, 2] if fit == "squash" else [0, 2]
+    assert made.labels == tuple(scene.labels[index] for index in kept)
+    assert made.phrases == tuple(scene.phrases[index] for index in kept)
+    expected = scene.boxes if fit == "squash" else np.float32([[0, 0.125, 0.5, 0.5], [0.625, 0, 1, 1]])
+    assert np.allclose(made.boxes, expected) and made.name == scene.name

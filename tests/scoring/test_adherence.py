@@ -1,3 +1,5 @@
+import contextlib
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,6 +96,65 @@ def test_average_precision_agrees_with_torchmetrics():
     np.testing.assert_allclose(ours.value, [theirs["map"], theirs["map_50"]], atol=1e-6)
     by_label = [ours.by_label[label][0] for label in "abcd"]
     np.testing.assert_allclose(by_label, theirs["map_per_class"], atol=1e-6)
+
+
+def by_pycocotools(asked: list, answers: list, labels: str) -> dict[str, float]:
+    """COCOeval's own numbers, accumulated by itself."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = adherence._evaluated(asked, answers, [*labels], {"all": (0.0, 1.0)})
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0, 0]  # thresholds, recalls, labels
+    recall = evaluation.eval["recall"][..., 0, 0]
+    parts = {"AP": precision, "AP50": precision[0], "AP75": precision[5], "AR": recall}
+    return {name: part[part > -1].mean() for name, part in parts.items()}
+
+
+@pytest.mark.parametrize("decimals", [1, 8], ids=["tied scores", "scores"])
+@pytest.mark.parametrize("seed", range(3))
+def test_all_numbers_are_those_that_pycocotools_accumulates(seed, decimals):
+    asked, answers = study(12, seed=seed)
+    asked[3] = SimpleNamespace(boxes=np.empty((0, 4), np.float32), labels=())
+    answers = [Detections(one.boxes, one.labels, np.round(one.scores, decimals)) for one in answers]
+    for one in asked[::2]:
+        one.crowd = np.arange(len(one.boxes)) == 1
+    ours = average_precision(asked, answers)
+    for i in (None, *range(12)):
+        rest = [[one for k, one in enumerate(rows) if k != i] for rows in (asked, answers)]
+        theirs = by_pycocotools(*rest, "abcd")
+        pair = ours.value if i is None else ours.left_out[i]
+        more = [ours.more[name][0] if i is None else ours.more[name][1][i] for name in ("AP75", "AR")]
+        np.testing.assert_allclose([*pair, *more], list(theirs.values()), atol=1e-12, rtol=0)
+
+
+def test_what_is_found_in_a_crowd_is_neither_right_nor_wrong():
+    asked = [layout((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1), labels="aa")]
+    asked[0].crowd = np.array([False, True])
+    answer = [found((0.5, 0.5, 0.7, 0.7), (0, 0, 0.5, 0.5), labels="aa", scores=(0.9, 0.8))]
+    np.testing.assert_allclose(average_precision(asked, answer).value, [1, 1])
+    asked[0].crowd = np.array([True, True])
+    with pytest.raises(ValueError, match="crowd regions"):
+        average_precision(asked, answer)
+
+
+def test_with_a_threshold_most_boxes_are_found():
+    asked = layout((0, 0, 1, 1), (0, 0.3, 1, 0.85), labels="aa")
+    answer = found((0, 0, 1, 0.9), (0, 0, 1, 0.52), labels="aa")
+    np.testing.assert_allclose(match(asked, answer), [0.9, 0.22 / 0.85], atol=1e-6)
+    np.testing.assert_allclose(match(asked, answer, adherence.FOUND), [0.52, 0.55 / 0.9], atol=1e-6)
+    for pair in zip(*study(100, kinds="a", seed=1), strict=True):
+        by_sum, by_count = match(*pair), match(*pair, adherence.FOUND)
+        assert adherence.reaches(by_count).sum() >= adherence.reaches(by_sum).sum()
+        assert by_count.sum() <= by_sum.sum() + 1e-12
+
+
+def test_a_box_that_is_half_found_is_found_in_float32_too():
+    rng, ious = np.random.default_rng(0), []
+    for low, side in zip(rng.uniform(0, 0.5, (500, 2)), rng.uniform(0.02, 0.4, (500, 2)), strict=True):
+        whole, half = (*low, *(low + side)), (*low, low[0] + side[0] / 2, low[1] + side[1])
+        ious.append(match(layout(whole, labels="a"), found(half, labels="a"))[0])
+    assert not (np.array(ious) >= 0.5).all()
+    assert adherence.reaches(ious).all() and not adherence.reaches(ious, 0.51).any()
+    assert adherence.found_share(np.array(ious), np.array([0.5]))[0] == 1
 
 
 def test_average_precision_without_a_picture_is_what_is_computed_without_it():

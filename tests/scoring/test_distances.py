@@ -1,5 +1,6 @@
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.scoring import distances
+from helpers.scoring import distances, mmd
 from helpers.scoring.distances import cmmd, frechet_distance, kid
 
 PAIRED = [
@@ -18,7 +19,10 @@ PAIRED = [
         lambda a, b: distances.cmmd(a, b, unbiased=False),
         lambda a, b: distances.cmmd_leave_one_out(a, b, unbiased=False),
     ),
+    (partial(distances.kid, own_pairs=False), partial(distances.kid_leave_one_out, own_pairs=False)),
+    (partial(distances.cmmd, own_pairs=False), partial(distances.cmmd_leave_one_out, own_pairs=False)),
 ]
+NAMES = ["frechet", "kid", "cmmd", "cmmd biased", "kid without own pairs", "cmmd without own pairs"]
 SHAPES = {"more rows": (300, 300, 24), "rank deficient": (20, 35, 64), "one of each": (30, 90, 48)}
 
 
@@ -134,11 +138,11 @@ def test_cmmd_looks_at_directions_only():
 def test_a_kernel_in_blocks_is_the_kernel(monkeypatch):
     a, b = two_sets(30, 45, 16)
     whole = kid(a, b)
-    monkeypatch.setattr(distances, "KERNEL_BLOCK", 7)
+    monkeypatch.setattr(mmd, "BLOCK", 7)
     assert kid(a, b) == pytest.approx(whole, rel=1e-12)
 
 
-@pytest.mark.parametrize("pair", PAIRED, ids=["frechet", "kid", "cmmd", "cmmd biased"])
+@pytest.mark.parametrize("pair", PAIRED, ids=NAMES)
 @pytest.mark.parametrize("shape", [(12, 30), (30, 5), (9, 8), (9, 9), (3, 6)])
 def test_leaving_one_out_is_what_is_computed_without_it(pair, shape):
     value, leave_one_out = pair
@@ -200,3 +204,49 @@ def test_leaving_one_out_needs_three_scenes_and_pairs(pair):
 def test_a_direction_is_needed():
     with pytest.raises(ValueError, match="second set has zeros only in row 1"):
         cmmd(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 1]]))
+
+
+def test_without_own_pairs_the_cross_sum_has_all_other_pairs():
+    a, b = two_sets(9, 9, 5)
+    kernel = [[(x @ y / 5 + 1) ** 3 for y in (*a, *b)] for x in (*a.astype(float), *b.astype(float))]
+    off = np.array(kernel)
+    means = [off[:9, :9], off[9:, 9:], off[:9, 9:]]
+    within_a, within_b, across = ((m.sum() - np.trace(m)) / 72 for m in means)
+    assert kid(a, b, own_pairs=False) == pytest.approx(within_a + within_b - 2 * across)
+    with pytest.raises(ValueError, match="9 and 8 rows"):
+        kid(a, b[:8], own_pairs=False)
+
+
+@pytest.mark.parametrize("shape", [(13, 30), (30, 5), (12, 8), (6, 3), (7, 1)])
+def test_the_crossed_distance_is_between_halves_and_leaves_scenes_out(shape):
+    """By its definition: a half's pictures against the other half's photos, one row less in one of them."""
+    pictures, photos = (x.astype(float) for x in two_sets(shape[0], *shape))
+    n, rng, values, left_out = len(photos), np.random.default_rng(5), [], np.zeros(len(photos))
+    for _ in range(2):
+        order = rng.permutation(n)
+        for a, b in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
+            values.append(frechet_distance(pictures[a], photos[b]))
+            for i in range(n):
+                rows = [half[half != i] for half in (a, b)]
+                left_out[i] += frechet_distance(pictures[rows[0]], photos[rows[1]]) / 4
+    value, each = distances.crossed_frechet(pictures, photos, splits=2, seed=5)
+    assert value == pytest.approx(np.mean(values), rel=1e-9)
+    np.testing.assert_allclose(each, left_out, rtol=1e-7, atol=1e-10)
+
+
+def test_the_crossed_distance_survives_pictures_that_are_all_the_same():
+    same, photos = np.ones((8, 4)), np.random.default_rng(0).normal(size=(8, 4))
+    value, left_out = distances.crossed_frechet(same, photos)
+    assert np.isfinite(left_out).all() and value > 0
+    assert distances.crossed_frechet(same, same)[0] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("own_pairs", [True, False])
+def test_what_scenes_add_to_a_kid_difference_changes_sign_with_a_swap(own_pairs):
+    photos, a, b = np.random.default_rng(0).normal(size=(3, 12, 6))
+    parts = distances.kid_swaps(a, b, photos, own_pairs)
+    swap = np.arange(12) % 3 == 0
+    a_swapped, b_swapped = (np.where(swap[:, None], *pair) for pair in ((b, a), (a, b)))
+    for first, second, signs in ((a, b, 1), (a_swapped, b_swapped, np.where(swap, -1, 1))):
+        gap = kid(first, photos, own_pairs) - kid(second, photos, own_pairs)
+        assert (signs * parts).sum() == pytest.approx(gap, abs=1e-12)

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from helpers.models.loading import load_clip, load_detector
 from helpers.models.sets import Checkpoint
-from helpers.scoring import caching, features
+from helpers.scoring import features
 from tests.fakes.clip import write_clip
 from tests.fakes.owlv2 import write_owlv2
 
@@ -132,29 +132,3 @@ def test_a_detector_that_is_asked_for_nothing_or_finds_nothing(detector):
     shown = pictures((32, 32))
     for found in (features.detect(detector, shown, [[]]), features.detect(detector, shown, [["cone"]], 1.0)):
         assert found[0].boxes.shape == (0, 4) and found[0].labels == () and found[0].scores.shape == (0,)
-
-
-def test_only_what_changed_is_computed_again(tmp_path):
-    path, asked = tmp_path / "new" / "x.npz", []
-
-    def compute(wanted: list[int]) -> list[np.ndarray]:
-        asked.append(wanted)
-        return [np.full((i, 2), 10 * i, np.float32) for i in wanted]
-
-    first = caching.cached(path, ["a", "b", "c"], ["1", "2", "3"], compute)
-    assert [rows.shape for rows in first] == [(0, 2), (1, 2), (2, 2)]
-    again = caching.cached(path, ["c", "a"], ["3", "1"], compute)
-    assert [rows.tolist() for rows in again] == [first[2].tolist(), []]
-    changed = caching.cached(path, ["a", "b", "c"], ["1", "2 changed", "3"], compute)
-    assert asked == [[0, 1, 2], [1]]
-    assert changed[1].tolist() == [[10, 10]]
-    assert [file.name for file in path.parent.iterdir()] == ["x.npz"]
-
-
-def test_content_changes_with_the_bytes(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"1")
-    before = caching.content(path)
-    path.write_bytes(b"2")
-    assert caching.content(path) != before
-    assert caching.digest(before, b"x") != caching.digest(before, b"y")

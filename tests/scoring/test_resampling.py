@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from helpers.scoring import resampling
-from helpers.scoring.distances import frechet_distance, kid
+from helpers.scoring.distances import frechet_distance, kid, kid_swaps
 
 
 def test_halves_of_the_photos_are_closer_than_other_photos():
@@ -22,6 +22,13 @@ def test_swapping_makes_different_arms_equal():
     assert abs(gaps.mean()) < 4 * gaps.std() / np.sqrt(200)
     assert frechet_distance(b, photos) - frechet_distance(a, photos) > np.abs(gaps).max()
     assert not resampling.swapped_differences(frechet_distance, a, a, photos, draws=5).any()
+
+
+def test_for_kid_sums_over_scenes_are_the_swapped_differences():
+    photos, a, b = np.random.default_rng(0).normal(size=(3, 20, 6))
+    each = resampling.swapped_differences(kid, a, b, photos, draws=30, seed=3)
+    at_once = resampling.swapped_sums(kid_swaps(a, b, photos, own_pairs=True), draws=30, seed=3)
+    np.testing.assert_allclose(at_once, each, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 3, 48])

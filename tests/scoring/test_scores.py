@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.generation.draw import draw_round_trip
+from helpers.models import loading
 from helpers.models.sets import model_set
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scoring import features, judges, scores
-from helpers.scoring.evidence import collect
+from helpers.scoring import extraction, features, scores
+from helpers.scoring.measurements import collect
 from helpers.scoring.metrics import metrics
 from tests.fakes.judged import draw, load_small_judges, start
 
@@ -41,6 +43,10 @@ def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
     assert values(table)["truncated prompts"] == 1
     assert scores.realism(model_set("demo")) == FRECHET in asked
     assert scores.realism(model_set("published")) == "FID"
+    assert set(table.kind) == {"ours"} and set(table.template) == {"caption"} and set(table.seed) == {0}
+    directions = table.dropna(subset="lower_is_better").set_index("metric").lower_is_better
+    assert directions[FRECHET] and not directions["AP"]
+    assert set(table[table.group == "Counted"].metric) >= {"missing pictures", "truncated prompts"}
     rows = run.boxes(ARM)
     assert len(rows) == 12 and rows.iou.mean() == pytest.approx(values(table)["mean IoU"])
     assert rows.found.mean() == pytest.approx(values(table)["found at IoU 0.5"])
@@ -78,7 +84,7 @@ def test_a_picture_is_judged_once_and_again_when_it_changed(tmp_path, demo_judge
 def test_scores_do_not_depend_on_how_many_pictures_are_in_memory(tmp_path, demo_judges, monkeypatch):
     tables = []
     for chunk in (64, 2):
-        monkeypatch.setattr(judges, "CHUNK", chunk)
+        monkeypatch.setattr(extraction, "CHUNK", chunk)
         run = start(tmp_path / str(chunk))
         draw(run, ARM)
         tables.append(scores.score(run, run.scenes, [ARM], demo_judges))
@@ -132,7 +138,7 @@ def test_another_seed_gives_a_variety(tmp_path, demo_judges):
     assert values(table)["variety"] > 1e-4
 
 
-def test_the_controls(tmp_path, demo_judges):
+def test_the_controls(tmp_path, demo_judges, monkeypatch):
     run = start(tmp_path)
     draw(run, ARM)
     scores.score(run, run.scenes, [ARM], demo_judges)
@@ -147,7 +153,12 @@ def test_the_controls(tmp_path, demo_judges):
             return SimpleNamespace(sample=z / 2)
 
     gligen = SimpleNamespace(vae=Half(), device=torch.device("cpu"), dtype=torch.float32)
-    table = scores.score_controls(run, run.scenes, ARM, demo_judges, gligen).set_index(["arm", "metric"])
+    monkeypatch.setattr(loading, "load_gligen", lambda *_: gligen)
+    monkeypatch.setattr(loading, "release", lambda _: None)
+    assert scores.ROUND_TRIP not in set(scores.score_controls(run, run.scenes, ARM, demo_judges).arm)
+    assert [draw_round_trip(run), draw_round_trip(run)] == [6, 0]
+    table = scores.score_controls(run, run.scenes, ARM, demo_judges).set_index(["arm", "metric"])
+    assert set(table.kind) == {"control"}
     photos = table.loc[scores.PHOTOS]
     assert photos.n[FRECHET] == 3 and photos.value[FRECHET] > 0
     assert photos.n["AP50"] == 6
@@ -177,12 +188,12 @@ def test_shuffled_boxes_are_other_scenes_boxes(tmp_path, demo_judges):
     run = start(tmp_path)
     draw(run, ARM)
     scores.score(run, run.scenes, [ARM], demo_judges)
-    evidence = collect(run, run.scenes, ARM)
-    shuffled = evidence.shuffled()
-    own = {id(one): i for i, one in enumerate(evidence.layouts)}
+    measurements = collect(run, run.scenes, ARM)
+    shuffled = measurements.shuffled()
+    own = {id(one): i for i, one in enumerate(measurements.layouts)}
     assert sorted(own[id(one)] for one in shuffled.layouts) == list(range(6))
     assert all(own[id(one)] != i for i, one in enumerate(shuffled.layouts))
-    assert shuffled.detections is evidence.detections
+    assert shuffled.detections is measurements.detections
 
 
 def test_captions_against_their_photos(tmp_path, demo_judges):
@@ -221,4 +232,4 @@ def test_without_judges_only_what_is_known_is_told(tmp_path, demo_judges):
     with pytest.raises(LookupError, match=f"arm '{ARM}': .* not in the run folder; score it first"):
         collect(run, run.scenes, ARM)
     scores.score(run, run.scenes, [ARM], demo_judges)
-    assert collect(run, run.scenes, ARM).looks.shape == (6, 16)
+    assert collect(run, run.scenes, ARM).image_embeds.shape == (6, 16)

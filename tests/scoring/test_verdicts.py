@@ -3,7 +3,7 @@ import pytest
 
 from helpers.scenes import images
 from helpers.scoring import intervals, scores, verdicts
-from helpers.scoring.evidence import collect
+from helpers.scoring.measurements import collect
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, OTHER, THIRD = "caption-text-g7.5", "label-text-g7.5", "suffix-text-g7.5"
@@ -74,7 +74,9 @@ def test_a_difference_that_does_not_count_says_how_many_photos_would():
 def test_a_difference_is_paired_and_needs_no_model(run):
     found = verdicts.difference(run, "CLIP score", ARM, OTHER)
     a, b = (collect(run, run.scenes, arm) for arm in (ARM, OTHER))
-    each = 100 * (np.maximum(0, (a.looks * a.captions).sum(1)) - np.maximum(0, (b.looks * b.captions).sum(1)))
+    cosines = ((one.image_embeds * one.text_embeds).sum(1) for one in (a, b))
+    first, second = (100 * np.maximum(0, cosine) for cosine in cosines)
+    each = first - second
     by_hand = intervals.mean(each)
     assert found["difference"] == pytest.approx(by_hand.value, rel=1e-5)
     assert found["standard_error"] == pytest.approx(by_hand.standard_error, rel=1e-5)
@@ -134,6 +136,7 @@ def test_only_common_scenes_are_compared(run, demo_judges):
         verdicts.difference(run, FRECHET, ARM, fewer, strict=True)
     for scene in run.scenes[3:6]:
         run.picture(fewer, scene).unlink()
+    scores.score(run, run.scenes, [fewer], demo_judges)
     with pytest.raises(intervals.TooFew, match="2 scenes"):
         verdicts.difference(run, FRECHET, ARM, fewer)
 

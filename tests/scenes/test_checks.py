@@ -3,11 +3,25 @@ import re
 import numpy as np
 import pytest
 
-from helpers.scenes import formats
+from helpers.scenes import checks
+from helpers.scenes.problems import lines
 
 # Three boxes of a 300 x 200 picture, in pixels (x_min, y_min, x_max, y_max)
 PIXELS = np.array([[150.0, 90, 290, 190], [20, 110, 60, 195], [200, 5, 260, 80]])
 SIZE = np.array([300, 200, 300, 200])
+
+
+def sizes(n, width=300, height=200):
+    return np.full((n, 2), (width, height))
+
+
+def told_of(*scenes, width=300, height=200):
+    """Problems of scenes with these boxes, as lines without the file and the scene."""
+    rows = [
+        {"image": str(index), "width": width, "height": height, "labels": ["x"] * len(boxes), "bboxes": boxes}
+        for index, boxes in enumerate(scenes)
+    ]
+    return [line.split("', ", 1)[1] for line in lines("f", rows, checks.check(rows, {}))]
 
 
 def as_lengths(boxes):
@@ -29,27 +43,27 @@ def as_centres(boxes):
     ],
 )
 def test_other_formats_are_recognised(boxes, name):
-    assert formats.guess(boxes, 300, 200).startswith(name)
-    (told,) = formats.problems(boxes.tolist(), 300, 200)
+    assert checks.guess(boxes, sizes(3)).startswith(name)
+    (told,) = told_of(boxes.tolist())
     assert told.startswith("box ") and name in told and str(boxes[0].tolist()[2]) in told
 
 
 @pytest.mark.parametrize("boxes", [PIXELS, PIXELS + np.array([-24, 3, 30, 12]), np.empty((0, 4))])
 def test_pixels_are_no_problem_even_where_they_leave_the_picture(boxes):
-    assert list(formats.problems(boxes.tolist(), 300, 200)) == []
+    assert told_of(boxes.tolist()) == []
 
 
 def test_another_format_may_leave_the_picture_by_rounding_only():
-    assert "COCO" in formats.guess(np.array([[150, 50, 155, 20]]), 300, 200)
-    assert "COCO" not in formats.guess(np.array([[150, 50, 157, 20]]), 300, 200)
+    assert "COCO" in checks.guess(np.array([[150, 50, 155, 20]]), sizes(1))
+    assert "COCO" not in checks.guess(np.array([[150, 50, 157, 20]]), sizes(1))
 
 
 def test_the_first_pixel_of_a_tiny_picture_is_a_box():
-    assert list(formats.problems([[0, 0, 1, 1]], 4, 4)) == []
+    assert told_of([[0, 0, 1, 1]], width=4, height=4) == []
 
 
 def test_a_box_that_leaves_is_no_problem_even_if_its_axes_could_be_swapped():
-    assert list(formats.problems([[10, 20, 150, 240]], 300, 200)) == []
+    assert told_of([[10, 20, 150, 240]]) == []
 
 
 @pytest.mark.parametrize(
@@ -72,10 +86,38 @@ def test_a_box_that_leaves_is_no_problem_even_if_its_axes_could_be_swapped():
     ],
 )
 def test_a_bad_box_is_told_by_number_and_value(box, told):
-    (line,) = formats.problems([[150, 20, 290, 190], box, [200, 5, 260, 80]], 300, 200)
-    assert re.search(told, line) and line.endswith(formats.OURS)
+    (line,) = told_of([[150, 20, 290, 190], box, [200, 5, 260, 80]])
+    assert re.search(told, line) and line.endswith(checks.OURS)
 
 
 def test_a_bad_box_stays_named_beside_boxes_of_another_format():
-    told = list(formats.problems([*as_lengths(PIXELS).tolist(), None], 300, 200))
+    told = told_of([*as_lengths(PIXELS).tolist(), None])
     assert len(told) == 2 and "COCO" in told[0] and told[1].startswith("box 3: None is not four")
+
+
+def test_the_format_is_judged_over_the_whole_data_set():
+    """Of boxes (x, y, width, height) only some look reversed; all scenes are counted."""
+    draw = np.random.default_rng(0)
+    low, sides = draw.uniform(0, 150, (100, 2)), draw.uniform(20, 50, (100, 2))
+    scenes = [[row] for row in np.concatenate([low, sides], axis=1).round(1).tolist()]
+    wrong = sum(row[2] < row[0] or row[3] < row[1] for (row,) in scenes)
+    assert 50 < wrong < 100
+    (told,) = told_of(*scenes)
+    assert "these look like COCO's" in told and told.endswith(
+        "in all 100 scenes, also where it does not show"
+    )
+    told = told_of(*scenes, [[250, 150, 260, 190]])
+    assert len(told) == 1 and "in 100 of 101 scenes, also where it does not show" in told[0]
+
+
+def test_one_reversed_box_does_not_make_another_format_of_a_data_set():
+    boxes = [[10, 10, 90, 60], [20, 30, 40, 90]]
+    told = told_of(*[boxes] * 9, [[60, 10, 40, 60]])
+    assert len(told) == 1 and told[0].startswith("box 0: x_min 60 is right of x_max 40")
+    assert "9" not in told[0].split("; ")[-1]
+
+
+def test_scenes_of_two_formats_are_told_with_their_counts():
+    theirs, ours = as_lengths(PIXELS).tolist(), PIXELS.tolist()
+    (told,) = told_of(*[theirs] * 4, *[ours] * 6)
+    assert "these look like COCO's" in told and "(and 3 more, in 4 scenes together: " in told

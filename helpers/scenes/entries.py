@@ -1,0 +1,192 @@
+"""Entries of a data set, put in order: one per photo, one spelling per label, each box once."""
+
+import posixpath
+import random
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from helpers.scenes.photos import Folder, Photo, normal
+from helpers.scenes.problems import Problem
+
+LISTS = ("labels", "bboxes", "phrases")  # what an entry has one of per box
+LONGEST = 251  # bytes of a scene's name: file systems take 255, and its pictures are called NAME.png
+NEAR = 0.5  # pixels: boxes with one label whose sides differ by less are one box
+
+
+def join(entries: Sequence) -> tuple[list, str | None]:
+    """Entries with those of one photo joined, as lists with an entry per box need it; and what to say of it.
+
+    Entries of one photo that contradict each other in size or texts, or have no lists, stay as they are.
+    """
+    groups: dict[object, list[int]] = {}
+    for index, entry in enumerate(entries):
+        image = entry.get("image") if isinstance(entry, dict) else None
+        key = normal(image) if isinstance(image, str) and image.strip() else index
+        groups.setdefault(key, []).append(index)
+    joined, photos = dict(enumerate(entries)), 0
+    for indices in groups.values():
+        group = [entries[index] for index in indices]
+        if len(group) > 1 and _agree(group):
+            photos += 1
+            lists = {key: [one for entry in group for one in entry[key]] for key in ("labels", "bboxes")}
+            if any(entry.get("phrases") for entry in group):
+                lists["phrases"] = [p for entry in group for p in entry.get("phrases") or entry["labels"]]
+            joined[indices[0]] = {key: value for one in reversed(group) for key, value in one.items()} | lists
+            for index in indices[1:]:
+                del joined[index]
+    told = f"photos that stand in several entries, whose boxes were joined: {photos:,}" if photos else None
+    return list(joined.values()), told
+
+
+def _agree(group: Sequence[dict]) -> bool:
+    for entry in group:
+        lists = [entry.get(key) for key in LISTS if entry.get(key) is not None]
+        if len(lists) < 2 or not all(isinstance(one, list) and len(one) == len(lists[0]) for one in lists):
+            return False
+    keys = {
+        key for entry in group for key in entry if key in ("width", "height", "caption", "generated_text")
+    }
+    keys |= {key for entry in group for key in entry if key.startswith("prompt_w_")}
+    return all(len({repr(e[key]) for e in group if e.get(key) is not None}) <= 1 for key in keys)
+
+
+def name_of(image: str) -> str:
+    """A scene's name: the picture's path without suffix, folders joined by two underscores."""
+    return posixpath.splitext(normal(image))[0].replace("/", "__")
+
+
+def locate(folder: Path, found: Sequence) -> tuple[dict[int, Path], list[Problem]]:
+    """Index of an entry -> the file of its photo; and what is wrong with the names of the others."""
+    files, paths, problems = Folder(folder), {}, []
+    for index, entry in enumerate(found):
+        if not isinstance(entry, dict) or "image" not in entry:
+            continue
+        image = entry["image"]
+        if not isinstance(image, str) or not image.strip():
+            problems.append(Problem(index, f"image {image!r:.60} is not the name of a file"))
+        # a symbolic link may lead out, as in download caches: whoever made the folder put it there
+        elif re.match(r"\.\./|/|\.\.$|[A-Za-z]:/", normal(image)):
+            problems.append(Problem(index, f"the path leaves the folder; copy the picture into {folder}"))
+        elif (path := files.find(image)) is None:
+            problems.append(Problem(index, files.missing(image)))
+        elif (length := len(name_of(image).encode())) > LONGEST:
+            said = f"the name is too long, {length} bytes with its folders; rename it to at most {LONGEST}"
+            problems.append(Problem(index, said))
+        else:
+            paths[index] = path
+    return paths, problems
+
+
+def complete(entry: dict, photo: Photo | None, fractions: bool) -> dict:
+    """An entry of another tool with the photo's size where it says none, and boxes in pixels; without a photo
+    that can be read an entry that fits, because the photo is the problem."""
+    if photo is None:
+        return {"width": 1, "height": 1} | entry | ({"labels": [], "bboxes": []} if fractions else {})
+    entry = {"width": photo.width, "height": photo.height} | entry
+    if fractions:
+        size = (photo.width, photo.height) * 2
+        pixels = [[one * side for one, side in zip(box, size, strict=True)] for box in entry["bboxes"]]
+        entry["bboxes"] = pixels
+    return entry
+
+
+def clashes(entries: Sequence[dict], photos: Mapping[int, Photo]) -> list[Problem]:
+    """Entries that share a photo, its content, or, but for suffix and case, its name with an earlier one."""
+    found, taken = [], {}
+    for index, photo in photos.items():
+        image = entries[index]["image"]
+        keys = {  # file systems that ignore case would mix up results with one name
+            normal(
+                image
+            ): "is listed twice with other sizes or texts, here and as {}; join their boxes in one",
+            photo.content: "is byte for byte the picture of {}; keep one of the two, with all boxes",
+            f"name {name_of(image).casefold()}": "has, without suffix and case, the name of {}; rename it",
+        }
+        for key, text in keys.items():
+            other = taken.setdefault(key, index)
+            if other != index:
+                first = entries[other]["image"]
+                told = text.format(f"entry {other}, {first!r}")
+                found.append(Problem(index, told, pair=f"{image!r} and {first!r}"))
+                break
+    return found
+
+
+def sample(entries: Sequence, limit: int, seed: int = 0) -> list:
+    """So many entries at most, drawn at random by the seed, in the order of the file."""
+    chosen = random.Random(seed).sample(range(len(entries)), min(limit, len(entries)))
+    return [entries[index] for index in sorted(chosen)]
+
+
+def rename(entries: Sequence[dict], names: Mapping[str, str | None]) -> list[dict]:
+    """Entries with other labels. names: label -> its new name, or None to drop its boxes.
+
+    Raises ValueError naming labels that no box has.
+    """
+    there = {label for entry in entries for label in entry["labels"]}
+    if strange := sorted(names.keys() - there):
+        raise ValueError(f"labels {strange} stand on no box; the labels are {sorted(there)}")
+    renamed = []
+    for entry in entries:
+        kept = [i for i, label in enumerate(entry["labels"]) if names.get(label, label) is not None]
+        lists = {key: [entry[key][i] for i in kept] for key in LISTS if entry.get(key)}
+        lists["labels"] = [names.get(label, label) for label in lists.get("labels", [])]
+        renamed.append(entry | lists)
+    return renamed
+
+
+def spell(entries: Sequence[dict]) -> tuple[list[dict], list[str]]:
+    """Entries in which labels that differ only in case, blanks, "_", "-" or the Unicode form of letters are
+    spelled alike, as most boxes have it; and what to say of it."""
+    counts = Counter(label for entry in entries for label in entry["labels"])
+    groups: dict[str, list[str]] = {}
+    for label in counts:
+        groups.setdefault(_key(label), []).append(label)
+    names, told = {}, []
+    for spellings in groups.values():
+        clean = Counter()
+        for label in spellings:
+            clean[" ".join(unicodedata.normalize("NFC", label).split())] += counts[label]
+        best = clean.most_common(1)[0][0]
+        names |= dict.fromkeys(spellings, best)
+        others = [label for label in spellings if label != best]
+        if others:
+            boxes = ", ".join(f"{label!r} ({counts[label]:,})" for label in others)
+            told.append(f"labels read as {best!r}, because nothing but case, blanks, _ or - differs: {boxes}")
+    return [entry | {"labels": [names[label] for label in entry["labels"]]} for entry in entries], told
+
+
+def once(entries: Sequence[dict]) -> tuple[list[dict], str | None]:
+    """Entries without boxes that stand twice with one label; and what to say of it."""
+    changed, copies, places = [], 0, []
+    for entry in entries:
+        kept = []
+        for index, (label, box) in enumerate(zip(entry["labels"], entry["bboxes"], strict=True)):
+            if not any(label == entry["labels"][k] and _near(box, entry["bboxes"][k]) for k in kept):
+                kept.append(index)
+        if dropped := len(entry["labels"]) - len(kept):
+            copies += dropped
+            places.append(entry["image"])
+            lists = {key: entry[key] for key in LISTS if entry.get(key)}
+            entry = entry | {key: [values[k] for k in kept] for key, values in lists.items()}
+        changed.append(entry)
+    if not copies:
+        return changed, None
+    return changed, f"boxes that stood twice with one label, used once: {copies:,}, in {examples(places)}"
+
+
+def examples(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, quoted, and how many there are."""
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def _key(label: str) -> str:
+    return " ".join(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", label)).split()).casefold()
+
+
+def _near(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(abs(one - two) < NEAR for one, two in zip(a, b, strict=True))

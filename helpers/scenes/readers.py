@@ -1,0 +1,196 @@
+"""What a data set's folder holds: annotations, recognised by their content, as the study's entries."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from helpers.scenes import formats, images
+from helpers.scenes.problems import DatasetError
+
+FILE = "annotations.json"
+LAYOUT = "a list of {image, width, height, labels, bboxes}"
+KNOWN = "COCO, YOLO, Pascal VOC, LabelMe, CreateML, Label Studio or VIA"
+NAMES = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, a line each, beside YOLO's files
+BROKEN = (KeyError, TypeError, AttributeError, IndexError, ValueError, StopIteration, SyntaxError)
+
+
+@dataclass
+class Source:
+    """The entries of a data set as they were read.
+
+    file: what messages call their origin. format: one line that says what was recognised. own: whether they
+    are the study's own. fractions: whether boxes are fractions of the photo. notes: what was left out.
+    """
+
+    file: str
+    entries: list
+    format: str
+    own: bool = False
+    fractions: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def read(folder: Path, split: str | None = None) -> Source:
+    """The annotations of a folder: its annotations.json, or else files of other tools in it.
+
+    split: the part of a data set that has parts, as its files or folders are called, such as "train".
+    Raises DatasetError naming what cannot be read, or where nothing is.
+    """
+    if not folder.is_dir():
+        raise DatasetError(folder, [f"there is no such folder; give one with photos and {FILE}"])
+    if (folder / FILE).is_file():
+        return _from_json(folder, {FILE: _document(folder, FILE)})
+    names = [path for path in _below(folder, 2) if split is None or split in path]
+    if "data.yaml" in _below(folder, 0) or any(
+        "labels" in Path(p).parts and p.endswith(".txt") for p in names
+    ):
+        return _from_yolo(folder, split)
+    if xml := {name: folder.joinpath(name).read_bytes() for name in names if name.endswith(".xml")}:
+        return _from(folder, "Pascal VOC", formats.voc, xml)
+    documents = {name: _document(folder, name) for name in names if name.endswith(".json")}
+    documents = {name: value for name, value in documents.items() if formats.kind(value)}
+    if documents:
+        return _from_json(folder, documents)
+    photos = sum(Path(name).suffix.lower() in images.SUFFIXES for name in _below(folder, 9))
+    found = f"{photos:,} photos" if photos else "no photos"
+    wanted = f"split {split!r} of annotations" if split else "no annotations"
+    raise DatasetError(folder, [f"{FILE} is missing beside {found}, and {wanted} of {KNOWN}; write {LAYOUT}"])
+
+
+def _document(folder: Path, name: str) -> object:
+    try:
+        return json.loads((folder / name).read_bytes())  # UTF-8 with or without its mark, UTF-16, UTF-32
+    except OSError as error:
+        raise DatasetError(folder, [f"{name} cannot be read: {error}"]) from error
+    except ValueError as error:
+        said = f"{name} is not one JSON document in UTF-8 ({error}); write {LAYOUT}"
+        raise DatasetError(folder, [said]) from error
+
+
+def _from_json(folder: Path, documents: dict[str, object]) -> Source:
+    (name, value), *_ = documents.items()
+    tool = formats.kind(value)
+    if tool is None:
+        if not isinstance(value, list) or not value:
+            said = f"{name} holds {value!r:.60}; write {LAYOUT} with at least one entry, or give {KNOWN}"
+            raise DatasetError(folder, [said])
+        return Source(name, value, f"{name}: the study's own list", own=True)
+    if tool == "COCO results":
+        said = f"{name} holds COCO results, a detector's boxes without photos and classes; give {LAYOUT}"
+        raise DatasetError(folder, [f"{said}, or the COCO file that they were found with"])
+    same = {name: value for name, value in documents.items() if formats.kind(value) == tool}
+    if tool == "COCO":
+        return _from(folder, tool, formats.coco, same, [_beside(folder, *pair) for pair in same.items()])
+    if tool == "LabelMe":
+        return _from(folder, tool, formats.labelme, same)
+    read = {"CreateML": formats.createml, "Label Studio": formats.label_studio, "VIA": formats.via}[tool]
+    return _from(folder, tool, read, {name: value}, value)
+
+
+def _from(folder: Path, tool: str, read: object, files: Mapping, value: object = None) -> Source:
+    file = next(iter(files)) if len(files) == 1 else f"{len(files):,} files such as {next(iter(files))}"
+    try:
+        entries, notes = read(files if value is None else value)
+    except BROKEN as error:
+        why = f"{error} is missing somewhere" if isinstance(error, KeyError) else str(error)
+        said = f"{file}: looks like {tool}, but cannot be followed: {why}"
+        raise DatasetError(folder, [f"{said}; mend it, or write {LAYOUT} into {FILE}"]) from error
+    if not entries:
+        raise DatasetError(folder, [f"{file}: {tool} without a photo; give one that lists photos and boxes"])
+    return Source(file, entries, f"{file}: {tool}", notes=notes)
+
+
+def _beside(folder: Path, name: str, document: dict) -> dict:
+    """A COCO document whose photos are named from the data set's folder, where they lie beside the file."""
+    below = os.path.dirname(name)
+    if not below:
+        return document
+    photos = [
+        photo | {"file_name": f"{below}/{photo['file_name']}"}
+        if os.path.isfile(folder / below / photo["file_name"])
+        else photo
+        for photo in document["images"]
+    ]
+    return document | {"images": photos}
+
+
+def _from_yolo(folder: Path, split: str | None) -> Source:
+    file, settings = _yolo_settings(folder)
+    names = settings["names"]
+    names = dict(enumerate(names)) if isinstance(names, list) else {int(k): v for k, v in names.items()}
+    entries, problems, alone = [], [], 0
+    for image in _yolo_photos(folder, settings, split):
+        label = _yolo_label(folder, image)
+        alone += label is None
+        try:
+            text = (folder / label).read_text(encoding="utf-8-sig") if label else ""
+            labels, boxes = formats.yolo(text, names, keypoints="kpt_shape" in settings)
+            entries.append({"image": image, "labels": labels, "bboxes": boxes})
+        except ValueError as error:
+            problems.append(f"{label}, {error}")
+    if problems or not entries:
+        said = [*problems[:3], f"{len(problems) - 3:,} more files like these"][: max(len(problems), 1)]
+        raise DatasetError(folder, said if problems else [f"{file}: YOLO without a photo beside it"])
+    notes = [f"photos without a label file, taken for photos without boxes: {alone:,}"] if alone else []
+    return Source(file, entries, f"{file}: YOLO", fractions=True, notes=notes)
+
+
+def _yolo_settings(folder: Path) -> tuple[str, dict]:
+    for name in [path for path in _below(folder, 0) if path.endswith((".yaml", ".yml"))]:
+        try:
+            settings = yaml.safe_load((folder / name).read_text(encoding="utf-8-sig"))
+        except (yaml.YAMLError, ValueError) as error:
+            raise DatasetError(folder, [f"{name} is not YAML: {error}"]) from error
+        if isinstance(settings, dict) and isinstance(settings.get("names"), list | dict):
+            return name, settings
+    for name in [path for path in _below(folder, 1) if os.path.basename(path) in NAMES]:
+        lines = (folder / name).read_text(encoding="utf-8-sig").split("\n")
+        return name, {"names": [line.strip() for line in lines if line.strip()]}
+    said = f"YOLO labels without the names of classes; add data.yaml with names, or {NAMES[0]}, a line each"
+    raise DatasetError(folder, [said])
+
+
+def _yolo_photos(folder: Path, settings: dict, split: str | None) -> Iterator[str]:
+    """Photos of a YOLO data set, or of its split: where data.yaml says, else by the folder's name."""
+    places = settings.get(split or "", [])
+    places = [Path(place).name if os.path.isabs(place) else place for place in _list(places)]
+    for path in _below(folder, 9):
+        parts = Path(path).parts
+        if Path(path).suffix.lower() in images.SUFFIXES and (
+            split is None
+            or split in parts
+            or any(os.path.normpath(place).strip("./") in path for place in places)
+        ):
+            yield path
+
+
+def _yolo_label(folder: Path, image: str) -> str | None:
+    """The label file of a photo: in labels/ where the photo is in images/, or beside it."""
+    stem = os.path.splitext(image)[0]
+    parts = Path(stem).parts
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        stem_there = Path(*parts[:last], "labels", *parts[last + 1 :]).as_posix()
+        if (folder / f"{stem_there}.txt").is_file():
+            return f"{stem_there}.txt"
+    return f"{stem}.txt" if (folder / f"{stem}.txt").is_file() else None
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _below(folder: Path, depth: int) -> list[str]:
+    """Paths of files at most so many folders down, from the folder, with "/", in order; no hidden ones."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        below = Path(place).relative_to(folder)
+        folders[:] = (
+            sorted(name for name in folders if not name.startswith(".")) if len(below.parts) < depth else []
+        )
+        found += [(below / name).as_posix() for name in sorted(names) if not name.startswith(".")]
+    return found

@@ -1,0 +1,186 @@
+"""Notebooks 04 to 06 on a study of 2,160 scenes and 15 arms: `python -m tests.benchmarks.bench_large_study`.
+
+The photos are copies of the demo photos with noise, and so are the pictures of the arms. Features, detections
+and texts are made up where networks would take hours; everything after them is what a user waits for.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import nbformat
+import numpy as np
+import torch
+from PIL import Image
+
+from helpers.models.sets import data_folder
+from helpers.runs.arms import Arm
+from helpers.runs.protocol import ROOT, protocol
+from helpers.runs.run import Run
+from helpers.scenes import images
+from helpers.scenes.scenes import Scene, fitted, read_scenes
+from helpers.scoring import extraction, features, scores
+from helpers.scoring.adherence import Detections
+from helpers.scoring.extraction import PHOTOS, Pictures
+from helpers.scoring.measurements import collect
+from helpers.sweeps.notebooks import run_notebook
+from tests.benchmarks.timing import setting, table
+
+BARS = {2160: (180, 3.0), 240: (12, 3.0)}  # scenes -> seconds and GiB of 04, 05 and 06 together
+BOOKS = ("04_fid", "05_guidance_sweep", "06_visual_comparison")
+TEMPLATES = ("caption", "label", "suffix")
+ARMS = [
+    *(Arm(template, "text", 2).name for template in TEMPLATES),
+    *(Arm("suffix", grounding, 2, seed=seed).name for grounding in ("none", "image") for seed in (0, 1)),
+    Arm("suffix", "text", 2, seed=1).name,
+    *(Arm("suffix", grounding, scale).name for grounding in ("text", "image") for scale in (1, 5, 11)),
+    Arm("suffix", "text", 7.5).name,
+]
+SHOWN = 1.0  # seconds from which a cell is listed
+
+
+def make(folder: Path, count: int, arms: list[str], dimensions: int = 128) -> Run:
+    """A run with pictures, captions, choices and made-up features, as 01 to 03 leave it but for scores."""
+    demo = read_scenes(data_folder() / "demo")
+    rng, photos = np.random.default_rng(0), folder / "photos"
+    photos.mkdir(parents=True)
+    entries = json.loads((data_folder() / "demo" / "annotations.json").read_text())
+    for i in range(count):
+        _noisy(demo[i % len(demo)].photo(), rng).save(photos / f"{i:04}.png", compress_level=1)
+    entries = [entries[i % len(entries)] | {"image": f"{i:04}.png"} for i in range(count)]
+    (photos / "annotations.json").write_text(json.dumps(entries))
+    run = Run.open(folder / "run", **protocol(str(photos), "demo"))
+    for name in (*arms, scores.ROUND_TRIP):
+        for k, scene in enumerate(demo):
+            first = run.picture(name, f"{k:04}")
+            record = {"arm": name, "dropped_boxes": "[]", "dropped_phrases": "[]", "cut_texts": "[]"}
+            images.save(_noisy(scene.photo(), rng), first, record)
+            for i in range(k + len(demo), count, len(demo)):
+                shutil.copyfile(first, run.picture(name, f"{i:04}"))
+    for i in range(min(count, len(demo)), len(demo)):
+        for name in (*arms, scores.ROUND_TRIP):
+            run.picture(name, f"{i:04}").unlink()
+    _texts(run)
+    _features(run, arms, dimensions, rng)
+    return run
+
+
+def _noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(picture).copy()
+    pixels[rng.integers(0, len(pixels), 50), rng.integers(0, len(pixels), 50)] = rng.integers(0, 256, (50, 3))
+    return Image.fromarray(pixels)
+
+
+def _texts(run: Run) -> None:
+    said = {scene.name: f"{scene.caption}, number {i}" for i, scene in enumerate(run.scenes)}
+    for name in ("opt", "t5"):
+        rows = [
+            {"scene": s, "generated_text": f"{t} {name}", "flags": [], "seconds": 1.0}
+            for s, t in said.items()
+        ]
+        run.write_jsonl(f"captions/{name}.jsonl", rows)
+    for name in TEMPLATES:
+        rows = [{"scene": s, "prompt": t, "tokens": 30, "truncated": False} for s, t in said.items()]
+        run.write_jsonl(f"prompts/{name}.jsonl", rows)
+    run.write_json("choices/captioner.json", {"captioner": "opt", "why": "made up"})
+    choice = {"template": "suffix", "why": "made up", "guidance_scale": 2.0, "compared": list(TEMPLATES)}
+    run.write_json("choices/template.json", choice)
+
+
+def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generator) -> None:
+    """Features and detections of every arm: directions around a common one, boxes near the asked ones."""
+    common = rng.normal(size=dimensions)
+
+    def embed(_: object, some: list) -> np.ndarray:
+        rows = common + rng.normal(size=(len(some), dimensions))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def colours(_: object, layout: Scene) -> np.ndarray:
+        return rng.gamma(2, 10, (len(layout.boxes), 1))
+
+    for arm in (*arms, scores.ROUND_TRIP, PHOTOS):
+        layouts = (fitted(scene, run.card["protocol"]) for scene in run.scenes)
+        found = _detections(layouts, rng, noise=0.02 if arm == PHOTOS else 0.08)
+        detect = lambda *asked, found=found: [next(found) for _ in asked[1]]  # noqa: E731
+        with (
+            patch.multiple(features, image_features=embed, text_features=embed, detect=detect),
+            patch.multiple(extraction, _facts=lambda _: (60, 0, 0, 0), _colours=colours),
+            patch.object(Pictures, "load", lambda pictures, i: pictures.paths[i]),
+            patch.object(images, "crop", lambda picture, box: picture),
+        ):
+            collect(run, run.scenes, arm, SimpleNamespace(clip=None, detector=None))
+    with patch.multiple(features, image_features=embed, text_features=embed):
+        scores.score_captions(run, run.scenes, ["opt", "t5"], SimpleNamespace(clip=None))
+
+
+def _detections(layouts: Iterator, rng: np.random.Generator, noise: float) -> Iterator[Detections]:
+    for layout in layouts:
+        kept = rng.random(len(layout.boxes)) < 0.9
+        boxes = np.clip(layout.boxes + rng.normal(size=layout.boxes.shape) * noise, 0, 1)
+        boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:] - 0.01), boxes[:, 2:]], 1)[kept]
+        labels = tuple(label for label, there in zip(layout.labels, kept, strict=True) if there)
+        order = np.argsort(-(certain := rng.random(len(labels))), kind="stable")
+        named = tuple(labels[i] for i in order)
+        yield Detections(boxes[order].astype(np.float32), named, certain[order].astype(np.float32))
+
+
+def timed(run: Run, again: str = "") -> list[list[object]]:
+    """Rows of the table: each notebook, below it its slow cells, and all together.
+
+    Beside the seconds stand those of the processor, which other work on the machine does not change.
+    """
+    rows, total, cost = [], 0.0, _processor()
+    for name in BOOKS:
+        output = run.folder / "notebooks" / f"{name}.ipynb"
+        began, before = time.perf_counter(), _processor()
+        run_notebook(ROOT / "notebooks" / f"{name}.ipynb", output, {"run_folder": str(run.folder)})
+        total += (seconds := time.perf_counter() - began)
+        rows.append([f"{name}{again}", f"{seconds:.1f} s", f"{_processor() - before:.1f} s", ""])
+        for cell in nbformat.read(output, as_version=4).cells:
+            took = cell.metadata.get("papermill", {}).get("duration") or 0
+            if took >= SHOWN:
+                rows.append(
+                    [f"· {cell.source.splitlines()[0][:60].replace('|', '')}", f"{took:.1f} s", "", ""]
+                )
+    rows.append(
+        [f"all three, {len(run.scenes)} scenes{again}", f"{total:.1f} s", f"{_processor() - cost:.1f} s"]
+    )
+    return rows
+
+
+def _processor() -> float:
+    """Processor seconds of all notebooks so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Prints a markdown table for each number of scenes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, nargs="+", default=[240, 2160])
+    parser.add_argument("--arms", type=int, default=len(ARMS))
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the studies, to profile them")
+    options = parser.parse_args()
+    print(setting(torch.device("cpu"), scenes=options.scenes, arms=options.arms))
+    for count in options.scenes:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = (options.keep or Path(scratch)) / str(count)
+            run = Run(folder / "run") if folder.is_dir() else make(folder, count, ARMS[: options.arms])
+            rows = timed(run)
+            memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+            seconds, gibibytes = BARS.get(count, ("", ""))
+            rows[-1].append(f"{seconds} s")
+            rows.append(["peak memory of a notebook so far", f"{memory:.2f} GiB", "", f"{gibibytes} GiB"])
+            rows += timed(run, ", again")
+        print(table(["what", "time", "of the processor", "bar"], rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

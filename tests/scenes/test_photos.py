@@ -1,0 +1,115 @@
+"""What is known of photo files: decoded once, again when they change, and never in the way."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers.scenes import images, photos
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three photos whose time of change lies an hour back, and a cache of their own."""
+    monkeypatch.setenv("GROUNDED_CACHE", str(tmp_path / "cache"))
+    place = tmp_path / "photos"
+    place.mkdir()
+    for index, name in enumerate(("a.png", "b.png", "c.png")):
+        Image.effect_noise((30 + index, 20), 90).save(place / name)
+        age(place / name)
+    return place
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the photos that were decoded, as they come."""
+    names, load = [], images.load
+    monkeypatch.setattr(images, "load", lambda path: (names.append(path.name), load(path))[1])
+    return names
+
+
+def age(path, seconds=3600):
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def look(folder):
+    return photos.look(folder, sorted(folder.glob("*.png")))
+
+
+def test_an_unchanged_photo_is_decoded_once(folder, decoded):
+    first = look(folder)
+    assert sorted(decoded) == ["a.png", "b.png", "c.png"]
+    assert look(folder) == first and len(decoded) == 3
+    assert [(one.width, one.height, one.orientation) for one in first.values()] == [
+        (w, 20, 1) for w in (30, 31, 32)
+    ]
+
+
+def test_a_changed_photo_is_decoded_again_and_no_other(folder, decoded):
+    before = look(folder)
+    Image.effect_noise((99, 20), 90).save(folder / "b.png")
+    age(folder / "b.png", 60)
+    after = look(folder)
+    assert decoded[3:] == ["b.png"] and after[folder / "b.png"].width == 99
+    assert {path for path in after if after[path] != before[path]} == {folder / "b.png"}
+    assert look(folder) == after and len(decoded) == 4
+
+
+def test_a_photo_that_changed_just_now_is_not_trusted_yet(folder, decoded):
+    os.utime(folder / "a.png")
+    look(folder)
+    look(folder)
+    assert sorted(decoded) == ["a.png", "a.png", "b.png", "c.png"]
+
+
+def test_a_damaged_photo_is_told_each_time_until_it_is_replaced(folder, decoded):
+    (folder / "a.png").write_bytes(b"")
+    age(folder / "a.png")
+    for _ in range(2):
+        assert look(folder)[folder / "a.png"] == "this is an empty file; copy or download it again"
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    assert look(folder)[folder / "a.png"].width == 8
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"x": 3}', "null"])
+def test_a_damaged_cache_costs_time_and_nothing_else(folder, decoded, text):
+    first = look(folder)
+    (memory,) = Path(os.environ["GROUNDED_CACHE"], "photos").iterdir()
+    memory.write_text(text)
+    assert look(folder) == first and len(decoded) == 6
+
+
+def test_a_cache_folder_that_cannot_be_made_costs_time_and_nothing_else(folder, decoded, monkeypatch):
+    (folder.parent / "file").touch()
+    monkeypatch.setenv("GROUNDED_CACHE", str(folder.parent / "file"))
+    assert look(folder) == look(folder) and len(decoded) == 6
+
+
+def test_what_is_known_survives_an_interrupt(folder, decoded, monkeypatch):
+    monkeypatch.setattr(photos, "CHUNK", 1)
+    monkeypatch.setattr(photos, "PAUSE", -1)
+    known = images.load
+
+    def stop(path):
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+        return known(path)
+
+    monkeypatch.setattr(images, "load", stop)
+    with pytest.raises(KeyboardInterrupt):
+        look(folder)
+    monkeypatch.setattr(images, "load", known)
+    look(folder)
+    assert decoded == ["a.png", "b.png", "c.png"]
+
+
+def test_where_all_is_known_nothing_is_decoded_or_written(folder, decoded):
+    look(folder)
+    (memory,) = Path(os.environ["GROUNDED_CACHE"], "photos").iterdir()
+    age(memory)
+    before = memory.stat().st_mtime_ns
+    look(folder)
+    assert memory.stat().st_mtime_ns == before and len(decoded) == 3

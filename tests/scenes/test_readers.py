@@ -1,0 +1,348 @@
+"""Data sets as other tools write them: each form is written here, small, and read as scenes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask
+
+from helpers.scenes.problems import DatasetError
+from helpers.scenes.scenes import read_scenes
+
+SIZE = (160, 120)
+BOXES = {
+    "a": [("cone", [10, 20, 50, 60]), ("hard hat", [80, 40, 150, 110])],
+    "b": [("cone", [30, 30, 60, 90])],
+    "c": [],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+def photo(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng([seed, len(path.as_posix())]).integers(
+        0, 255, (*SIZE[::-1], 3), dtype=np.uint8
+    )
+    Image.fromarray(pixels).save(path)
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+
+
+def photos(folder, below=""):
+    for seed, name in enumerate(BOXES):
+        photo(folder / below / f"{name}.jpg", seed)
+
+
+def pixels(scene):
+    return (scene.boxes * (SIZE * 2)).round(3).tolist()
+
+
+def as_written(scenes, names=("a", "b", "c")):
+    """Whether scenes are those of BOXES; returns what was recognised."""
+    found = {
+        scene.name.split("__")[-1]: list(zip(scene.labels, pixels(scene), strict=True)) for scene in scenes
+    }
+    assert found == {name: BOXES[name] for name in names}
+    assert all((scene.width, scene.height) == SIZE for scene in scenes)
+    return scenes.format
+
+
+def coco(names="abc", below="", first=1):
+    """Categories with gaps, boxes as x, y, width, height."""
+    images = [
+        {"id": 100 + i, "file_name": f"{below}{name}.jpg", "width": SIZE[0], "height": SIZE[1]}
+        for i, name in enumerate(names)
+    ]
+    numbers = {"cone": 3, "hard hat": 90}
+    annotations = [
+        {"id": first + k, "image_id": 100 + i, "category_id": numbers[label], "bbox": [x, y, r - x, b - y]}
+        for i, name in enumerate(names)
+        for k, (label, (x, y, r, b)) in enumerate(BOXES[name])
+    ]
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+@pytest.mark.parametrize(
+    ("file", "below"),
+    [
+        ("annotations.json", ""),
+        ("annotations.json", "images"),
+        ("_annotations.coco.json", ""),
+        ("annotations/instances_train2017.json", "train2017"),
+        ("train/_annotations.coco.json", "train"),
+    ],
+)
+def test_coco_where_its_tools_put_it(folder, file, below):
+    photos(folder, below)
+    write(folder / file, coco())
+    assert as_written(read_scenes(folder)) == f"{file}: COCO, 3 photos, 3 boxes, 2 labels"
+
+
+def test_coco_with_crowds_outlines_captions_and_splits(folder):
+    photos(folder, "train2017")
+    photo(folder / "val2017" / "d.jpg", 9)
+    value = coco()
+    outline = {
+        "image_id": 102,
+        "category_id": 3,
+        "segmentation": [[10, 20, 50, 20, 50, 60], [11, 20, 12, 25, 13, 30]],
+    }
+    cells = np.zeros(SIZE[::-1], np.uint8, order="F")
+    cells[40:110, 80:150] = 1
+    packed = mask.encode(cells)
+    packed["counts"] = packed["counts"].decode()
+    crowd = {"image_id": 102, "category_id": 3, "bbox": [0, 0, 160, 120], "iscrowd": 1}
+    value["annotations"] += [outline, {"image_id": 102, "category_id": 90, "segmentation": packed}, crowd]
+    captions = {
+        "images": value["images"],
+        "annotations": [{"image_id": 100, "caption": "one"}, {"image_id": 100, "caption": "two"}],
+    }
+    write(folder / "annotations" / "instances_train2017.json", value)
+    write(folder / "annotations" / "captions_train2017.json", captions)
+    only = {"id": 5, "file_name": "d.jpg", "width": 160, "height": 120}
+    write(
+        folder / "annotations" / "instances_val2017.json",
+        {"images": [only], "annotations": [], "categories": []},
+    )
+    scenes = read_scenes(folder, split="train")
+    by_name = {scene.name: scene for scene in scenes}
+    assert set(by_name) == {"a", "b", "c"} and by_name["a"].caption == "one"
+    assert by_name["a"].extra["captions"] == ["one", "two"]
+    assert list(zip(by_name["c"].labels, pixels(by_name["c"]), strict=True)) == BOXES["a"]
+    assert scenes.notes == ["crowd regions left out, being no boxes of single things: 1"]
+    assert {scene.name for scene in read_scenes(folder)} == {"a", "b", "c", "d"}
+
+
+def yolo_lines(name):
+    numbers = {"cone": 0, "hard hat": 2}
+    rows = [
+        (numbers[label], (x + r) / 320, (y + b) / 240, (r - x) / 160, (b - y) / 120)
+        for label, (x, y, r, b) in BOXES[name]
+    ]
+    return "".join(" ".join(map(str, row)) + "\n" for row in rows)
+
+
+YAML = "train: ../train/images\nval: ../valid/images\nnc: 3\nnames: ['cone', 'x', 'hard hat']\n"
+PLACES = [
+    ("data.yaml", "images", "labels"),
+    ("data.yaml", "images/train", "labels/train"),
+    ("data.yaml", "train/images", "train/labels"),
+    ("classes.txt", "images", "labels"),
+    ("labels/classes.txt", "images", "labels"),
+]
+
+
+@pytest.mark.parametrize(("names", "images", "labels"), PLACES)
+def test_yolo_where_its_tools_put_it(folder, names, images, labels):
+    photos(folder, images)
+    write(folder / names, YAML if names == "data.yaml" else "cone\nx\nhard hat\n")
+    for name in "ab":  # c has no boxes and no file
+        write(folder / labels / f"{name}.txt", yolo_lines(name))
+    scenes = read_scenes(folder)
+    assert as_written(scenes) == f"{names}: YOLO, 3 photos, 3 boxes, 2 labels"
+    assert scenes.notes == ["photos without a label file, taken for photos without boxes: 1"]
+
+
+def test_yolo_outlines_names_by_number_and_splits(folder):
+    photo(folder / "images" / "train" / "a.jpg", 1)
+    photo(folder / "images" / "val" / "b.jpg", 2)
+    write(
+        folder / "set.yaml",
+        {"names": {"0": "cone", "7": "hard hat"}, "train": "images/train", "val": "images/val"},
+    )
+    corners = [(80, 40), (150, 40), (150, 110), (80, 110), (100, 50)]
+    outline = " ".join(f"{x / 160} {y / 120}" for x, y in corners)
+    write(folder / "labels" / "train" / "a.txt", f"{yolo_lines('b')}7 {outline}\n")
+    write(folder / "labels" / "val" / "b.txt", "")
+    (scene,) = read_scenes(folder, split="train")
+    assert list(zip(scene.labels, pixels(scene), strict=True)) == [BOXES["b"][0], BOXES["a"][1]]
+    assert [scene.name for scene in read_scenes(folder)] == ["images__train__a", "images__val__b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("9 0.5 0.5 0.1 0.1", "class 9 has no name; the names are {0: 'cone'"),
+        ("0 0.5 0.5 0.1", "neither class, x, y, width, height nor"),
+        ("cone 0.5 0.5 0.1 0.1", "could not convert string to float: 'cone'"),
+        ("0 50 50 10 10", "wholly outside"),
+        ("0 0.5 0.5 0 0.1", "empty"),
+        ("0 nan 0.5 0.1 0.1", "is not four finite numbers"),
+    ],
+)
+def test_what_is_wrong_with_a_yolo_line_is_told(folder, line, told):
+    photos(folder, "images")
+    write(folder / "data.yaml", YAML)
+    write(folder / "labels" / "a.txt", f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    assert told in str(caught.value) and (
+        "a.txt, line 2" in str(caught.value) or "a.jpg" in str(caught.value)
+    )
+
+
+def test_yolo_without_names_says_where_they_belong(folder):
+    photos(folder, "images")
+    write(folder / "labels" / "a.txt", yolo_lines("a"))
+    with pytest.raises(
+        DatasetError, match=r"without the names of classes; add data\.yaml with names, or classes\.txt"
+    ):
+        read_scenes(folder)
+
+
+def voc(name, size=SIZE):
+    objects = "".join(
+        f"<object><name>{label}</name><bndbox><xmin>{x}</xmin><ymin>{y}</ymin><xmax>{r}</xmax><ymax>{b}.0</ymax>"
+        "</bndbox></object>"
+        for label, (x, y, r, b) in BOXES[name]
+    )
+    sides = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    return f"<annotation><folder>x</folder><filename>{name}.jpg</filename>{sides}{objects}</annotation>"
+
+
+@pytest.mark.parametrize(("images", "labels"), [("", ""), ("JPEGImages", "Annotations"), ("train", "train")])
+@pytest.mark.parametrize("size", [SIZE, (0, 0)])
+def test_pascal_voc_where_its_tools_put_it(folder, images, labels, size):
+    photos(folder, images)
+    for name in BOXES:
+        write(folder / labels / f"{name}.xml", voc(name, size))
+    assert "Pascal VOC, 3 photos, 3 boxes, 2 labels" in as_written(read_scenes(folder))
+
+
+def test_labelme_files(folder):
+    photos(folder, "images")
+    for name, boxes in BOXES.items():
+        shapes = [
+            {"label": label, "points": [[r, b], [x, y]], "shape_type": "rectangle"}
+            for label, (x, y, r, b) in boxes
+        ]
+        shapes += [{"label": "tip", "points": [[3, 4]], "shape_type": "point"}] if name == "c" else []
+        value = {"version": "5", "shapes": shapes, "imagePath": f"..\\images\\{name}.jpg", "imageData": None}
+        write(folder / "labels" / f"{name}.json", value | {"imageWidth": SIZE[0], "imageHeight": SIZE[1]})
+    scenes = read_scenes(folder)
+    assert "LabelMe, 3 photos" in as_written(scenes)
+    assert scenes.notes == ["points and lines left out, being no boxes: 1"]
+
+
+def test_createml(folder):
+    photos(folder)
+    value = [
+        {
+            "image": f"{name}.jpg",
+            "annotations": [
+                {
+                    "label": label,
+                    "coordinates": {"x": (x + r) / 2, "y": (y + b) / 2, "width": r - x, "height": b - y},
+                }
+                for label, (x, y, r, b) in boxes
+            ],
+        }
+        for name, boxes in BOXES.items()
+    ]
+    write(folder / "_annotations.createml.json", value)
+    assert as_written(read_scenes(folder)).startswith("_annotations.createml.json: CreateML")
+
+
+def test_label_studio(folder):
+    photos(folder)
+    value = []
+    for name, boxes in BOXES.items():
+        results = [
+            {
+                "type": "rectanglelabels",
+                "original_width": SIZE[0],
+                "original_height": SIZE[1],
+                "value": {
+                    **{"x": x / 1.6, "y": y / 1.2, "width": (r - x) / 1.6, "height": (b - y) / 1.2},
+                    "rectanglelabels": [label],
+                },
+            }
+            for label, (x, y, r, b) in boxes
+        ]
+        data = {"image": f"/data/upload/1/0123abcd-{name}.jpg"}
+        value.append({"id": len(value), "data": data, "annotations": [{"result": results}, {"result": []}]})
+    write(folder / "annotations.json", value)
+    scenes = read_scenes(folder)
+    assert "Label Studio" in as_written(scenes)
+    assert scenes.notes == ["photos with several annotators, of whom the first is taken: 3"]
+
+
+def test_via(folder):
+    photos(folder)
+    value = {}
+    for name, boxes in BOXES.items():
+        regions = [
+            {
+                "shape_attributes": {"name": "rect", "x": x, "y": y, "width": r - x, "height": b - y},
+                "region_attributes": {"label": label},
+            }
+            for label, (x, y, r, b) in boxes
+        ]
+        value[f"{name}.jpg123"] = {"filename": f"{name}.jpg", "size": 123, "regions": regions}
+    write(folder / "via_region_data.json", value)
+    assert "VIA" in as_written(read_scenes(folder))
+    write(folder / "via_region_data.json", {"_via_settings": {}, "_via_img_metadata": value})
+    assert "VIA" in as_written(read_scenes(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"images": [], "annotations": []}, "COCO without a photo"),
+        (
+            {"categories": []},
+            "looks like COCO, but cannot be followed: category 3 of a box has no name; mend it, or write a",
+        ),
+        (
+            {"images": [{"id": 1}]},
+            "looks like COCO, but cannot be followed: 'file_name' is missing somewhere;",
+        ),
+        (
+            {"images": [{"id": 100, "file_name": "gone.jpg"}]},
+            "cannot be followed: an annotation is of image 101, which is not listed",
+        ),
+        ({"annotations": 7}, "cannot be followed: "),
+    ],
+)
+def test_what_is_wrong_with_a_coco_file_is_told_in_one_line(folder, change, told):
+    photos(folder)
+    write(folder / "annotations.json", coco() | change)
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    assert len(caught.value.problems) == 1 and told in caught.value.problems[0]
+
+
+def test_a_photo_that_coco_names_and_that_is_not_there_is_told_by_name(folder):
+    photos(folder)
+    (folder / "b.jpg").unlink()
+    write(folder / "set.json", coco())
+    with pytest.raises(DatasetError, match=r"set\.json, scene 'b\.jpg': there is no such file; add it"):
+        read_scenes(folder)
+    assert [scene.name for scene in read_scenes(folder, skip_bad=True)] == ["a", "c"]
+
+
+def test_a_split_that_is_not_there_is_told(folder):
+    photos(folder, "train")
+    write(folder / "train" / "set.json", coco())
+    with pytest.raises(DatasetError, match="split 'test' of annotations"):
+        read_scenes(folder, split="test")
+
+
+def test_files_of_other_kinds_are_not_taken_for_annotations(folder):
+    photos(folder)
+    write(folder / "package.json", {"name": "x"})
+    write(folder / "notes.txt", "hello")
+    write(folder / "sub" / "list.json", [1, 2])
+    with pytest.raises(
+        DatasetError, match=r"annotations\.json is missing beside 3 photos, and no annotations of COCO, YOLO"
+    ):
+        read_scenes(folder)
