@@ -114,8 +114,7 @@ def over_guidance(run: Run, arms: Sequence[str | Arm]) -> pd.DataFrame:
     if unscored or not arms:
         lacks = f"no scores of {', '.join(unscored)}" if arms else "no arm to show over guidance_scale"
         raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
-    parts = pd.DataFrame([{"arm": arm.name, **vars(arm)} for arm in arms])
-    return parts.merge(table, on="arm", suffixes=("", "_scored"))
+    return pd.concat([table[table.arm == arm.name] for arm in arms], ignore_index=True)
 
 
 def trade_off(run: Run) -> pd.DataFrame:
