@@ -21,7 +21,7 @@ matplotlib.use("agg")
 SIDES = (256, 512)  # pixels: pictures are embedded with a longer side in this range
 QUALITY = 55  # of AVIF: two fifths of the bytes of WebP at its usual quality of 80, and as good to the eye
 LINES = {MISSED: "--", DROPPED: ":"}
-SIDE, MOST_COLUMNS, WRAP = 2.3, 5, 36  # inches of a picture; pictures per row; letters per line below it
+SIDE, MOST_COLUMNS, WRAP = 2.3, 6, 36  # inches of a picture; pictures per row; letters per line below it
 
 
 @dataclass(frozen=True)

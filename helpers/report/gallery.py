@@ -93,21 +93,20 @@ def slider(run: Run, scenes: Sequence[Scene], sweep: Comparison) -> Visual:
     number = Counter(arm.grounding for arm in arms)
     arms = [arm for arm in arms if number[arm.grounding] > 1 or arm.grounding == chosen.grounding]
     scales = sorted({arm.guidance_scale for arm in arms})
-    known, rows = _colours(run.scenes), {}
+    known, figures, rows = _colours(run.scenes), [], {}
     for scene in scenes:
         asked, data = fitted(scene, run.card["protocol"]), {"scene": scene.name, "step": ""}
-        rows[scene.name] = [Figure(scene.photo(), scene, "photo", colours=known, data=data)]
+        photo = Figure(scene.photo(), scene, "photo", colours=known, data=data)
+        figures.append(photo)
         for arm in arms:
             data = {"scene": scene.name, "step": scales.index(arm.guidance_scale)}
             line, image = f"guidance_scale {arm.guidance_scale:g}", images.load(run.picture(arm.name, scene))
-            figure = Figure(image, asked, GROUNDING[arm.grounding], [line], colours=known, data=data)
-            rows.setdefault(f"{scene.name}, {figure.name}", []).append(figure)
+            figures.append(Figure(image, asked, GROUNDING[arm.grounding], [line], colours=known, data=data))
+            if scene in scenes[:2]:  # of all of them the picture would be many screens tall
+                rows.setdefault(f"{scene.name}, {figures[-1].name}", [photo]).append(figures[-1])
     first = scales.index(chosen.guidance_scale) if chosen in arms else 0
-    figures = [figure for some in rows.values() for figure in some]
     html = piece("slider", scales, first, [scene.name for scene in scenes], figures)
-    return Visual(
-        html.data, f"Pictures over guidance_scale: {', '.join(rows)}", lambda: sheet([*rows.items()])
-    )
+    return Visual(html.data, f"{', '.join(rows)}; all in the page", lambda: sheet([*rows.items()]))
 
 
 def qualifying(run: Run) -> HTML:
