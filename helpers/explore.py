@@ -21,7 +21,7 @@ from helpers.report.tables import piece
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, protocol
 from helpers.scenes import boxes
-from helpers.scenes.editor import BoxEditor, png
+from helpers.scenes.editor import FITTING, BoxEditor, png
 from helpers.scenes.scenes import Scene, fitted, read_scenes
 from helpers.scoring import adherence, features
 
@@ -48,7 +48,7 @@ class Bench:
         self.button = widgets.Button(description="draw", button_style="primary")
         self.steps_done = widgets.IntProgress(0, 0, self.steps.value, layout={"visibility": "hidden"})
         self.status, self.output = widgets.HTML(), widgets.Output()
-        self.line = widgets.Text(description="as a sweep", disabled=True, layout={"width": "60rem"})
+        self.line = widgets.HTML(description="as a sweep")
         self.pinned, self.result, self.strip = widgets.HTML(), widgets.HTML(), widgets.HBox()
         self.button.on_click(self.draw)
         self.scene.observe(self._turn, "value")
@@ -100,8 +100,8 @@ class Bench:
             lines.insert(0, f"{given.count(boxes.FOUND)} of {len(given)} boxes found")
         shades = boxes.colours_of(asked.labels) | self.colours
         figure = piece("figure", Figure(image, asked, arm.name, lines, marks, shades)).data
-        self._keep(f'<div style="width:{SIDE}px">{figure}</div>', image)
-        self.line.value = self._as_sweep(arm)
+        self._keep(f'<div style="width:{SIDE}px;line-height:1.4">{figure}</div>', image)
+        self.line.value = f"<code>{escape(self._as_sweep(arm))}</code>"
         return why
 
     def _gligen(self, kind: str) -> Gligen:
@@ -132,7 +132,7 @@ class Bench:
         self.strip.children = [self._kept(*one) for one in self.last]
 
     def _kept(self, figure: str, small: bytes) -> widgets.VBox:
-        show, pin = (widgets.Button(description=name, layout={"width": "46px"}) for name in ("show", "pin"))
+        show, pin = (widgets.Button(description=name, layout=FITTING) for name in ("show", "pin"))
         show.on_click(lambda _: setattr(self.result, "value", figure))
         pin.on_click(lambda _: setattr(self.pinned, "value", "" if self.pinned.value == figure else figure))
         return widgets.VBox([widgets.Image(value=small, width=96), widgets.HBox([show, pin])])
@@ -157,7 +157,7 @@ class Bench:
         self.prompt = widgets.Textarea(description="prompt", layout=WIDE)
         self.negative = widgets.Text(description="negative", placeholder="what is not wanted", layout=WIDE)
         self.tokens = widgets.HTML()
-        self.reset = widgets.Button(description="prompt of the template", icon="undo")
+        self.reset = widgets.Button(description="prompt of the template", icon="undo", layout=FITTING)
         self.grounding = widgets.ToggleButtons(options=GROUNDINGS, value="text", description="grounding")
         usual = self.models.guidance_scale
         self.guidance = widgets.FloatSlider(usual, min=0, max=15, step=0.5, description="guidance")

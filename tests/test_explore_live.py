@@ -65,8 +65,10 @@ def bench(tmp_path):
             page.set_default_timeout(PATIENCE * 1000)
             expect.set_options(timeout=PATIENCE * 1000)
             page.goto(f"{address}/lab/tree/explore.ipynb")
+            page.locator(".jp-Notebook").wait_for()
+            page.wait_for_timeout(3000)  # menus are filled after the notebook is shown
             page.get_by_role("menuitem", name="Run").first.click()
-            page.get_by_role("menuitem", name="Run All Cells").first.click()
+            page.get_by_text("Run All Cells", exact=True).click()
             page.get_by_role("button", name="draw", exact=True).wait_for()
             yield page
             browser.close()

@@ -12,6 +12,7 @@ from helpers.scenes import boxes
 from helpers.scenes.scenes import Scene, words
 
 SIDE = 448  # pixels of the photo's longer side
+FITTING = {"width": "max-content"}  # a button as wide as its words
 
 
 class BoxEditor:
@@ -27,7 +28,7 @@ class BoxEditor:
         self.text = widgets.Text(description="text", placeholder="of the chosen box; empty: its label")
         self.canvas.attach(self.text, name="text", default_value="")
         self.blank = widgets.Checkbox(description="blank canvas")
-        self.reset = widgets.Button(description="boxes of the scene", icon="undo")
+        self.reset = widgets.Button(description="boxes of the scene", icon="undo", layout=FITTING)
         self.blank.observe(self._paint, "value")
         self.reset.on_click(lambda _: self.show(self.scene))
         self.view = widgets.VBox([self.canvas, self.text, widgets.HBox([self.blank, self.reset])])
@@ -50,7 +51,7 @@ class BoxEditor:
         rows = self.canvas.bboxes
         corners = [[one["x"], one["y"], one["x"] + one["width"], one["y"] + one["height"]] for one in rows]
         texts = [one.get("text") or "" for one in rows]
-        labels = tuple(text or one["label"] for text, one in zip(texts, rows, strict=True))
+        labels = tuple(_label(one["label"], text) for text, one in zip(texts, rows, strict=True))
         phrases = tuple(text or words(one["label"]) for text, one in zip(texts, rows, strict=True))
         fractions = boxes.to_fractions(np.array(corners).reshape(-1, 4), *self.size)
         return replace(self.scene, boxes=fractions, labels=labels, phrases=phrases)
@@ -60,6 +61,11 @@ class BoxEditor:
         photo = photo.resize([round(side * SIDE / max(photo.size)) for side in photo.size])
         self.size = photo.size
         self.canvas.image_bytes = png(Image.new("RGB", photo.size, "#d9d9d9") if self.blank.value else photo)
+
+
+def _label(label: str, text: str) -> str:
+    """What to look for in the box: its label, unless the text names something else."""
+    return text if text and label.lower() not in text.lower() else label
 
 
 def png(image: Image.Image) -> bytes:
