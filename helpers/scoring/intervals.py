@@ -150,14 +150,3 @@ def _all_sums(values: np.ndarray) -> np.ndarray:
     for value in values:
         sums = np.concatenate([sums - value, sums + value])
     return sums
-
-
-def photos_needed(difference: Estimate, power: float = 0.8) -> float:
-    """About how many photos would tell such a difference from 0 with that power, by its variance.
-
-    Infinite for a difference of 0.
-    """
-    if difference.value == 0:
-        return math.inf
-    reach = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(power)
-    return max(2.0, difference.n * (reach * difference.standard_error / difference.value) ** 2)

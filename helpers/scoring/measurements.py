@@ -13,7 +13,7 @@ from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
-from helpers.scoring.adherence import Detections, Precision, average_precision, match
+from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges
 from helpers.scoring.resampling import derangement
@@ -60,8 +60,9 @@ class Measurements:
 
     @cached_property
     def ious(self) -> tuple[np.ndarray, ...]:
-        """IoU (k,) of each asked box with the detection that is matched to it."""
-        return tuple(match(asked, found) for asked, found in zip(self.layouts, self.detections, strict=True))
+        """IoU (k,) of each asked box with the detection that is matched to it, so that most are found."""
+        pairs = zip(self.layouts, self.detections, strict=True)
+        return tuple(match(asked, found, FOUND) for asked, found in pairs)
 
     def shuffled(self) -> Self:
         """The same detections compared with the boxes of other scenes, and nothing else."""
