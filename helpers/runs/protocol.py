@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.models.sets import Checkpoint, model_set
+from helpers.models.sets import Checkpoint, extractor_versions, model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import check
 from helpers.scenes.scenes import Scenes, checksum, read_scenes
@@ -94,6 +94,7 @@ def protocol(
         "dataset_checksum": checksum(_measurable(scenes_of(about), dataset)),
         "models": models,
         "checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)},
+        "realism": extractor_versions(chosen.inception),
         "size": chosen.size,
         "steps": steps,
         "scheduler": scheduler,

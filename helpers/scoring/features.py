@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from helpers.models.loading import Clip, Detector, Inception
+from helpers.models.loading import Clip, Detector, EfficientNet, Inception
 from helpers.scenes import boxes, images
 from helpers.scenes.scenes import words
 from helpers.scoring.adherence import Detections
@@ -63,6 +63,20 @@ def inception_features(
             pixels = images.to_tensor(images.to_array([pictures[i] for i in batch])).to(inception.device)
             features[batch] = inception.model((pixels + 1) / 2)[0].flatten(1).cpu().numpy()
     return features
+
+
+@torch.inference_mode()
+def efficientnet_features(
+    efficientnet: EfficientNet, pictures: Sequence[Image.Image], batch_size: int = 16
+) -> np.ndarray:
+    """EfficientNet-Lite0's pooled features, (n, 1280) float32; each is squashed to 224 x 224 (bicubic)."""
+    rows = [np.empty((0, 1280), np.float32)]
+    for batch in _batches(pictures, batch_size):
+        shown = [picture.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC) for picture in batch]
+        pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).float().to(efficientnet.device)
+        features = efficientnet.model.extract_features((pixels - 127) / 128)
+        rows.append(features.mean((2, 3)).cpu().numpy())
+    return np.concatenate(rows)
 
 
 @torch.inference_mode()

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from helpers.models.sets import ModelSet
 
 if TYPE_CHECKING:  # reading what was measured waits for no model
-    from helpers.models.loading import Clip, Detector, Inception
+    from helpers.models.loading import Clip, Detector, EfficientNet, Inception
 
 
 class Judges:
     """The models that pictures are measured with, each loaded when it is first asked for something.
 
-    clip, detector, and inception (None where the model set has none). Raise CheckpointMissing.
+    clip, detector, efficientnet, and inception (None where the model set has none). Raise CheckpointMissing.
     """
 
     def __init__(self, models: ModelSet, device: str | None = None) -> None:
@@ -29,6 +29,12 @@ class Judges:
         from helpers.models.loading import load_detector
 
         return load_detector(self._models.detector, self._device)
+
+    @cached_property
+    def efficientnet(self) -> "EfficientNet":
+        from helpers.models.loading import load_efficientnet
+
+        return load_efficientnet(self._device)
 
     @cached_property
     def inception(self) -> "Inception | None":

@@ -28,11 +28,12 @@ class Measurements:
 
     counts: pictures, boxes and texts that were left out or cut, by name. image_embeds, text_embeds: (n, d)
     CLIP features of the pictures and of the captions; photo_embeds: of the photos; sibling_embeds: of the
-    same arm's pictures with a smaller seed, NaN where there is none. pictures, photos: (n, d') features for
-    realism, by Inception or else CLIP. layouts: the scenes as the pictures were asked for. crops, colours: n
-    arrays (k, d) and (k,): CLIP features of the picture inside each asked box, and the distance to the colour
-    that its phrase names (NaN where it names none). phrases: phrase -> CLIP features (d,). named: (n,) share
-    of the labels that the caption names.
+    same arm's pictures with a smaller seed, NaN where there is none. efficientnet_pictures,
+    efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
+    realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
+    pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
+    each asked box, and the distance to the colour that its phrase names (NaN where it names none). phrases:
+    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names.
     """
 
     scenes: tuple[str, ...]
@@ -41,6 +42,8 @@ class Measurements:
     text_embeds: np.ndarray | None = None
     pictures: np.ndarray | None = None
     photos: np.ndarray | None = None
+    efficientnet_pictures: np.ndarray | None = None
+    efficientnet_photos: np.ndarray | None = None
     photo_embeds: np.ndarray | None = None
     layouts: tuple[Scene, ...] | None = None
     detections: tuple[Detections, ...] | None = None
@@ -78,10 +81,11 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         return _of_captions(run, scenes, arm, judges)
     scenes, counts = _usable(run, scenes, arm)
     captions = run.prompts("caption").set_index("scene")["prompt"]
-    realism = "inception" if model_set(run.card["protocol"]["models"]).inception else "clip"
+    realism = "inception" if model_set(run.card["protocol"]["models"]).inception else "efficientnet"
     pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    own = pictures.arrays("clip", realism, "detector", "clip-crops", "colours")
-    reference = photos.arrays("clip", realism)
+    seen = dict.fromkeys(("clip", realism, "efficientnet"))
+    own = pictures.arrays(*seen, "detector", "clip-crops", "colours")
+    reference = photos.arrays(*seen)
     phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
     return Measurements(
         scenes=tuple(scene.name for scene in scenes),
@@ -90,6 +94,8 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         text_embeds=text_embeds(run, [captions[scene.name] for scene in scenes], "captions", arm, judges),
         pictures=np.concatenate(own[realism]),
         photos=np.concatenate(reference[realism]),
+        efficientnet_pictures=np.concatenate(own["efficientnet"]),
+        efficientnet_photos=np.concatenate(reference["efficientnet"]),
         photo_embeds=np.concatenate(reference["clip"]),
         layouts=pictures.layouts,
         detections=pictures.detections(),
