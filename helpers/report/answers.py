@@ -104,8 +104,8 @@ def own_photos(run: Run) -> Answer:
     photos = values.get((crossed, scores.PHOTOS), float("nan"))
     return Answer(
         "Why is a picture not held against its own photo?",
-        "It is made from that photo's caption and boxes and resembles it, so a distance to the own photos "
-        "is the smaller the more a picture copies, however real it looks. KID therefore leaves each picture's "
+        "It is made from that photo's caption and boxes and resembles it, so a distance to the own photos is "
+        "the smaller the more a picture copies, however real it looks. KID therefore leaves each picture's "
         "own photo out, and the crossed distance holds the pictures of one half of the scenes against the "
         "photos of the other half.",
         (

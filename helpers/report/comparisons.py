@@ -203,7 +203,7 @@ def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
 def not_judged(run: Run) -> dict[str, str]:
     """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
     rows = run.scores()
-    rows = rows[rows.reason.fillna("").astype(str).str.startswith(NOT_JUDGED)]
+    rows = rows[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
     return dict(zip(rows.metric, rows.reason, strict=True))
 
 

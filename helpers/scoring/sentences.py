@@ -48,8 +48,6 @@ def _needed(estimate: Estimate, row: dict) -> str:
         return ""
     if row["comparisons"] > 1 and row["p"] < 1 - LEVEL:
         return f"; the difference would count on its own, but not among {row['comparisons']} comparisons"
-    low, high = (f"{float(f'{number:.2g}'):,.0f}" for number in (needed.low, min(needed.high, 1e7)))
-    many = f"some {low} to {high}" if needed.high < 1e6 else f"some {low} photos or many more"
-    if needed.low >= 1e6:
-        many = "more than a million"
-    return f"; {many} would be needed to be sure of a difference of this size"
+    low, high = (f"{float(f'{number:.2g}'):,.0f}" for number in (needed.low, min(needed.high, 1e6)))
+    many = f"{low} to {high}" if needed.high < 1e6 else f"{low} photos or many more"
+    return f"; some {many} would be needed to be sure of a difference of this size"
