@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-VARIABLES := DATASET MODELS RUN STEPS GUIDANCE SCHEDULER FIT BEAMS SAFETY EXTERNAL \
+VARIABLES := DATASET MODELS RUN STEPS GUIDANCE SCHEDULER FIT BEAMS SAFETY EXTERNAL DETECTOR DETECTOR_LABELS \
 	FRACTION GROUNDING TEMPLATE SEED GRID WORKERS CLUSTER BATCH_SIZE
 # Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
 GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHON $(VARIABLES),$(foreach \

@@ -9,8 +9,8 @@ import pandas as pd
 from helpers.models.sets import model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
+from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
-from helpers.scenes.scenes import Scene
 from helpers.scoring import scores, verdicts
 from helpers.scoring.metrics import CAPTIONS, SEEDS
 
@@ -185,12 +185,6 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     template = template or run.read_json("choices/template.json")["template"]
     plain = [arm for arm in own_arms(run) if arm == Arm(template, grounding, arm.guidance_scale)]
     return sorted(plain, key=lambda arm: arm.guidance_scale)
-
-
-def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
-    """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
-    whose annotations say of each photo that it is drawn."""
-    return models != "demo" or all(scene.extra.get("drawn") for scene in scenes)
 
 
 def _measures(run: Run) -> dict[str, str]:
