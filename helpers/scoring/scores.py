@@ -110,7 +110,7 @@ def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
     """
     table = adherence.by_group(run.boxes(arm), column)
     precision = arm_scores(run, arm).precision[column]
-    table[["AP", "AP50"]] = [precision[name] for name in table.index]
+    table[["AP", "AP50"]] = [precision.get(name, (np.nan, np.nan)) for name in table.index]
     return table
 
 

@@ -1,4 +1,4 @@
-"""Object detectors with random weights and classes of their own, as AutoModelForObjectDetection loads them."""
+"""Random object detectors with classes of their own, as AutoModelForObjectDetection loads them."""
 
 from pathlib import Path
 
@@ -23,7 +23,9 @@ TINY |= {"encoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "num
 BLOCKS = {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic"}
 
 
-def write_detector(folder: Path, kind: str = "yolos", classes: tuple[str, ...] = ("Cone", "hard_hat")) -> Path:
+def write_detector(
+    folder: Path, kind: str = "yolos", classes: tuple[str, ...] = ("Cone", "hard_hat")
+) -> Path:
     """Save a random detector: "yolos", "detr" or "rt_detr". Returns the folder."""
     names = {"id2label": dict(enumerate(classes)), "label2id": {name: k for k, name in enumerate(classes)}}
     torch.manual_seed(0)
@@ -39,7 +41,11 @@ def write_detector(folder: Path, kind: str = "yolos", classes: tuple[str, ...] =
         model, processor = DetrForObjectDetection(config), DetrImageProcessor(size=SIDE)
     else:
         backbone = RTDetrResNetConfig(**BLOCKS, out_features=["stage2", "stage3", "stage4"])
-        sizes = {"encoder_in_channels": [8, 16, 16], "decoder_in_channels": [16, 16, 16], "feat_strides": [8, 16, 32]}
+        sizes = {
+            "encoder_in_channels": [8, 16, 16],
+            "decoder_in_channels": [16, 16, 16],
+            "feat_strides": [8, 16, 32],
+        }
         sizes |= {"encoder_hidden_dim": 16, "num_denoising": 0, "decoder_n_points": 2}
         config = RTDetrConfig(backbone_config=backbone, **sizes, **TINY, **names)
         model, processor = RTDetrForObjectDetection(config), RTDetrImageProcessor(size=SIDE)
