@@ -147,6 +147,14 @@ def models_of(protocol: Mapping) -> ModelSet:
     return replace(models, detector=own, detector_labels=protocol["detector_labels"])
 
 
+def detector_name(protocol: Mapping) -> str:
+    """What finds the boxes, as captions say it, and what it does not judge."""
+    usual = "the demo detector" if protocol["models"] == "demo" else "OWLv2"
+    own = protocol.get("detector", "").rstrip("/").split("/")[-1].partition("@")[0]
+    unknown = f" (not judged: {protocol['not_judged']})" if "not_judged" in protocol else ""
+    return f"the detector {own}{unknown}" if own else usual
+
+
 def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
     """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
     whose annotations say of each photo that it is drawn."""
