@@ -76,6 +76,7 @@ def protocol(
     beams: int = 4,
     safety: bool = False,
     selection: Mapping[str, object] | None = None,
+    crops: str = "squash",
     detector: str = "",
     detector_labels: str | Mapping[str, str | None] = "",
 ) -> dict[str, object]:
@@ -84,12 +85,14 @@ def protocol(
     dataset: folder with photos and their annotations, relative to the repository or absolute.
     steps: denoising steps; None for the model set's own number. safety: whether the checkpoints' safety
     checker withholds pictures. selection: which scenes of the data set, keywords of `read_scenes`: `split`,
-    `limit` and `seed`, `labels`, `skip_bad`. detector: a folder or a hub repository, instead of the model
+    `limit` and `seed`, `labels`, `skip_bad`. crops: how image grounding sees what is in a box, see
+    `generation.requests.Request.crop_fit`. detector: a folder or a hub repository, instead of the model
     set's own; detector_labels: label -> what it is called there, as a mapping or as LABEL=CLASS ....
     Raises ParameterError naming each value that cannot be right, and DatasetError for what is wrong with the
     photos and their annotations.
     """
-    check(models=models, dataset=at(dataset), scheduler=scheduler, fit=fit, beams=beams, safety=safety)
+    own = {"models": models, "scheduler": scheduler, "fit": fit, "beams": beams, "safety": safety}
+    check(dataset=at(dataset), crops=crops, **own)
     if safety and models == "demo":
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     if detector_labels and not detector:
@@ -111,6 +114,7 @@ def protocol(
         "fit": fit,
         "beams": beams,
         "safety": safety,
+        "crops": crops,
         **finding,
     }
 

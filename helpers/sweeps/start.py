@@ -18,7 +18,8 @@ from helpers.sweeps import grids, plan, progress
 from helpers.sweeps.workers import Cluster, Workers
 
 PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": "pndm"}  # and the defaults
-PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False, "detector": "", "detector_labels": ""}
+PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False}
+PROTOCOL |= {"crops": "squash", "detector": "", "detector_labels": ""}
 
 
 def open_run(options: argparse.Namespace) -> Run:
@@ -44,7 +45,7 @@ def open_run(options: argparse.Namespace) -> Run:
         for name, value in given.items()
         if known and value != known.get(name) and not name.startswith("detector")  # Run.open compares these
     ]
-    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams")})
+    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams", "crops")})
     if options.command == "report" and options.guidance is not None:
         check(guidance_scale=options.guidance)
     if different:
