@@ -59,6 +59,12 @@ def parser(command: str) -> Parser:
     add("--fit", metavar="HOW", help="photo to square: squash (default) or crop")
     add("--beams", type=int, metavar="N", help="of the captioners' search; default 4")
     add("--safety", type=int, choices=(0, 1), help="1: withhold flagged pictures; default 0")
+    said = "what image grounding sees of a box: squash (all, default) or centre (as diffusers)"
+    add("--crops", metavar="HOW", help=said)
+    said = "your own: a folder or hub name that AutoModelForObjectDetection loads, or an OWLv2"
+    add("--detector", metavar="CHECKPOINT", help=said)
+    said = 'what it calls your labels, where not the same: "worker=person helmet=hard hat"'
+    add("--detector-labels", metavar="LABEL=CLASS", help=said)
     _add_report(made) if command == "report" else _add_arms(made)
     return made
 

@@ -7,7 +7,8 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 import gc
 import hashlib
 import importlib.metadata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -19,8 +20,10 @@ import transformers
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING
 
 from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, find, inception_file, locate
+from helpers.models.detectors import classes_of
 from helpers.models.devices import CPU, Device, Dtype, placed
 from helpers.models.halves import HALVES
 from helpers.models.parts import network, read
@@ -53,8 +56,14 @@ class Clip(Loaded):
     """CLIP, both towers."""
 
 
+@dataclass
 class Detector(Loaded):
-    """OWLv2, an open-vocabulary detector."""
+    """OWLv2, which is asked in words, or an object detector with classes of its own.
+
+    labels: as `ModelSet.detector_labels`.
+    """
+
+    labels: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Inception(Loaded):
@@ -166,10 +175,22 @@ def load_clip(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None
     return Clip(*_pair(checkpoint, kinds, *placed(device, dtype, "clip")))
 
 
-def load_detector(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Detector:
-    """OWLv2 with its processor. Raises CheckpointMissing."""
+def load_detector(
+    checkpoint: Checkpoint,
+    device: Device = None,
+    dtype: Dtype = None,
+    labels: Mapping[str, str | None] | None = None,
+) -> Detector:
+    """OWLv2, or any checkpoint of AutoModelForObjectDetection, with its processor. labels: as `Detector`.
+
+    Raises CheckpointMissing, and ParameterError for a checkpoint that is no detector.
+    """
+    folder, _ = locate(checkpoint)
     kinds = transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor
-    return Detector(*_pair(checkpoint, kinds, *placed(device, dtype, "detector")))
+    if classes_of(folder) is not None:
+        config = read(transformers.AutoConfig, checkpoint, folder)
+        kinds = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)], transformers.AutoImageProcessor
+    return Detector(*_pair(checkpoint, kinds, *placed(device, dtype, "detector")), labels or {})
 
 
 def _pair(

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
@@ -65,6 +65,8 @@ class ModelSet:
     inception: whether pytorch-fid's Inception sees realism, so that the distance may be called FID; else
     EfficientNet-Lite0 does (see `extractor_name`).
     size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others.
+    detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
+    not there is called as it is.
     """
 
     name: str
@@ -77,6 +79,7 @@ class ModelSet:
     size: int
     steps: int
     guidance_scale: float
+    detector_labels: Mapping[str, str | None] = field(default_factory=dict)
 
     def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
         """Every checkpoint of the set in the order of a study; safety: with that of the safety checker."""

@@ -9,8 +9,9 @@ import pandas as pd
 from helpers.models.sets import extractor_name, model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
+from helpers.runs.protocol import detector_name
+from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
-from helpers.scenes.scenes import Scene
 from helpers.scoring import scores, verdicts
 from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
 
@@ -194,12 +195,6 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
-    """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
-    whose annotations say of each photo that it is drawn."""
-    return models != "demo" or all(scene.extra.get("drawn") for scene in scenes)
-
-
 def not_judged(run: Run) -> dict[str, str]:
     """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
     rows = run.scores()
@@ -227,5 +222,6 @@ def _how(run: Run) -> str:
     side, fit = protocol["size"], protocol["fit"]
     return (
         f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {network}. "
+        f"Boxes: found by {detector_name(protocol)}. "
         "Small: interval at 95 % over photos. N: number of photos."
     )

@@ -4,6 +4,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from helpers.models.sets import ModelSet
+from helpers.runs.protocol import knows_photos
+from helpers.runs.run import Run
 
 if TYPE_CHECKING:  # reading what was measured waits for no model
     from helpers.models.loading import Clip, Detector, EfficientNet, Inception
@@ -28,7 +30,7 @@ class Judges:
     def detector(self) -> "Detector":
         from helpers.models.loading import load_detector
 
-        return load_detector(self._models.detector, self._device)
+        return load_detector(self._models.detector, self._device, labels=self._models.detector_labels)
 
     @cached_property
     def efficientnet(self) -> "EfficientNet":
@@ -41,6 +43,15 @@ class Judges:
         from helpers.models.loading import load_inception
 
         return load_inception(device=self._device) if self._models.inception else None
+
+
+def unasked(run: Run) -> dict[str, str]:
+    """ "clip" and "detector", where they do not know the photos of the run -> why they are not asked."""
+    protocol = run.card["protocol"]
+    if knows_photos(protocol["models"], run.scenes):
+        return {}
+    judges = {"clip": "CLIP"} | ({} if protocol.get("detector") else {"detector": "detector"})
+    return {name: f"not judged: the demo {said} knows drawn worksites only" for name, said in judges.items()}
 
 
 def load_judges(models: ModelSet, device: str | None = None) -> Judges:

@@ -19,6 +19,7 @@ from helpers.sweeps.workers import Cluster, Workers
 
 PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": "pndm"}  # and the defaults
 PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False}
+PROTOCOL |= {"crops": "squash", "detector": "", "detector_labels": ""}
 
 
 def open_run(options: argparse.Namespace) -> Run:
@@ -42,9 +43,9 @@ def open_run(options: argparse.Namespace) -> Run:
     different = [
         f"{name} = {value!r}: {folder} was made with {known.get(name)!r}; leave it out, or name another run"
         for name, value in given.items()
-        if known and value != known.get(name)
+        if known and value != known.get(name) and not name.startswith("detector")  # Run.open compares these
     ]
-    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams")})
+    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams", "crops")})
     if options.command == "report" and options.guidance is not None:
         check(guidance_scale=options.guidance)
     if different:
