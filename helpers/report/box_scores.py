@@ -70,14 +70,17 @@ def by_scene(run: Run, arm: str) -> pd.DataFrame:
         iou=("iou", "mean"),
     )
     passed = ((table.found == table.boxes) & (table.crops == table.boxes)).astype("boolean")
-    table["qualifies"] = passed.where((table.judged > 0) & (table.pop("named") > 0))
+    table["qualifies"] = passed.where((table.judged == table.boxes) & (table.pop("named") == table.boxes))
     return table.assign(dropped=(rows.mark == DROPPED).groupby(rows.scene).sum())
 
 
 def count(row: object) -> str:
     """A row of `by_scene` in words."""
     more = f" ({row.dropped} more were not given)" if row.dropped else ""
-    return f"{row.found} of {row.boxes} boxes found{more}" if row.judged else f"boxes {NOT_JUDGED}{more}"
+    rest = f", {row.boxes - row.judged} {NOT_JUDGED}" if row.judged < row.boxes else ""
+    return (
+        f"{row.found} of {row.judged} boxes found{rest}{more}" if row.judged else f"boxes {NOT_JUDGED}{more}"
+    )
 
 
 def ranked(run: Run, number: int | None = None) -> list[Scene]:
@@ -87,7 +90,7 @@ def ranked(run: Run, number: int | None = None) -> list[Scene]:
     """
     scenes = {scene.name: scene for scene in run.scenes}
     table = by_scene(run, comparisons.main_arm(run)).reindex(list(scenes))  # without boxes: at the end
-    table["share"] = table.found / table.boxes.where(table.judged > 0)
+    table["share"] = table.found / table.judged.where(table.judged > 0)
     names = table.sort_values(["share", "iou"], kind="stable").index
     every = len(names) if number is None else min(number, len(names))
     return [scenes[names[round(step)]] for step in np.linspace(0, len(names) - 1, every)]
