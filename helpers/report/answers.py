@@ -6,17 +6,15 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.report import box_scores, comparisons, tables
-from helpers.report.claims import against_best, as_one, best, capital, differences, not_worse
+from helpers.report import box_scores, certainty, comparisons, tables
+from helpers.report.claims import against_best, best, capital, differences, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
-from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import OWN_PHOTOS
+from helpers.scoring import scores
 
-ORIGINAL_GAP = 0.58 / 113.45  # between the original's first two arms, as a share of the distance
 TRAINING = "Pictures to train a detector with"
 NO_PHOTOS = (
     "The demo models have only ever seen drawn worksites. They do not know real photos: the captions and "
@@ -24,6 +22,12 @@ NO_PHOTOS = (
     "CLIP and the demo detector would say of them is not judged. "
     "For that, run the same command with MODELS=published on a machine with a GPU."
 )
+
+
+def all_of(run: Run, mark: float) -> list[Answer]:
+    """The five answers of the report. mark: the guidance_scale that "guidance" asks about."""
+    five = ("captioners", "templates", "groundings", "guidance", "training")
+    return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in five]
 
 
 def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) -> HTML:
@@ -90,31 +94,6 @@ def groundings(run: Run) -> Answer:
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
 
 
-def own_photos(run: Run) -> Answer:
-    """Why realism leaves the own photo out, with both numbers of each grounding side by side."""
-    values = run.scores().set_index(["metric", "arm"]).value
-    own = next(name for name in scores.metrics_of(run) if name.endswith(OWN_PHOTOS))
-    crossed = own.replace(OWN_PHOTOS, "crossed")
-    rows = {**comparisons.groundings(run).names, scores.ROUND_TRIP: "photos through the autoencoder"}
-    lines = [
-        f"{name}: {values[own, arm]:.1f} to their own photos, {values[crossed, arm]:.1f} crossed"
-        for arm, name in rows.items()
-        if (own, arm) in values.index
-    ]
-    photos = values.get((crossed, scores.PHOTOS), float("nan"))
-    return Answer(
-        "Why is a picture not held against its own photo?",
-        "It is made from that photo's caption and boxes and resembles it, so a distance to the own photos is "
-        "the smaller the more a picture copies, however real it looks. KID therefore leaves each picture's "
-        "own photo out, and the crossed distance holds the pictures of one half of the scenes against the "
-        "photos of the other half.",
-        (
-            f"{own.removesuffix(OWN_PHOTOS).strip()}, {'; '.join(lines)}; photos against photos crossed: "
-            f"{photos:.1f}, which is what pictures as real as photos would get.",
-        ),
-    )
-
-
 def guidance(run: Run, mark: float = 11.0) -> Answer:
     """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
     short, grounds = [], []
@@ -158,43 +137,6 @@ def training(run: Run) -> Answer:
     )
 
 
-def equal_arms(run: Run) -> Answer:
-    """What the original's gap is worth: how often two arms that do not differ lie as far apart."""
-    first, second = comparisons.template_arms(run)[:2]
-    values = run.scores().set_index(["metric", "arm"]).value
-    gap = abs(float(values[realism(run), first])) * ORIGINAL_GAP
-    chance = verdicts.equal_arms(run, first, second, gap)
-    return Answer(
-        "How far apart do two arms lie that do not differ?",
-        f"Typically {chance['median']:.2g} in {chance['metric']}: two arms whose pictures are swapped at "
-        f"random, {chance['draws']} times, N = {chance['n']}.",
-        (
-            "The original study took the better of 114.03 and 113.45, a gap of 0.58 or 0.5 %. The same share "
-            f"of the distance is {gap:.2g} here; of the pairs of equal arms that were drawn, "
-            f"{chance['share']:.0%} lie at least as far apart.",
-        ),
-    )
-
-
-def certainty(run: Run) -> Answer:
-    """How many comparisons the report makes, and which of its claims hold when all are corrected as one."""
-    number, tables_, claimed = as_one(run)
-    lost = [claim for claim, holds in claimed if not holds]
-    grounds = [
-        "Each table is corrected for its own comparisons (Holm). Of reports in which no arm differs from "
-        "another, 5 to 10 % would still claim a difference somewhere (simulated); with all comparisons "
-        "corrected as one, at most 5 % would."
-    ]
-    if lost:
-        grounds.append(f"Claims that do not hold as one: {'; '.join(lost)}.")
-    return Answer(
-        "How many comparisons does this report make?",
-        f"{number} in {tables_} tables. {len(claimed)} of them name a better arm, and "
-        f"{len(claimed) - len(lost)} of these still do when all {number} are corrected as one.",
-        tuple(grounds),
-    )
-
-
 def front(run: Run) -> Answer:
     """Which settings are beaten by no other, and which values of grounded_fraction were drawn at all."""
     question = "Which settings are beaten by no other in both?"
@@ -233,8 +175,8 @@ QUESTIONS: dict[str, Callable[..., Answer]] = {
     "groundings": groundings,
     "guidance": guidance,
     "training": training,
-    "own photos": own_photos,
-    "equal arms": equal_arms,
-    "certainty": certainty,
+    "own photos": certainty.own_photos,
+    "equal arms": certainty.equal_arms,
+    "comparisons": certainty.comparisons_made,
     "front": front,
 }

@@ -139,7 +139,9 @@ def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
     kid = of(_both(distances.kid, distances.kid_leave_one_out, 1000, own_pairs=False))
     own = of(_both(distances.frechet_distance, distances.frechet_leave_one_out))
     return {
-        f"KID × 1000 ({network})": Metric(kid, digits=2, distance=_kid, **lower),
+        f"KID × 1000 ({network})": Metric(
+            kid, digits=2 if network == "Inception" else 1, distance=_kid, **lower
+        ),
         f"{frechet} {OWN_PHOTOS}": Metric(own, no_verdict=REWARDED, **lower, **digits),
         f"{frechet} crossed": Metric(of(distances.crossed_frechet), fewest=6, **lower, **digits),
         f"precision ({network})": Metric(of(_inside, which=0), **share),

@@ -22,6 +22,7 @@ from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
 from helpers.scoring.metrics import (
     OWN_PHOTOS,
+    REALISM,
     Measured,
     Metric,
     applies,
@@ -213,7 +214,7 @@ def _chance(run: Run, photos: Measurements) -> list[dict]:
 
 
 def _among_photos(run: Run, photos: Measurements) -> list[dict]:
-    """Distances that photos have among themselves: half against half where that has no bias, else none."""
+    """Distances of photos to other photos, half against half; none where each would meet itself."""
     rows, n = [], len(photos.scenes)
     for name, metric in metrics_of(run).items():
         if metric.distance and n >= 4 and not withheld(metric, photos):
@@ -221,6 +222,6 @@ def _among_photos(run: Run, photos: Measurements) -> list[dict]:
             low, high = np.quantile(values, [0.025, 0.975]).tolist()
             spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, n // 2)
             rows.append(_row(name, vars(spread), metric))
-        elif name.endswith(OWN_PHOTOS):
+        elif name.endswith(OWN_PHOTOS) or (metric.group == REALISM and metric.share):
             rows.append(_row(name, _without("each photo is its own", n), metric))
     return rows

@@ -119,7 +119,8 @@ def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = N
     values = _Values(run, metric)
     if values.metric.no_verdict:
         raise ValueError(f"no verdict by {metric}: {values.metric.no_verdict}")
-    held = baseline or best(run, metric, arms)
+    first = best(run, metric, list(dict.fromkeys([*arms, *([baseline] if baseline else [])])))
+    held = baseline or first
     pairs = [(arm, held) for arm in arms if arm != held]
     if baseline is None:
         pairs += [pair for pair in combinations(arms, 2) if held not in pair]
@@ -137,15 +138,15 @@ def best(run: Run, metric: str, arms: Sequence[str]) -> str:
     """The arm with the best value of the metric (the lowest distance, else the highest).
 
     Values are those of scores/<arm>.json; ties go to the earlier arm. Raises ValueError where an arm has
-    none, NotJudged where it is withheld.
+    none, NotJudged where it is withheld, TooFew where it has too few scenes for one.
     """
     lower = _Values(run, metric).metric.lower_is_better
     table = run.scores(arms)
     rows = table[table.metric == metric].set_index("arm")
     values = rows["value"].dropna()
     if lacking := [arm for arm in arms if arm not in values.index]:
-        if withheld := [why for why in rows.reason.dropna() if why.startswith(NOT_JUDGED)]:
-            raise NotJudged(withheld[0])
+        for why in rows.reason[lacking[:1]].dropna() if lacking[0] in rows.index else ():
+            raise NotJudged(why) if why.startswith(NOT_JUDGED) else intervals.TooFew(why)
         raise ValueError(f"no {metric!r} of {', '.join(map(repr, lacking))}: score them first")
     return (min if lower else max)(arms, key=lambda arm: values[arm])
 

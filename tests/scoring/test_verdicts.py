@@ -189,11 +189,12 @@ def test_words_of_not_worse():
     found = {"arm": "a", "other": "b", "metric": "KID", "margin": 2, "n": 48, "holds": True, "bound": 1.5}
     sure = "(one-sided 95 %, N = 48 photos)."
     assert sentences.not_worse(found, 1) == (
-        f"a is not worse than b in KID by more than 1.5, of 2.0 allowed {sure}"
+        f"a is not worse than b in KID by more than 1.5; the margin is 2.0 {sure}"
     )
     assert sentences.not_worse(found | {"bound": -0.2}) == f"a is not worse than b in KID at all {sure}"
-    told = sentences.not_worse(found | {"bound": 2.4, "holds": False}, 1)
-    assert told.startswith("a may be worse than b in KID by as much as 2.4: more than the 2.0 that")
+    told = sentences.not_worse(found | {"bound": 2.4, "holds": False}, 1, "a tenth")
+    assert told.startswith("a may be worse than b in KID by as much as 2.4, so it is not")
+    assert "the margin is 2.0 (a tenth) (one-sided" in told
 
 
 def test_what_is_not_judged_gives_no_verdict(run, tmp_path):
