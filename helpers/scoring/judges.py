@@ -8,7 +8,8 @@ from helpers.runs.protocol import knows_photos
 from helpers.runs.run import Run
 
 if TYPE_CHECKING:  # reading what was measured waits for no model
-    from helpers.models.loading import Clip, Detector, EfficientNet, Inception
+    from helpers.models.extractors import EfficientNet, Inception
+    from helpers.models.loading import Clip, Detector
 
 
 class Judges:
@@ -34,13 +35,13 @@ class Judges:
 
     @cached_property
     def efficientnet(self) -> "EfficientNet":
-        from helpers.models.loading import load_efficientnet
+        from helpers.models.extractors import load_efficientnet
 
         return load_efficientnet(self._device)
 
     @cached_property
     def inception(self) -> "Inception | None":
-        from helpers.models.loading import load_inception
+        from helpers.models.extractors import load_inception
 
         return load_inception(device=self._device) if self._models.inception else None
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageFilter
 
-from helpers.models.loading import load_clip, load_efficientnet
+from helpers.models.extractors import load_efficientnet
+from helpers.models.loading import load_clip
 from helpers.models.sets import data_folder, extractor_name, extractor_versions, model_set
 from helpers.scenes.scenes import read_scenes
 from helpers.scoring import features, intervals
