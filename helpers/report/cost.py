@@ -55,8 +55,9 @@ def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
     reference = Arm.parse(main_arm(run))
     tried, holding = [reference.name], list(SCHEDULERS)
     _make(run, tried, judges, progress)
-    for share in STEPS:
-        steps = max(1, round(share * run.card["protocol"]["steps"]))
+    most = run.card["protocol"]["steps"]
+    counts = dict.fromkeys(max(1, round(share * most)) for share in STEPS)
+    for steps in (count for count in counts if count < most):
         due = {one: replace(reference, steps=steps, scheduler=one).name for one in holding}
         _make(run, due.values(), judges, progress)
         tried += due.values()

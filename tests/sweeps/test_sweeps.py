@@ -184,7 +184,7 @@ def test_every_notebook_reads_what_the_others_write(run):
 
 def test_the_study_is_the_numbered_notebooks_in_order(run):
     due = list(plan.study(run, 7.5, {"mine": "folder"}))
-    numbered = sorted(path.stem for path in NOTEBOOKS.glob("0*.ipynb"))
+    numbered = sorted(path.stem for path in NOTEBOOKS.glob("0[0-6]*.ipynb"))
     assert list(dict.fromkeys(one.notebook for one in due)) == numbered
     assert tuple(one.title for one in due) == plan.TITLES
     for one in due:
