@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from helpers.generation.denoising import Denoiser, noise
 from helpers.generation.pictures import Picture, record, write
-from helpers.generation.requests import Request, RequestError, check
+from helpers.generation.requests import Request, RequestError, check, guided_calls
 from helpers.parameters import ParameterError
 from helpers.runs import arms
 
@@ -45,7 +45,7 @@ def generate(
     batch_size: pictures per batch; None: as many as free memory should hold. Halved when memory runs out.
     fixed_shapes: fill every UNet call up to a full batch, so that a picture is the same to the last bit
     however many others there are. safety: withhold pictures that the safety checker flags.
-    step: called after each denoising step of a batch with how many are done, and how many there are.
+    step: called after each UNet call of a batch with how many are done, and how many there are.
     Crops are read when their batch is due. Raises RequestError or ParameterError, before any model runs, for
     requests and settings that cannot be right.
     """
@@ -118,7 +118,11 @@ def _make(
     more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "commit": gligen.commit}
     more |= {"dtype": str(gligen.unet.dtype).removeprefix("torch.")}
     more |= {"seconds": round((time.monotonic() - began) / len(requests), 4)}
-    records = [record(request, gligen.tokenizer, **more) for request in requests]
+    rows = [denoiser.calls + len(guided_calls(request, denoiser.calls)) for request in requests]
+    records = [
+        record(request, gligen.tokenizer, **more, unet_rows=count)
+        for request, count in zip(requests, rows, strict=True)
+    ]
     return [
         Picture(request, None if flag else picture, record | {"flagged": bool(flag)})
         for request, picture, record, flag in zip(requests, pictures, records, flags, strict=True)

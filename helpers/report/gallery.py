@@ -113,7 +113,7 @@ def qualifying(run: Run) -> HTML:
     """Which pictures qualify as training data, per arm, as links to their scenes; kept in qualifying.json."""
     if not run.has(QUALIFYING):
         passed = {arm: box_scores.by_scene(run, arm).qualifies for arm in comparisons.main(run).names}
-        run.write_json(QUALIFYING, {arm: [*rows.index[rows]] for arm, rows in passed.items()})
+        run.write_json(QUALIFYING, {arm: [*rows.index[rows.fillna(False)]] for arm, rows in passed.items()})
     names = comparisons.main(run).names
     lists = {names.get(arm, arm): scenes for arm, scenes in run.read_json(QUALIFYING).items()}
     return piece("qualifying", lists)
@@ -138,9 +138,9 @@ class _Marks:
         """What the page sorts and filters a scene by: how far arms disagree, its labels, arms that fail."""
         there = {arm: self.counts[arm] for arm in names if scene.name in self.counts[arm].index}
         rows = {names[arm]: table.loc[scene.name] for arm, table in there.items()}
-        shares = [row.found / row.boxes for row in rows.values() if row.boxes]
+        shares = [row.found / row.judged for row in rows.values() if row.judged]
         spread = max(shares, default=0) - min(shares, default=0)
-        fails = [name for name, row in rows.items() if row.found < row.boxes]
+        fails = [name for name, row in rows.items() if row.found < row.judged]
         return {"spread": f"{spread:.4f}", "labels": sorted(set(scene.labels)), "fails": fails}
 
 
