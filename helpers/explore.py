@@ -147,7 +147,8 @@ class Bench:
         }
         given |= {"TEMPLATE": arm.template, "GROUNDING": arm.grounding, "GUIDANCE": f"{arm.guidance_scale:g}"}
         given |= {"FRACTION": f"{arm.grounded_fraction:g}", "SEED": arm.seed}
-        own = " (its prompts are those of the template)" if self.prompt.value != self._filled() else ""
+        changed = self.editor.changed or self.negative.value or self.prompt.value != self._filled()
+        own = "  # without what is your own: boxes, prompt, negative prompt" if changed else ""
         return "grounded sweep " + " ".join(f"{name}={value}" for name, value in given.items()) + own
 
     def _step(self, done: int, total: int) -> None:

@@ -77,6 +77,7 @@ def test_boxes_are_drawn_named_and_put_back(bench):
     assert drawn.boxes.tolist() == [[0, 0.25, 0.5, 0.75]]
     assert drawn.labels == drawn.phrases == ("a green <bicycle>",)
     assert "a green &lt;bicycle&gt;" in shown(bench) and "of 1 boxes found" in bench.result.value
+    assert "without what is your own" in bench.line.value
     editor.text.value = "a green Cone"
     assert (editor.edited().labels, editor.edited().phrases) == (("cone",), ("a green Cone",))
     photo = editor.canvas.image_bytes
