@@ -52,8 +52,8 @@ class Bench:
         self.button.on_click(self.draw)
         self.scene.observe(self._turn, "value")
         self._turn()
-        known = knows_photos(models, list(self.scenes.values()))
-        warning = widgets.HTML("" if known else f'<b role="note">{WARNING}</b>')
+        self.known = knows_photos(models, list(self.scenes.values()))
+        warning = widgets.HTML("" if self.known else f'<b role="note">{WARNING}</b>')
         knobs = (self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed)
         words_of = (self.prompt, self.tokens, self.reset, self.negative)
         press = widgets.HBox([self.button, self.steps_done])
@@ -90,7 +90,7 @@ class Bench:
         image = next(generate(gligen, [wanted], steps, **options)).image
         asked, why, marks = fitted(scene, self.protocol), "", None
         try:
-            marks = self._marks(image, asked)
+            marks = self._marks(image, asked) if self.known else None  # else not judged, as in a report
         except EXPECTED as error:
             why = f"<p>no marks: {escape(str(error))}</p>"
         lines = [f"{steps} steps, seed {arm.seed}", self.prompt.value]
