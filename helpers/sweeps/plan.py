@@ -24,7 +24,7 @@ TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
     asked = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
-    asked += ("crops", "detector", "detector_labels")
+    asked += ("crops", "detector", "detector_labels", "selection")
     known = run.card["protocol"]
     yield Task("00_overview", parameters={name: known[name] for name in asked if name in known})
     yield Task("01_captioning")
