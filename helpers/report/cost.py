@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 
 import matplotlib
 import numpy as np
@@ -24,7 +25,6 @@ from helpers.scoring.judges import Judges
 STEPS = (0.75, 0.5, 0.4, 0.3, 0.2)  # of the run's own number, the costliest first
 SHARES = (0.8, 0.6, 0.4, 0.2)  # of the steps that have guidance
 MARGIN = 0.1  # by which a setting counts as worse, of what grounding by text changes in that metric
-PROTOCOL = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
 MARKS = dict(zip(SCHEDULERS, ("o", "s", "^", "D"), strict=True))
 
 
@@ -34,7 +34,8 @@ def subset(run: Run, scenes: int) -> Run:
     selection = known.get("selection", {})
     if "limit" not in selection and scenes < len(run.scenes):
         selection = selection | {"limit": scenes}
-    settings = protocol(**{name: known[name] for name in PROTOCOL}, selection=selection)
+    settings = {name: known[name] for name in signature(protocol).parameters if name in known}
+    settings = protocol(**settings | {"selection": selection})
     part = Run.open(run.folder / "09_cost" / str(scenes), **settings)
     names = {scene.name for scene in part.scenes}
     for path in run.folder.glob("prompts/*.jsonl"):
