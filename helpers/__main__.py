@@ -51,6 +51,9 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "scheduler": ("NAME", str, "pndm (default), ddim, dpm++2m or unipc"),
         "fit": ("HOW", str, "photo to square: squash (default) or crop"),
         "beams": ("N", int, "of the captioners' search; default 4"),
+        "crops": ("HOW", str, "what image grounding sees of a box: squash (all, default) or centre"),
+        "detector": ("CHECKPOINT", str, "your own: a folder or hub name of an object detector, or an OWLv2"),
+        "detector-labels": ("LABEL=CLASS", str, "what it calls your labels: 'worker=person helmet=hard hat'"),
     },
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),

@@ -74,6 +74,7 @@ def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping) -> Request:
         boxes=asked.boxes,
         phrases=asked.phrases,
         crops=Crops(scene, asked.boxes, protocol["fit"]) if arm.grounding == "image" else (),
+        crop_fit=protocol.get("crops", "squash"),
         grounding=arm.grounding,
         guidance_scale=arm.guidance_scale,
         grounded_fraction=arm.grounded_fraction,
