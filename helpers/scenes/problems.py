@@ -53,6 +53,12 @@ def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str
     return told
 
 
+def examples(names: Sequence[str], most: int = EXAMPLES) -> str:
+    """The first few names, quoted, and how many there are."""
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
 def _scene(entries: Sequence, index: int) -> str:
     image = entries[index].get("image") if isinstance(entries[index], dict) else None
     return f"scene {image!r}" if isinstance(image, str) else f"entry {index}"
