@@ -14,6 +14,7 @@ from helpers.scenes.problems import DatasetError
 FILE = "annotations.json"
 LAYOUT = "a list of {image, width, height, labels, bboxes}"
 KNOWN = "COCO, YOLO, Pascal VOC, LabelMe, CreateML, Label Studio, VIA or JSON lines"
+UNBOXED = f"they can be captioned and drawn without grounding; for a study, write {LAYOUT}"
 NAMES = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, a line each, beside YOLO's files
 BROKEN = (KeyError, TypeError, AttributeError, IndexError, ValueError, StopIteration, SyntaxError)
 
@@ -60,10 +61,15 @@ def read(folder: Path, split: str | None = None) -> Source:
     documents = {name: value for name, value in documents.items() if formats.kind(value)}
     if documents:
         return _from_json(folder, documents)
-    photos = sum(Path(name).suffix.lower() in images.SUFFIXES for name in _below(folder, 9))
-    found = f"{photos:,} photos" if photos else "no photos"
+    photos = [name for name in _below(folder, 9) if Path(name).suffix.lower() in images.SUFFIXES]
     wanted = f"split {split!r} of annotations" if split else "no annotations"
-    raise DatasetError(folder, [f"{FILE} is missing beside {found}, and {wanted} of {KNOWN}; write {LAYOUT}"])
+    said = (
+        f"{FILE} is missing beside {f'{len(photos):,}' if photos else 'no'} photos, and {wanted} of {KNOWN}"
+    )
+    if split or not photos:
+        raise DatasetError(folder, [f"{said}; write {LAYOUT}"])
+    entries = [{"image": name, "labels": [], "bboxes": []} for name in photos]
+    return Source(folder.name, entries, "photos without annotations", notes=[f"{said}; {UNBOXED}"])
 
 
 def _document(folder: Path, name: str) -> object:

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask
 
+from helpers.parameters import ParameterError
+from helpers.runs.protocol import protocol
 from helpers.scenes.problems import DatasetError
 from helpers.scenes.scenes import read_scenes
 
@@ -401,12 +403,27 @@ def test_a_split_that_is_not_there_is_told(folder):
         read_scenes(folder, split="test")
 
 
-def test_files_of_other_kinds_are_not_taken_for_annotations(folder):
-    photos(folder)
+def test_photos_without_annotations_are_scenes_without_boxes(folder):
+    """Files of other kinds are not taken for annotations."""
+    photos(folder, "deep")
     write(folder / "package.json", {"name": "x"})
     write(folder / "notes.txt", "hello")
     write(folder / "sub" / "list.json", [1, 2])
+    scenes = read_scenes(folder)
+    assert [scene.name for scene in scenes] == ["deep__a", "deep__b", "deep__c"]
+    assert all(scene.boxes.shape == (0, 4) and scene.width == SIZE[0] for scene in scenes)
+    assert scenes.format == "photos without annotations, 3 photos, 0 boxes, 0 labels"
+    (note,) = scenes.notes
+    assert note.startswith("annotations.json is missing beside 3 photos, and no annotations of COCO")
+    assert "they can be captioned and drawn without grounding; for a study, write a list" in note
     with pytest.raises(
-        DatasetError, match=r"annotations\.json is missing beside 3 photos, and no annotations of COCO"
+        ParameterError, match=r"no photo has a box \(3 photos\).*annotations\.json is missing"
+    ):
+        protocol(str(folder), "demo")
+
+
+def test_a_folder_without_photos_and_annotations_is_told(folder):
+    with pytest.raises(
+        DatasetError, match=r"annotations\.json is missing beside no photos, and no annotations"
     ):
         read_scenes(folder)
