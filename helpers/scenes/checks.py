@@ -115,7 +115,7 @@ def _is_size(value: object) -> bool:
     return type(value) in NUMBERS and 1 <= value < LARGEST and value % 1 == 0
 
 
-def _is_box(box: object) -> bool:
+def is_box(box: object) -> bool:
     """Whether a value from a JSON file is four numbers that float64 can hold; booleans are none."""
     if type(box) is not list or len(box) != 4 or not NUMBERS.issuperset(map(type, box)):
         return False
@@ -152,7 +152,7 @@ class _Boxes:
                 continue
             self.scenes += 1
             for number, box in enumerate(boxes):
-                if _is_box(box):
+                if is_box(box):
                     self.rows.append(box)
                     self.numbers.append(number)
                     owner.append(index)

@@ -10,7 +10,9 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-from helpers.scenes.checks import PROMPT, TEXTS
+import numpy as np
+
+from helpers.scenes.checks import PROMPT, TEXTS, is_box
 from helpers.scenes.photos import Folder, Photo, normal
 from helpers.scenes.problems import Problem, examples
 
@@ -91,10 +93,11 @@ def complete(entry: dict, photo: Photo | None, fractions: bool) -> dict:
     that can be read an entry that fits, because the photo is the problem."""
     if photo is None:
         return {"width": 1, "height": 1} | entry | ({"labels": [], "bboxes": []} if fractions else {})
-    if fractions:
-        sides = photo[:2] * 2
-        entry["bboxes"] = [[a * b for a, b in zip(box, sides, strict=True)] for box in entry["bboxes"]]
-    return {"width": photo.width, "height": photo.height} | entry
+    entry = {"width": photo.width, "height": photo.height} | entry
+    if fractions and isinstance(entry["bboxes"], list):
+        sides, boxes = np.array(photo[:2] * 2), entry["bboxes"]
+        entry["bboxes"] = [(box * sides).tolist() if is_box(box) else box for box in boxes]
+    return entry
 
 
 def clashes(entries: Sequence[dict], photos: Mapping[int, Photo]) -> list[Problem]:

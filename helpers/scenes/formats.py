@@ -183,13 +183,15 @@ def voc(documents: Mapping[str, str]) -> Entries:
     return entries, []
 
 
-def yolo(text: str, names: Mapping[int, str], keypoints: bool = False) -> tuple[list[str], list[list[float]]]:
+def yolo(
+    lines: Sequence[str], names: Mapping[int, str], keypoints: bool = False
+) -> tuple[list[str], list[list[float]]]:
     """Labels and boxes of one YOLO file, as fractions (x_min, y_min, x_max, y_max); outlines become boxes.
 
     keypoints: the numbers after a box are points. Raises ValueError naming the line that cannot be read.
     """
     labels, boxes = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -82,9 +82,16 @@ def _document(folder: Path, name: str) -> object:
         raise DatasetError(folder, [said]) from error
 
 
+def _lines(folder: Path, name: str) -> list[str]:
+    try:  # by "\n" alone: texts may hold what else ends a line in Unicode
+        return (folder / name).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DatasetError(folder, [f"{name} cannot be read as UTF-8: {error}; save it so"]) from error
+
+
 def _rows(folder: Path, name: str) -> list[dict]:
-    rows, text = [], (folder / name).read_text(encoding="utf-8-sig")
-    for number, line in enumerate(text.split("\n"), start=1):
+    rows = []
+    for number, line in enumerate(_lines(folder, name), start=1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -106,7 +113,9 @@ def _from_json(folder: Path, documents: dict[str, object]) -> Source:
         raise DatasetError(folder, [f"{said}, or the COCO file that they were found with"])
     same = {name: value for name, value in documents.items() if formats.kind(value) == tool}
     if tool == "COCO":
-        return _from(folder, tool, formats.coco, same, [_beside(folder, *pair) for pair in same.items()])
+        return _from(
+            folder, tool, lambda files: formats.coco([_beside(folder, *one) for one in files.items()]), same
+        )
     if tool == "LabelMe":
         return _from(folder, tool, formats.labelme, same)
     read = {"CreateML": formats.createml, "Label Studio": formats.label_studio, "VIA": formats.via}[tool]
@@ -143,13 +152,12 @@ def _beside(folder: Path, name: str, document: dict) -> dict:
 def _from_yolo(folder: Path, split: str | None) -> Source:
     file, settings = _yolo_settings(folder)
     names = settings["names"]
-    names = dict(enumerate(names)) if isinstance(names, list) else {int(k): v for k, v in names.items()}
     entries, problems, alone = [], [], 0
     for image in _yolo_photos(folder, settings, split):
         label = _yolo_label(folder, image)
         alone += label is None
+        text = _lines(folder, label) if label else []
         try:
-            text = (folder / label).read_text(encoding="utf-8-sig") if label else ""
             labels, boxes = formats.yolo(text, names, keypoints="kpt_shape" in settings)
             entries.append({"image": image, "labels": labels, "bboxes": boxes})
         except ValueError as error:
@@ -163,15 +171,20 @@ def _from_yolo(folder: Path, split: str | None) -> Source:
 
 def _yolo_settings(folder: Path) -> tuple[str, dict]:
     for name in [path for path in _below(folder, 0) if path.endswith((".yaml", ".yml"))]:
+        text = "\n".join(_lines(folder, name))
         try:
-            settings = yaml.safe_load((folder / name).read_text(encoding="utf-8-sig"))
-        except (yaml.YAMLError, ValueError) as error:
-            raise DatasetError(folder, [f"{name} is not YAML: {error}"]) from error
-        if isinstance(settings, dict) and isinstance(settings.get("names"), list | dict):
-            return name, settings
+            settings = yaml.safe_load(text)
+            names = settings.get("names") if isinstance(settings, dict) else None
+            if isinstance(names, list | dict):
+                numbered = enumerate(names) if isinstance(names, list) else names.items()
+                return name, settings | {"names": {int(number): label for number, label in numbered}}
+        except yaml.YAMLError as error:
+            raise DatasetError(folder, [f"{name} is not YAML: {error}; mend it"]) from error
+        except (TypeError, ValueError) as error:
+            said = f"{name}: names {names!r:.60} are neither a list nor by number ({error}); mend them"
+            raise DatasetError(folder, [said]) from error
     for name in [path for path in _below(folder, 1) if os.path.basename(path) in NAMES]:
-        lines = (folder / name).read_text(encoding="utf-8-sig").split("\n")
-        return name, {"names": [line.strip() for line in lines if line.strip()]}
+        return name, {"names": dict(enumerate(line.strip() for line in _lines(folder, name) if line.strip()))}
     said = f"YOLO labels without the names of classes; add data.yaml with names, or {NAMES[0]}, a line each"
     raise DatasetError(folder, [said])
 
@@ -195,7 +208,7 @@ def _voc(folder: Path, names: list[str], split: str | None) -> list[str]:
     lists = [name for name in names if split and name.endswith(f"ImageSets/Main/{split}.txt")]
     if not lists:
         return [name for name in names if name.endswith(".xml")]
-    lines = [line for name in lists for line in (folder / name).read_text(encoding="utf-8-sig").split("\n")]
+    lines = [line for name in lists for line in _lines(folder, name)]
     stems = {line.split()[0] for line in lines if line.split()}
     return [name for name in _below(folder, 3) if name.endswith(".xml") and Path(name).stem in stems]
 
