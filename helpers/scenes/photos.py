@@ -74,12 +74,19 @@ class Folder:
     def _files(self) -> dict[str, list[str]]:
         """File name in composed Unicode -> paths relative to the folder, with "/"."""
         files: dict[str, list[str]] = {}
-        for place, folders, names in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            below = Path(place).relative_to(self.path)
-            for name in sorted(names):
-                files.setdefault(unicodedata.normalize("NFC", name), []).append((below / name).as_posix())
+        for path in below(self.path):
+            files.setdefault(unicodedata.normalize("NFC", posixpath.basename(path)), []).append(path)
         return files
+
+
+def below(folder: Path) -> list[str]:
+    """Paths of the files below a folder, as seen from it, with "/"; none that is hidden."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place).relative_to(folder)
+        found += [(here / name).as_posix() for name in sorted(names) if not name.startswith(".")]
+    return found
 
 
 @lru_cache(maxsize=2**18)

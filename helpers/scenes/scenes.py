@@ -1,13 +1,9 @@
 """A scene is a photo and its labelled boxes; this module reads and writes the files that hold them."""
 
-import gc
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +14,7 @@ from helpers.files import beside
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import checks, entries, formats, images, photos, readers
 from helpers.scenes.checks import PROMPT
-from helpers.scenes.entries import name_of
+from helpers.scenes.entries import name_of, rarely_collected, words
 from helpers.scenes.photos import Photo
 from helpers.scenes.problems import DatasetError, Problem, examples, lines
 
@@ -71,19 +67,7 @@ class Scenes(list[Scene]):
         self.format, self.notes = format, list(notes)
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Garbage is collected a hundred times less often: 100,000 entries, which are none, are else gone through
-    again and again, for a third of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(100 * before[0], *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-@_few_collections()
+@rarely_collected()
 def read_scenes(
     folder: str | Path,
     split: str | None = None,
@@ -158,13 +142,6 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
 
 
-@lru_cache(maxsize=2**16)
-def words(label: str) -> str:
-    """A class name as words of a text: `Hard-Hat`, `hard_hat` and `HardHat` are "hard hat"."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
-    return " ".join(re.sub(r"[_-]+", " ", parted).lower().split()) or label
-
-
 def write_annotations(
     path: str | Path,
     scenes: Iterable[Scene],
@@ -178,10 +155,9 @@ def write_annotations(
     Raises ValueError naming texts for scenes that are not there.
     """
     scenes = list(scenes)
+    keys = {template: KEYS.get(template, PROMPT + template) for template in prompts or {}}
     texts = {"generated_text": generated_text or {}}
-    texts |= {
-        KEYS.get(template, PROMPT + template): by_scene for template, by_scene in (prompts or {}).items()
-    }
+    texts |= {keys[template]: by_scene for template, by_scene in (prompts or {}).items()}
     for key, by_scene in texts.items():
         strange = sorted(by_scene.keys() - {scene.name for scene in scenes})
         if strange:
