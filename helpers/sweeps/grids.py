@@ -10,7 +10,8 @@ from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
 
-AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
+# the first varies slowest
+AXES = ("grounding", "template", "grounded_fraction", "guidance_share", "guidance_scale", "seed")
 FOLDER = "sweeps"  # of a run: the arms that were asked for, one file per grid
 Grid = Mapping[str, Sequence]
 
@@ -41,6 +42,7 @@ def arms(run: Run, grid: Grid) -> list[str]:
         "grounding": GROUNDINGS,
         "template": [choice["template"]],
         "grounded_fraction": [1.0],
+        "guidance_share": [1.0],
         "guidance_scale": [choice["guidance_scale"]],
         "seed": [0],
     }
@@ -49,10 +51,9 @@ def arms(run: Run, grid: Grid) -> list[str]:
     check(templates, **{f"{name}s": values for name, values in grid.items()})
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     settings = [dict(zip(AXES, values, strict=True)) for values in product(*grid.values())]
-    named = [
-        Arm(**one | ({"grounded_fraction": 1} if one["grounding"] == "none" else {})) for one in settings
-    ]
-    return list(dict.fromkeys(arm.name for arm in named))
+    for one in settings:
+        one["grounded_fraction"] = 1 if one["grounding"] == "none" else one["grounded_fraction"]
+    return list(dict.fromkeys(Arm(**one).name for one in settings))
 
 
 def remember(run: Run, names: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ from helpers.sweeps.workers import Workers
 REPORT = "06_visual_comparison"
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside its own
+ARMS = len(TEMPLATES) + 2 + 2 * len(SWEEP) + 3  # of a report, at most
+SCENES, SETTINGS = 24, 25  # of a search for the cheapest setting: by default, and about so many settings
+TUNE = "09_cost"
 TITLES = ("00_overview", "01_captioning", "02_template_comparison", "03_gligen_grounding")
 TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 
@@ -21,7 +24,9 @@ TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
     asked = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
-    yield Task("00_overview", parameters={name: run.card["protocol"][name] for name in asked})
+    asked += ("crops", "detector", "detector_labels")
+    known = run.card["protocol"]
+    yield Task("00_overview", parameters={name: known[name] for name in asked if name in known})
     yield Task("01_captioning")
     compared = tuple(Arm(template, "text", guidance).name for template in TEMPLATES)
     yield Task("02_template_comparison", "", {"guidance_scale": guidance, **QUIET}, compared)
@@ -73,6 +78,16 @@ def sweep(run: Run, names: Sequence[str], workers: Workers, batch_size: int = 0)
             if failed := carry_out(run, [task], workers):
                 return [*failures, *failed]
     _render(run)
+    return failures
+
+
+def tune(run: Run, workers: Workers, scenes: int) -> list[str]:
+    """Find the cheapest setting that is not worse, and print it; returns the failure, if it fails."""
+    with workers:
+        failures = carry_out(run, [Task(TUNE, parameters={"scenes": scenes, **QUIET})], workers)
+    if not failures:
+        found = run.read_json(f"{TUNE}/{scenes}/cost.json")
+        print(found["sentence"], *found["lines"], sep="\n  ")
     return failures
 
 

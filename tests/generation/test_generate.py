@@ -21,6 +21,8 @@ from helpers.generation.denoising import SCHEDULERS, Denoiser, noise
 from helpers.generation.generate import generate, write
 from helpers.generation.inpainting import mask
 from helpers.generation.requests import Request, RequestError, entries
+from helpers.models.loading import load_gligen
+from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import MOST_STEPS
 from helpers.scenes import images
@@ -86,10 +88,8 @@ REQUESTS = some.builds(
 
 
 @settings(deadline=None, max_examples=8, derandomize=True, database=None)
-@given(batch=some.lists(REQUESTS, min_size=2, max_size=5), styled=some.booleans())
-def test_in_any_mix_a_picture_is_what_it_is_alone(gligen, batch, styled):
-    if styled and batch[0].grounding != "none":
-        batch[0] = replace(batch[0], style=picture(9))
+@given(batch=some.lists(REQUESTS, min_size=2, max_size=5))
+def test_in_any_mix_a_picture_is_what_it_is_alone(gligen, batch):
     together = latents(gligen, batch)
     for row, request in enumerate(batch):
         assert difference(together[row], latents(gligen, [request])[0]) <= 1e-4, request
@@ -173,6 +173,21 @@ def rows(gligen, requests, **options) -> tuple[list[int], list[int]]:
     with Counted(gligen.unet.conv_in) as all_rows, Counted(fuser) as grounded:
         latents(gligen, requests, **options)
     return all_rows, grounded
+
+
+def test_calls_outside_the_interval_of_guidance_have_no_unconditional_rows(gligen):
+    """Of 4 calls the middle two; a share of 1 changes nothing, a share of 0 is no guidance."""
+    half = [asked(guidance_share=0.5), asked("b", guidance_share=0.5)]
+    assert rows(gligen, half)[0] == [2, 4, 4, 2]
+    assert rows(gligen, half, rows=6)[0] == [3, 6, 6, 3]
+    assert rows(gligen, [asked(guidance_share=0.5), asked("b")])[0] == [3, 4, 4, 3]
+    alone = latents(gligen, [asked(guidance_share=0.5)])
+    assert difference(latents(gligen, [asked("b"), half[0]])[1:], alone) <= 1e-5
+    assert difference(alone, latents(gligen, [asked()])) > 1e-3
+    without = latents(gligen, [asked(guidance_scale=1.0)])
+    assert difference(latents(gligen, [asked(guidance_share=0.0)]), without) <= 1e-5
+    pictures = generate(gligen, [half[0], asked(), asked(guidance_scale=1.0)], steps=3, progress=False)
+    assert [picture.record["unet_rows"] for picture in pictures] == [6, 8, 4]
 
 
 def test_one_call_a_step_on_the_rows_that_need_it(gligen):
@@ -282,9 +297,28 @@ def test_texts_over_77_tokens_are_cut_and_reported(gligen):
     assert difference(latents(gligen, [request]), latents(gligen, [same])) <= 1e-6
 
 
-def test_a_style_changes_the_picture(gligen):
-    plain, one, other = latents(gligen, [asked(style=style) for style in (None, picture(5), picture(6))])
-    assert min(difference(one, plain), difference(other, plain), difference(one, other)) > 1e-4
+def test_a_tall_crop_is_seen_whole_or_in_its_middle(gligen):
+    """What changes at the top of a crop, outside its middle square, changes the picture where it is squashed,
+    as in GLIGEN's training, and nothing where the processor cuts the middle out."""
+    processor = gligen.processor.image_processor
+    assert processor.do_center_crop
+    tall, other = picture(5).resize((30, 90)), picture(5).resize((30, 90))
+    other.paste("red", (0, 0, 30, 18))
+    for fit, changed in (("squash", True), ("centre", False)):
+        requests = [
+            asked(grounding="image", crops=(one,) * len(asked().phrases), crop_fit=fit)
+            for one in (tall, other)
+        ]
+        one, two = latents(gligen, requests[:1]), latents(gligen, requests[1:])
+        assert (difference(one, two) > 1e-4) == changed, fit
+
+
+def test_a_processor_that_cuts_nothing_shows_the_same_bits_either_way():
+    """Of the demo models, whose pictures were made before there was a choice."""
+    loaded = load_gligen(model_set("demo").gligen["image"], "image", "cpu")
+    conditions = Conditions(loaded)
+    shown = [conditions._pixels(picture(5).resize((30, 90)), fit) for fit in ("squash", "centre")]
+    assert torch.equal(*shown)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 64)])

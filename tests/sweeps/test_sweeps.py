@@ -184,7 +184,7 @@ def test_every_notebook_reads_what_the_others_write(run):
 
 def test_the_study_is_the_numbered_notebooks_in_order(run):
     due = list(plan.study(run, 7.5, {"mine": "folder"}))
-    numbered = sorted(path.stem for path in NOTEBOOKS.glob("0*.ipynb"))
+    numbered = sorted(path.stem for path in NOTEBOOKS.glob("0[0-6]*.ipynb"))
     assert list(dict.fromkeys(one.notebook for one in due)) == numbered
     assert tuple(one.title for one in due) == plan.TITLES
     for one in due:
@@ -350,16 +350,34 @@ def test_an_arm_that_fails_in_a_series_stops_no_other_arm_of_it(run, fake_models
 
 
 def test_a_missing_checkpoint_is_said_as_it_is_and_once(run, fake_models, monkeypatch):
-    from helpers.models.checkpoints import CheckpointMissing
+    from helpers.models.checkpoints import CheckpointMissing, Missing
     from helpers.models.sets import model_set
 
     calls = []
 
     def missing(checkpoint, *_, **__):
         calls.append(checkpoint)
-        raise CheckpointMissing(checkpoint, "here", "no such folder")
+        raise CheckpointMissing(Missing(checkpoint, "here", "no such folder"))
 
     monkeypatch.setattr(fake_models, "load_gligen", missing)
     with pytest.raises(CheckpointMissing):
         draw.draw(run, ["suffix-text-g2", "suffix-text-g3"], progress=False)
     assert calls == [model_set("demo").gligen["text"]]
+
+
+def test_an_arm_with_steps_and_scheduler_of_its_own_is_drawn_with_them_and_compared_apart(run, fake_models):
+    from helpers.report import comparisons
+
+    names = ["suffix-text-g2", "suffix-text-g3", "suffix-text-g2-n8-dpm++2m", "suffix-text-g3-i0.6"]
+    records = draw.draw(run, names, progress=False)
+    drawn = {record["arm"]: (record["steps"], record["scheduler"]) for record in records}
+    assert drawn == dict.fromkeys(names, (20, "pndm")) | {names[2]: (8, "dpm++2m")}
+    assert [arm.name for arm in comparisons.own_arms(run)] == names[:2]
+    assert [arm.name for arm in comparisons.guidance_arms(run, "text")] == names[:2]
+
+
+def test_what_is_asked_of_workers_is_answered_where_they_are():
+    with Workers(1) as one:
+        assert one.ask(max, 1, 3) == 3
+        with pytest.raises(ZeroDivisionError):
+            one.ask(divmod, 1, 0)
