@@ -208,7 +208,7 @@ def _check_boxes(entries: Sequence) -> list[Problem]:
         (problem,) = table.problems(first, other)
         count = f"all {len(alike):,}" if len(alike) == table.scenes else f"{len(alike):,} of {table.scenes:,}"
         where = f", in {count} scenes, also where it does not show" if len(alike) > 1 else ""
-        found.append(problem._replace(text=problem.text + where))
+        found.append(problem._replace(text=problem.text + where, also=tuple(alike)))
     return found + [one for index in sorted(suspects.difference(alike)) for one in table.problems(index)]
 
 

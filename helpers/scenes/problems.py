@@ -21,12 +21,14 @@ class Problem(NamedTuple):
     """One thing that is wrong. index: of the entry. text: what, and what to do. box: "", or "box 3".
 
     pair: of two scenes that clash, how they are named where others of the same cause are listed; all are.
+    also: indices of other entries that this is wrong with, counted in the text.
     """
 
     index: int
     text: str
     box: str = ""
     pair: str = ""
+    also: tuple[int, ...] = ()
 
 
 def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str]:

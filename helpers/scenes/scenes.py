@@ -100,7 +100,7 @@ def read_scenes(
         found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
     problems += [*checks.check(found, known), *entries.clashes(found, known)]
     notes = [*source.notes, joined]
-    bad = {problem.index for problem in problems}
+    bad = {index for problem in problems for index in (problem.index, *problem.also)}
     if bad:
         told = lines(source.file, found, problems)
         if not skip_bad or len(bad) == len(found):
