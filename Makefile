@@ -1,13 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VARIABLES := DATASET MODELS RUN STEPS GUIDANCE SCHEDULER FIT BEAMS SAFETY EXTERNAL \
-	FRACTION GROUNDING TEMPLATE SEED GRID WORKERS CLUSTER BATCH_SIZE
+	FRACTION GROUNDING TEMPLATE SEED GRID WORKERS CLUSTER BATCH_SIZE ARM TO FORMAT IOU CROPS VAL ALL TEST CHECKPOINT
 # Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
 GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHON $(VARIABLES),$(foreach \
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: help report sweep dry-run status lab test check bench demo-models demo-quality clean
+.PHONY: help report sweep dry-run status dataset study-detector lab test check bench demo-models demo-quality clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -23,6 +23,13 @@ dry-run: $(BIN)/ready  ## what `make sweep` would make with the same variables, 
 
 status: $(BIN)/ready  ## what a run has: notebooks, arms, scores, and what failed and why
 	$(BIN)/python -m helpers status $(OPTIONS)
+
+dataset: $(BIN)/ready  ## a training set: make dataset RUN=runs/demo TO=my_set FORMAT=coco (yolo, voc)
+	$(BIN)/python -m helpers dataset $(OPTIONS)
+
+study-detector: $(BIN)/ready  ## whether the pictures help a detector; TEST=photos that no arm saw
+	$(if $(TEST),,$(BIN)/python -m data.training.photos --to runs/test-photos --split validation --count 256)
+	$(BIN)/python -m helpers study-detector $(OPTIONS)
 
 lab: $(BIN)/ready  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

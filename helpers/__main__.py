@@ -16,12 +16,16 @@ COMMANDS = {
     "sweep": "more arms for a run: every combination of the given settings",
     "dry-run": "what `sweep` would make with the same options, and how long it would take",
     "status": "what a run has: notebooks, arms, scores, and what failed and why",
+    "dataset": "a training set of the pictures whose boxes hold what was asked for",
+    "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
 }
 EXAMPLES = {
     "report": "grounded report --dataset my_photos --models published --guidance 11 --run runs/mine",
     "sweep": "grounded sweep --run runs/mine --guidance 1 3 5 7.5 9 11 12 --fraction 0.3 1",
     "dry-run": "grounded dry-run --run runs/mine --guidance 1 3 5 7.5 9 11 12",
     "status": "grounded status --run runs/mine",
+    "dataset": "grounded dataset --run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
+    "study-detector": "grounded study-detector --run runs/mine --arm suffix-text-g11 --test other_photos",
 }
 MARK = 11.0  # the guidance_scale that question 4 asks about
 STOPPED = "stopped; what is made is kept, and the same command goes on from there"
@@ -49,6 +53,9 @@ def parser(command: str) -> Parser:
     """The options of one command."""
     about = {"prog": f"grounded {command}", "description": COMMANDS[command]}
     made = Parser(**about, epilog=f"example:\n  {EXAMPLES[command]}", usage=f"grounded {command} [OPTIONS]")
+    if command in ("dataset", "study-detector"):
+        _add_training(made, command)
+        return made
     add = made.add_argument_group("run").add_argument
     add("--dataset", metavar="FOLDER", help="photos and annotations.json; default data/demo")
     add("--models", metavar="SET", help="demo (shipped, CPU; default) or published (hub, GPU)")
@@ -86,6 +93,35 @@ def _add_arms(made: Parser) -> None:
     add("--cluster", metavar="ADDRESS", help="a Dask scheduler: tcp://host:port, or its scheduler file")
     said = "pictures at once; default as many as free memory should hold"
     add("--batch-size", type=int, metavar="N", help=said)
+
+
+def _add_training(made: Parser, command: str) -> None:
+    add = made.add_argument_group("pictures").add_argument
+    add("--run", metavar="FOLDER", default="runs/demo", help="a run with scores; default runs/demo")
+    add(
+        "--arm",
+        nargs="+",
+        metavar="NAME",
+        help="arms that give pictures; default those of the report's choice",
+    )
+    said = "1: every picture, whatever its boxes hold; default 0"
+    add("--all", type=int, choices=(0, 1), default=0, help=said)
+    if command == "study-detector":
+        add = made.add_argument_group("training").add_argument
+        said = "photos that no arm saw, as a data set; default runs/test-photos"
+        add("--test", metavar="FOLDER", help=said)
+        add("--steps", type=int, metavar="N", help="of each training; default 200")
+        said = "a detector of transformers to fine-tune; default a small one from nothing"
+        add("--checkpoint", metavar="NAME", default="", help=said)
+        return
+    add("--iou", type=float, metavar="IOU", default=0.5, help="that every box has to reach; default 0.5")
+    said = "share of a picture's boxes that CLIP has to name rightly; default 1"
+    add("--crops", type=float, metavar="SHARE", default=1.0, help=said)
+    add = made.add_argument_group("files").add_argument
+    add("--to", metavar="FOLDER", required=True, help="absent, empty, or an earlier set, which is replaced")
+    add("--format", metavar="NAME", default="coco", help="coco (default), yolo or voc")
+    add("--val", type=float, metavar="SHARE", default=0.2, help="of photos, for validation; default 0.2")
+    add("--seed", type=int, metavar="N", default=0, help="of the split; default 0")
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -131,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command in ("dataset", "study-detector"):
+        return _train(options)
     from helpers.sweeps import plan, start  # here, so that a typing error is told at once
 
     report = options.command == "report"
@@ -156,6 +194,29 @@ def _run(options: argparse.Namespace) -> int:
         return _say(2, f"error: {error}")
     if failures:
         return _say(1, f"{len(failures)} failed; the same command tries again:", *failures)
+    return _end(run)
+
+
+def _train(options: argparse.Namespace) -> int:
+    """A training set, or the study of detectors."""
+    from helpers.report import comparisons, export
+    from helpers.runs.run import Run
+    from helpers.sweeps import plan
+    from helpers.sweeps.workers import Workers
+
+    try:
+        run = Run(options.run)
+        if options.command == "dataset":
+            arms, every = options.arm or [comparisons.main_arm(run)], bool(options.all)
+            choice = {"iou": options.iou, "crops": options.crops, "val": options.val, "seed": options.seed}
+            return _say(0, *export.export(run, arms, options.to, options.format, **choice, every=every))
+        given = {"steps": options.steps, "test_dataset": options.test, "arms": options.arm}
+        given = {name: value for name, value in given.items() if value}
+        study = plan.detector_study(**given, checkpoint=options.checkpoint, qualified=not options.all)
+        if failures := plan.make_report(run, study, Workers(1)):
+            return _say(1, f"{len(failures)} failed; the same command tries again:", *failures)
+    except (ValueError, OSError) as error:
+        return _say(2, f"error: {error}")
     return _end(run)
 
 

@@ -74,6 +74,8 @@ def test_a_target_of_the_makefile_has_three_lines_at_most():
         "sweep",
         "dry-run",
         "status",
+        "dataset",
+        "study-detector",
         "lab",
         "test",
         "check",
@@ -170,7 +172,9 @@ def test_a_notebook_ends_with_its_limits_and_the_way_on(path):
     assert any(cell.cell_type == "markdown" and cell.source.startswith("## Limits") for cell in book.cells)
     if path.stem != "explore":
         onward = re.fullmatch(r"run\.finish\((?:\"(\w+)\")?\)", book.cells[-1].source)
-        later = [one.stem for one in NOTEBOOKS if one.stem > path.stem and one.stem[0] == "0"]
+        later = [
+            one.stem for one in NOTEBOOKS if one.stem > path.stem and one.stem[0] == "0"
+        ]  # 10 stands apart
         assert (onward[1] or "") == (later[0] if later else "")
 
 
@@ -220,7 +224,7 @@ def is_module(name):
 
 def test_notebooks_import_few_names():
     names = set.union(*map(imported_names, NOTEBOOKS))
-    assert len(names) <= 50, sorted(names)
+    assert len(names) <= 54, sorted(names)  # four of them are of 10_training alone
 
 
 @every_notebook
