@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.report import box_scores, comparisons, tables
+from helpers.report import box_scores, comparisons, tables, training_effect
 from helpers.report.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import whole
@@ -117,6 +117,7 @@ def training(run: Run) -> Answer:
         (
             f"The same detector and CLIP pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
             "Shares with intervals, and how to read them, stand in the section below.",
+            *training_effect.sentences(run),
         ),
         "Pictures to train a detector with",
     )
