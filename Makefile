@@ -1,31 +1,31 @@
 PYTHON ?= python3
 BIN := .venv/bin
-VARIABLES := DATASET MODELS RUN STEPS GUIDANCE SCHEDULER FIT BEAMS SAFETY EXTERNAL \
-	FRACTION GROUNDING TEMPLATE SEED GRID WORKERS CLUSTER BATCH_SIZE ARM TO FORMAT IOU CROPS VAL ALL TEST CHECKPOINT
+VARIABLES := DATASET SPLIT LIMIT SAMPLE_SEED LABELS SKIP_BAD MODELS SAFETY RUN STEPS SCHEDULER FIT BEAMS \
+	GUIDANCE EXTERNAL FRACTION GUIDANCE_SHARE GROUNDING TEMPLATE SEED GRID WORKERS CLUSTER BATCH_SIZE SCENES YES \
+	ARM ALL IOU CROPS TO FORMAT VAL TEST CHECKPOINT
 # Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
 GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHON $(VARIABLES),$(foreach \
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: help report sweep dry-run status dataset study-detector lab test check bench demo-models demo-quality clean
+.PHONY: help report sweep dry-run status tune dataset fetch doctor check-data study-detector lab test check bench demo-models demo-quality clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
-report: $(BIN)/ready  ## the whole study, from photos to runs/<name>/report.html
-	$(BIN)/python -m helpers report $(OPTIONS)
+report:  ## the whole study, from photos to runs/<name>/report.html
+sweep:  ## more arms in the same run: make sweep GUIDANCE="1 3 5 7.5 9 11 12"
+dry-run:  ## what `make sweep` would make with the same variables, and how long it takes
+status:  ## what a run has: notebooks, arms, scores, and what failed and why
+tune:  ## the cheapest scheduler, steps and guidance that are not worse than the run's
+dataset:  ## a training set: make dataset RUN=runs/demo TO=my_set FORMAT=coco (yolo, voc)
+fetch:  ## download the published models; goes on where it was stopped
+doctor:  ## what this machine can run, and which weights are there
+report sweep dry-run status tune dataset fetch doctor: $(BIN)/ready
+	$(BIN)/python -m helpers $@ $(OPTIONS)
 
-sweep: $(BIN)/ready  ## more arms in the same run: make sweep GUIDANCE="1 3 5 7.5 9 11 12"
-	$(BIN)/python -m helpers sweep $(OPTIONS)
-
-dry-run: $(BIN)/ready  ## what `make sweep` would make with the same variables, and how long it takes
-	$(BIN)/python -m helpers dry-run $(OPTIONS)
-
-status: $(BIN)/ready  ## what a run has: notebooks, arms, scores, and what failed and why
-	$(BIN)/python -m helpers status $(OPTIONS)
-
-dataset: $(BIN)/ready  ## a training set: make dataset RUN=runs/demo TO=my_set FORMAT=coco (yolo, voc)
-	$(BIN)/python -m helpers dataset $(OPTIONS)
+check-data: $(BIN)/ready  ## read a data set: what was recognised, what was put in order, what is wrong
+	$(BIN)/python -m helpers check $(OPTIONS)
 
 study-detector: $(BIN)/ready  ## whether the pictures help a detector; TEST=photos that no arm saw
 	$(if $(TEST),,$(BIN)/python -m data.training.photos --to runs/test-photos --split validation --count 256)

@@ -72,3 +72,10 @@ def left_by(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+
+
+def stamp(path: str | Path) -> tuple[int, int]:
+    """Size and time of change of a file, in bytes and ns; zeros where there is none. Rewriting changes it."""
+    path = Path(path)
+    facts = path.stat() if path.is_file() else None
+    return (facts.st_size, facts.st_mtime_ns) if facts else (0, 0)

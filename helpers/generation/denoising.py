@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers.generation.conditioning import Conditions
 from helpers.generation.inpainting import canvas
-from helpers.generation.requests import Request, entries, grounded_calls
+from helpers.generation.requests import Request, entries, grounded_calls, guided_calls
 from helpers.scenes import images
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ SCHEDULERS = {  # those of arms.SCHEDULERS
     "dpm++2m": (DPMSolverMultistepScheduler, {}),
     "unipc": (UniPCMultistepScheduler, {}),
 }
+ABSENT = -1  # an unconditional row in a call without guidance
 DECODED_AT_ONCE = 4  # pictures; decoding one takes more memory than denoising it
 
 
@@ -59,6 +60,7 @@ class Denoiser:
         self.gligen, self.steps, self.scheduler, self.size = gligen, steps, scheduler, size
         factor = 2 ** (len(gligen.vae.config.block_out_channels) - 1)
         self.shape = (gligen.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+        self.calls = len(self._scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
         self.conditions = Conditions(gligen)
         self.unet = _reading_tokens(gligen.unet)
 
@@ -67,27 +69,28 @@ class Denoiser:
         """Denoised latents (n, c, h, w) float32, in the order of the requests, on the model's device.
 
         Rows of a UNet call: the conditional row of every picture, then the unconditional rows of those with
-        guidance_scale over 1. rows: fill every call up to so many, so that shapes never change.
+        guidance_scale over 1, which calls outside the interval of guidance leave out. rows: fill every call
+        up to so many, or to half of them where no picture has guidance, so that shapes never change.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
         n, device = len(requests), self.gligen.device
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
         scheduler = self._scheduler()
         timesteps = scheduler.timesteps  # on the CPU: read there, they never wait for the device
-        shares = self._shares(requests, guided, len(timesteps), rows)
+        shares = self._shares(requests, guided, rows)
         embeds, tokens = self._conditions(requests, guided)
         noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
         photo = canvas(self.gligen, requests, noises)
-        scales = torch.tensor([requests[row].guidance_scale for row in guided], device=device)
-        scales = scales[:, None, None, None]
+        scales = self._scales(requests, guided).to(device)
         picture = torch.tensor([*range(n), *guided], device=device)  # of each row
         latents, signals = noises * scheduler.init_noise_sigma, scheduler.alphas_cumprod[timesteps].sqrt()
-        for t, t_there, signal, split in zip(timesteps, timesteps.to(device), signals, shares, strict=True):
+        calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
+        for t, t_there, signal, split, scale in calls:
             latents = photo.keep(latents, signal)
             x = photo.channels(scheduler.scale_model_input(latents, t))[picture]
             noise_pred = self._predict(split, x, t_there, embeds, tokens)
             noise_pred_text, noise_pred_uncond = noise_pred[picture[n:]], noise_pred[n:]
-            noise_pred[picture[n:]] = noise_pred_uncond + scales * (noise_pred_text - noise_pred_uncond)
+            noise_pred[picture[n:]] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
             latents = scheduler.step(noise_pred[:n], t, latents).prev_sample
         return photo.keep(latents, 1.0)
 
@@ -118,18 +121,29 @@ class Denoiser:
         tokens = self.conditions.tokens(entries(request) for request in requests)
         return embeds, tokens[[*range(len(requests)), *[len(requests)] * len(guided)]]
 
-    def _shares(
-        self, requests: Sequence[Request], guided: list[int], calls: int, least: int
-    ) -> list[list[Share]]:
+    def _scales(self, requests: Sequence[Request], guided: list[int]) -> torch.Tensor:
+        """guidance_scale by UNet call and guided picture, (calls, g, 1, 1, 1); 1 where it is off."""
+        some = [(requests[row].guidance_scale, guided_calls(requests[row], self.calls)) for row in guided]
+        rows = [[scale if call in calls else 1.0 for scale, calls in some] for call in range(self.calls)]
+        return torch.tensor(rows)[:, :, None, None, None]
+
+    def _shares(self, requests: Sequence[Request], guided: list[int], least: int) -> list[list[Share]]:
         """For each UNet call, how its rows are split. Calls with the same split have the same object."""
-        many = np.array([grounded_calls(request, calls) for request in requests])
-        many = np.concatenate([many, many[guided]])
-        columns = [many > call for call in range(calls)]
+        calls = range(self.calls)
+        many = np.array([grounded_calls(request, self.calls) for request in requests])
+        n, many = len(requests), np.concatenate([many, many[guided]])
+        columns = [(many > call).astype(np.int8) for call in calls]
+        for row, request in enumerate(guided, n):
+            for call in set(calls) - set(guided_calls(requests[request], self.calls)):
+                columns[call][row] = ABSENT
         splits = {column.tobytes(): column for column in columns}
-        splits = {key: self._split(column, least) for key, column in splits.items()}
+        for key, column in splits.items():
+            without = bool(guided) and (column[n:] == ABSENT).all()
+            splits[key] = self._split(column, least // 2 if without else least)
         return [splits[column.tobytes()] for column in columns]
 
     def _split(self, grounded: np.ndarray, least: int) -> list[Share]:
+        """grounded: of each row 1, 0 or ABSENT."""
         split = []
         for kind in (True, False):
             rows = np.flatnonzero(grounded == kind)
@@ -146,8 +160,9 @@ class Denoiser:
         embeds: torch.Tensor,
         tokens: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The noise that the UNet predicts for rows x (r, channels, h, w): (r, c, h, w) float32."""
-        noise_pred = torch.empty((len(x), *self.shape), device=x.device)
+        """The noise that the UNet predicts for rows x (r, channels, h, w): (r, c, h, w) float32; 0 for a row
+        that is in no share."""
+        noise_pred = torch.zeros((len(x), *self.shape), device=x.device)
         for share in split:
             inputs = (x[share.rows].to(self.gligen.unet.dtype), t, embeds[share.rows])
             # without these arguments its gated layers (fusers) are off

@@ -77,6 +77,7 @@ def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping) -> Request:
         grounding=arm.grounding,
         guidance_scale=arm.guidance_scale,
         grounded_fraction=arm.grounded_fraction,
+        guidance_share=arm.guidance_share,
         seed=arm.seed,
     )
 
@@ -183,7 +184,12 @@ def _draw(
         batch_size = min(batch_size or fitting(gligen, tuple(sides.values())), len(run.scenes))
         for note in notes:
             note(batch_size=batch_size)
-        options = {key: protocol[key] for key in ("steps", "scheduler", "safety")} | sides
+        own = Arm.parse(names[0])  # a series shares all but guidance_scale
+        options = {
+            "steps": own.steps or protocol["steps"],
+            "scheduler": own.scheduler or protocol["scheduler"],
+        }
+        options |= {"safety": protocol["safety"]} | sides
         options |= {"batch_size": batch_size, "fixed_shapes": True, "progress": progress}
         pictures = (
             replace(picture, record=picture.record | {"arm": wanted[picture.request]})

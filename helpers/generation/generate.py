@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from helpers.generation.denoising import Denoiser, noise
 from helpers.generation.pictures import Picture, record, write
-from helpers.generation.requests import Request, RequestError, check
+from helpers.generation.requests import Request, RequestError, check, guided_calls
 from helpers.parameters import ParameterError
 from helpers.runs import arms
 
@@ -110,7 +110,11 @@ def _make(denoiser: Denoiser, requests: list[Request], rows: int, safety: bool) 
     more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "commit": gligen.commit}
     more |= {"dtype": str(gligen.unet.dtype).removeprefix("torch.")}
     more |= {"seconds": round((time.monotonic() - began) / len(requests), 4)}
-    records = [record(request, gligen.tokenizer, **more) for request in requests]
+    rows = [denoiser.calls + len(guided_calls(request, denoiser.calls)) for request in requests]
+    records = [
+        record(request, gligen.tokenizer, **more, unet_rows=count)
+        for request, count in zip(requests, rows, strict=True)
+    ]
     return [
         Picture(request, None if flag else picture, record | {"flagged": bool(flag)})
         for request, picture, record, flag in zip(requests, pictures, records, flags, strict=True)

@@ -13,7 +13,13 @@ from helpers.scenes import boxes as rectangles
 PLACES = 30  # GLIGEN reads this many boxes
 STYLE_BOX = (0.0, 1.0, 0.0, 1.0)  # degenerate on purpose: how GLIGEN's training marked a style
 ROUNDING = 1e-5  # boxes may leave the picture by this much
-KNOBS = ("grounding", "guidance_scale", "grounded_fraction", "seed")  # with the same rules as an arm's
+KNOBS = (
+    "grounding",
+    "guidance_scale",
+    "grounded_fraction",
+    "guidance_share",
+    "seed",
+)  # with the same rules as an arm's
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +31,9 @@ class Request:
     their batch is due, so that a sequence may cut them only then.
     style: a picture whose style the new one takes. inpaint: a photo that stays as it is outside the boxes.
     guidance_scale: at or under 1 there is no guidance, and the negative prompt has no effect.
-    grounded_fraction: share of the denoising steps, from the first on, that see the boxes.
+    grounded_fraction: share of the denoising steps, from the first on, that see the boxes. guidance_share: of
+    those that have guidance, the middle ones (Kynkäänniemi et al. 2024, arXiv 2404.07724: none in the first,
+    where it hurts, and none in the last, where it does nothing).
     """
 
     scene: str
@@ -39,6 +47,7 @@ class Request:
     grounding: str = "text"
     guidance_scale: float = 7.5
     grounded_fraction: float = 1.0
+    guidance_share: float = 1.0
     seed: int = 0
 
 
@@ -87,6 +96,12 @@ def grounded_calls(request: Request, calls: int) -> int:
     PNDM makes one call more than the steps that it was asked for.
     """
     return 0 if request.grounding == "none" else int(request.grounded_fraction * calls)
+
+
+def guided_calls(request: Request, calls: int) -> range:
+    """Which of a picture's UNet calls have guidance, and with it an unconditional row."""
+    many = round(request.guidance_share * calls) if request.guidance_scale > 1 else 0
+    return range((calls - many) // 2, (calls - many) // 2 + many)
 
 
 def check(requests: Sequence[Request], attention_type: str) -> None:

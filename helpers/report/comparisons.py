@@ -153,8 +153,8 @@ def realism(run: Run) -> str:
 
 
 def own_arms(run: Run) -> list[Arm]:
-    """The run's own arms that have a picture of every scene."""
-    return [Arm.parse(name) for name in whole(run) if is_own(name)]
+    """The run's own arms that have a picture of every scene, with steps and scheduler of the protocol."""
+    return [arm for name in whole(run) if is_own(name) and (arm := Arm.parse(name)).is_plain]
 
 
 def template_arms(run: Run) -> list[str]:

@@ -106,6 +106,9 @@ def _unmeasured(scene: Scene, part: pd.DataFrame | None) -> str:
 
 def _reason(part: pd.DataFrame, iou: float, crops: float) -> str:
     """Which boxes of a picture do not hold what was asked for; part: its rows of `box_scores.by_box`."""
+    unknown = part[part[["found", "iou", "crop_correct"]].isna().any(axis=1)]
+    if len(unknown):
+        return f"boxes that were not judged: {', '.join(unknown.label)}"
     reached = part.found if iou == adherence.FOUND else adherence.reaches(part.iou.to_numpy(), iou)
     missed = part[~np.asarray(reached, bool)]
     if len(missed):

@@ -24,7 +24,9 @@ class Arm:
     """One setting of everything that a comparison varies. Arms are equal when their names are.
 
     grounding "none" draws with the text checkpoint and no boxes; grounded_fraction is the share of denoising
-    steps that see the boxes, in [0, 1]. Raises ParameterError for a value that cannot be right.
+    steps that see the boxes, in [0, 1]; steps 0 and scheduler "" are those of the run's protocol;
+    guidance_share is the share of the steps, the middle ones, that have guidance. Raises ParameterError for a
+    value that cannot be right.
     """
 
     template: str
@@ -32,36 +34,51 @@ class Arm:
     guidance_scale: float
     grounded_fraction: float = 1.0
     seed: int = 0
+    steps: int = 0
+    scheduler: str = ""
+    guidance_share: float = 1.0
 
     def __post_init__(self) -> None:
         settings = dict(vars(self))
         template = settings.pop("template")
         if not (isinstance(template, str) and re.fullmatch("[a-z][a-z0-9_]*", template)):
             raise ParameterError(f"template = {template!r}: use lower-case letters, digits and '_' only")
-        check(**settings)
+        given = {
+            name: value for name, value in settings.items() if value or name not in ("steps", "scheduler")
+        }
+        check(**given)
         # Whole numbers and -0.0 become the float that prints the same everywhere.
-        object.__setattr__(self, "guidance_scale", float(self.guidance_scale) + 0.0)
-        object.__setattr__(self, "grounded_fraction", float(self.grounded_fraction) + 0.0)
+        for name in ("guidance_scale", "grounded_fraction", "guidance_share"):
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has the steps, the scheduler and the guidance in all steps of its run's protocol."""
+        return (self.steps, self.scheduler, self.guidance_share) == (0, "", 1)
 
     @property
     def name(self) -> str:
-        """Such as `suffix-text-g7.5`, then `-f0.3` and `-s1` where fraction and seed are not 1 and 0."""
-        guidance, fraction = (
-            np.format_float_positional(x, trim="-") for x in (self.guidance_scale, self.grounded_fraction)
-        )
+        """Such as `suffix-text-g7.5`, then `-f0.3` and `-s1` where fraction and seed are not 1 and 0, and
+        `-n8`, `-dpm++2m` and `-i0.6` for steps, scheduler and guidance_share of its own."""
+        numbers = self.guidance_scale, self.grounded_fraction, self.guidance_share
+        guidance, fraction, share = (np.format_float_positional(x, trim="-") for x in numbers)
         suffix = (f"-f{fraction}" if fraction != "1" else "") + (f"-s{self.seed}" if self.seed else "")
+        suffix += f"-n{self.steps}" * bool(self.steps) + f"-{self.scheduler}" * bool(self.scheduler)
+        suffix += f"-i{share}" if share != "1" else ""
         return f"{self.template}-{self.grounding}-g{guidance}{suffix}"
 
     @classmethod
     def parse(cls, name: str) -> "Arm":
         """The arm of that name: `Arm.parse(arm.name) == arm`. Raises ParameterError for any other text."""
         pattern = r"([a-z0-9_]+)-(none|text|image)-g(\d+\.?\d*)(?:-f(\d+\.?\d*))?(?:-s(\d+))?"
+        pattern += rf"(?:-n(\d+))?(?:-({'|'.join(map(re.escape, SCHEDULERS))}))?(?:-i(\d+\.?\d*))?"
         if (found := re.fullmatch(pattern, name)) is None:
             raise ParameterError(
                 f"arm = {name!r}: not an arm's name; they look like 'suffix-text-g7.5-f0.3-s1'"
             )
-        template, grounding, guidance, fraction, seed = found.groups()
-        return cls(template, grounding, float(guidance), float(fraction or 1), int(seed or 0))
+        template, grounding, guidance, fraction, seed, steps, scheduler, share = found.groups()
+        numbers = float(guidance), float(fraction or 1), int(seed or 0), int(steps or 0)
+        return cls(template, grounding, *numbers, scheduler or "", float(share or 1))
 
 
 def dataset(value: object) -> str | None:
@@ -81,6 +98,7 @@ RULES: dict[str, Rule] = {
     "grounding": option(GROUNDINGS),
     "guidance_scale": number(REAL, 0, math.inf, "give a finite number >= 0; 1 is no guidance, 7.5 is usual"),
     "grounded_fraction": number(REAL, 0, 1, "give the share of steps that see the boxes, from 0 to 1"),
+    "guidance_share": number(REAL, 0, 1, "give the share of steps that have guidance, from 0 to 1"),
     "steps": number(WHOLE, 1, 999, "give a whole number from 1 to 999; demo models want 20, published 50"),
     "seed": number(WHOLE, 0, 2**63 - 1, "give a whole number >= 0"),
     "scheduler": option(SCHEDULERS),

@@ -23,13 +23,13 @@ def check(name: str, folder: str) -> None:
     have, and for a folder that is not there.
     """
     given = f"external = {name}={folder}:"
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ParameterError(f"{given} give it as NAME=FOLDER, the name of letters, digits, '.', '_' and '-'")
+    if not (folder and re.fullmatch(r"[\w.-]+", name)):
+        raise ParameterError(f"{given} give NAME=FOLDER, the name of letters, digits, '.', '_' and '-'")
     if RESERVED.fullmatch(name) or is_own(name):
         raise ParameterError(
             f"{given} {name!r} is the name of a control or of an own arm; choose another name"
         )
-    if not (folder and at(folder).is_dir()):
+    if not at(folder).is_dir():
         raise ParameterError(
             f"{given} no such folder; give one with a picture per scene, named like the scene"
         )

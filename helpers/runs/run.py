@@ -27,6 +27,7 @@ WRITTEN_BY = {
 NUMBERS = ["value", "standard_error", "low", "high"]
 COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
 COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
+COLUMNS += ["steps", "scheduler", "guidance_share"]
 
 
 class Run:
@@ -133,7 +134,7 @@ class Run:
 
         arm, metric, value, standard_error, low, high, n, reason (why there is no value); of the metric its
         group and lower_is_better; of the arm its kind ("ours", "external", "control" or "captions") and, of
-        our own, template, grounding, guidance_scale, grounded_fraction and seed.
+        our own the fields of `Arm`.
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]

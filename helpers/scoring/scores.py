@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.files import beside
+from helpers.files import beside, stamp
 from helpers.models.sets import ModelSet, model_set
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
@@ -109,11 +109,11 @@ def arm_scores(run: Run, arm: str) -> ArmScores:
     name = f"scores/{arm}.npz"
     if not run.has(name):
         raise FileNotFoundError(f"{run.folder / name}: not there yet; run 04_fid, which scores {arm!r}")
-    return _read(run.folder / name, run.stamp("", name))
+    return _read(run.folder / name, stamp(run.folder / name))
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, stamp: str) -> ArmScores:
+def _read(path: Path, version: tuple) -> ArmScores:
     with np.load(path) as file:
         kept = {name: file[name] for name in file.files}
     columns = zip(*(kept[name] for name in ("values", "left_out", "sums", "counts")), strict=True)

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from helpers.files import stamp
 from helpers.parameters import nearest
 from helpers.runs.run import Run
 from helpers.scoring import intervals, scores
@@ -44,7 +45,7 @@ class _Values:
         known = scores.arm_scores(self.run, arm)
         if names == known.scenes and self.name in known.metrics:
             return known.metrics[self.name]
-        return _measured(self.run, self.name, arm, names, self.run.stamp("", f"scores/{arm}.npz"))
+        return _measured(self.run, self.name, arm, names, stamp(self.run.folder / "scores" / f"{arm}.npz"))
 
     def difference(self, arm: str, other: str, strict: bool = False) -> dict:
         names = self.common(arm, other, strict)
@@ -57,8 +58,8 @@ class _Values:
 
 
 @lru_cache(maxsize=256)
-def _measured(run: Run, name: str, arm: str, names: tuple[str, ...], stamp: str) -> Measured:
-    """stamp: of the arm's scores, so that an arm that was scored again is measured again."""
+def _measured(run: Run, name: str, arm: str, names: tuple[str, ...], version: tuple) -> Measured:
+    """version: stamp of the arm's scores, so that an arm that was scored again is measured again."""
     metric, wanted = metrics_of(run)[name], set(names)
     measurements = collect(run, [scene for scene in run.scenes if scene.name in wanted], arm)
     if any(getattr(measurements, field) is None for field in metric.needs):
@@ -167,7 +168,8 @@ def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, see
         features = getattr(first, pictures), getattr(second, pictures), getattr(first, photos)
         return [swapped_differences(values.metric.distance, *features, draws, seed)[:, None]]
 
-    content = repr([values.name, draws, seed, *(run.stamp("", f"scores/{one}.npz") for one in (arm, other))])
+    versions = [stamp(run.folder / "scores" / f"{one}.npz") for one in (arm, other)]
+    content = repr([values.name, draws, seed, *versions])
     file = run.folder / "features" / "swapped" / f"{arm}.npz"
     gaps = np.abs(cached(file, [other], [content], differences)[0][:, 0])
     facts = {"share": float((gaps >= gap).mean()), "median": float(np.median(gaps))}

@@ -10,7 +10,14 @@ from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
 
-AXES = ("grounding", "template", "grounded_fraction", "guidance_scale", "seed")  # the first varies slowest
+AXES = (
+    "grounding",
+    "template",
+    "grounded_fraction",
+    "guidance_share",
+    "guidance_scale",
+    "seed",
+)  # slowest first
 FOLDER = "sweeps"  # of a run: the arms that were asked for, one file per grid
 Grid = Mapping[str, Sequence]
 
@@ -41,6 +48,7 @@ def arms(run: Run, grid: Grid) -> list[str]:
         "grounding": GROUNDINGS,
         "template": [choice["template"]],
         "grounded_fraction": [1.0],
+        "guidance_share": [1.0],
         "guidance_scale": [choice["guidance_scale"]],
         "seed": [0],
     }

@@ -14,6 +14,9 @@ from helpers.sweeps.workers import Workers
 REPORT = "06_visual_comparison"
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside its own
+ARMS = len(TEMPLATES) + 2 + 2 * len(SWEEP) + 3  # of a report, at most
+SCENES, SETTINGS = 24, 25  # of a search for the cheapest setting: by default, and about so many settings
+TUNE = "09_cost"
 TITLES = ("00_overview", "01_captioning", "02_template_comparison", "03_gligen_grounding")
 TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 
@@ -78,6 +81,16 @@ def sweep(run: Run, names: Sequence[str], workers: Workers, batch_size: int = 0)
             if failed := carry_out(run, [task], workers):
                 return [*failures, *failed]
     _render(run)
+    return failures
+
+
+def tune(run: Run, workers: Workers, scenes: int) -> list[str]:
+    """Find the cheapest setting that is not worse, and print it; returns the failure, if it fails."""
+    with workers:
+        failures = carry_out(run, [Task(TUNE, parameters={"scenes": scenes, **QUIET})], workers)
+    if not failures:
+        found = run.read_json(f"{TUNE}/{scenes}/cost.json")
+        print(found["sentence"], *found["lines"], sep="\n  ")
     return failures
 
 

@@ -1,81 +1,141 @@
-"""From a command's options to a run and its work; what is wrong is said before a model is loaded."""
+"""From a command's options to its work; what is wrong is said before a model is loaded or a run is begun."""
 
 import argparse
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
+from helpers.report import comparisons, export
 from helpers.runs import external
 from helpers.runs.arms import check
-from helpers.runs.protocol import at, protocol
+from helpers.runs.protocol import at, scenes_of
 from helpers.runs.run import Run
+from helpers.scenes.problems import DatasetError
 from helpers.scenes.scenes import read_scenes
 from helpers.scoring.scores import ROUND_TRIP
-from helpers.sweeps import grids, plan, progress
+from helpers.sweeps import grids, machine, plan, progress
+from helpers.sweeps.settings import PROTOCOL, begin, check_count, describe, open_run, selection, settings_of
+from helpers.sweeps.tasks import is_done
 from helpers.sweeps.workers import Cluster, Workers
 
-PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": "pndm"}  # and the defaults
-PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False}
+FIVE = ("captioners", "templates", "groundings", "guidance", "training")  # questions of a report
+Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks against it; returns failures
 
 
-def open_run(options: argparse.Namespace) -> Run:
-    """The run that the options name: one that is there, of which only what is given must agree, or a new one.
-
-    Raises ParameterError naming each value that cannot be right, and what the reading of the photos raises.
-    """
-    given = {name: value for name in PROTOCOL if (value := getattr(options, name)) is not None}
-    if "safety" in given:
-        given["safety"] = bool(given["safety"])
-    named = PROTOCOL | given
-    suffix = "" if named["models"] == "demo" else f"-{named['models']}"
-    folder = options.run or f"runs/{at(named['dataset']).resolve().name}{suffix}"
-    known = _known(folder)
-    if not known and options.command != "report":
-        raise ParameterError(
-            f"run = {folder!r}: no run there yet; `report` makes one, and then takes more arms"
-        )
-    if "dataset" in given and known and at(given["dataset"]).resolve() == at(known["dataset"]).resolve():
-        given["dataset"] = known["dataset"]
-    different = [
-        f"{name} = {value!r}: {folder} was made with {known.get(name)!r}; leave it out, or name another run"
-        for name, value in given.items()
-        if known and value != known.get(name)
-    ]
-    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams")})
-    if options.command == "report" and options.guidance is not None:
-        check(guidance_scale=options.guidance)
-    if different:
-        raise ParameterError("\n".join(different))
-    settings = protocol(**PROTOCOL | {name: known[name] for name in PROTOCOL if name in known} | given)
-    if not known:
-        read_scenes(at(settings["dataset"]))  # so that a folder with mistakes begins no run
-    run = Run.open(folder, **settings)
-    print(
-        f"{len(run.scenes)} scenes of {settings['dataset']}, {settings['models']} models -> {folder}",
-        flush=True,
-    )
-    return run
+def report(options: argparse.Namespace) -> Work:
+    """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
+    joined = externals(options.external)
+    folder, settings, known = settings_of(options)
+    run = begin(folder, settings) if known else None
+    scale = guidance(run, settings, options)
+    if not (run and all(is_done(run, task) for task in plan.study(run, scale, joined))):
+        pictures = plan.ARMS * len(scenes_of(settings)) - (run.count_pictures() if run else 0)
+        _ready(Workers(1), settings, True, max(0, pictures), options)
+    run = run or begin(folder, settings)
+    tasks = plan.study(run, scale, joined)
+    return lambda: _end(run, plan.make_report(run, tasks, Workers(1)))
 
 
-def _known(folder: str) -> dict:
-    """The protocol of the run in that folder; empty where there is none."""
-    path = at(folder)
-    if file := next((place for place in (path, *path.parents) if place.is_file()), None):
-        raise ParameterError(f"run = {folder!r}: {file} is a file; name a folder (RUN=runs/another)")
-    card = path / "run.json"
-    return json.loads(card.read_text(encoding="utf-8"))["protocol"] if card.is_file() else {}
+def sweep(options: argparse.Namespace) -> Work:
+    """More arms for a run that is there."""
+    run, workers = open_run(options), _workers(options)
+    names = asked_for(run, options)
+    need = progress.Costs(run).need(names, workers.count)
+    _ready(workers, run.card["protocol"], False, need.pictures, options)
+    return lambda: _end(run, plan.sweep(run, names, workers, options.batch_size or 0))
 
 
-def guidance(run: Run, options: argparse.Namespace) -> float:
+def tune(options: argparse.Namespace) -> Work:
+    """The cheapest setting that is not worse than the run's own."""
+    run, scenes = open_run(options), plan.SCENES if options.scenes is None else options.scenes
+    check_count("scenes", scenes)
+    run.read_json("choices/template.json")  # the report's, without which there is nothing to tune
+    _ready(Workers(1), run.card["protocol"], False, plan.SETTINGS * scenes, options)
+    return lambda: plan.tune(run, Workers(1), scenes)
+
+
+def dry_run(options: argparse.Namespace) -> Work:
+    """What a sweep would take."""
+    run = open_run(options)
+    lines = progress.Costs(run).plan(asked_for(run, options), options.workers or 1)
+    return lambda: print(*lines, sep="\n")
+
+
+def status(options: argparse.Namespace) -> Work:
+    """Which notebooks of the report are done, and what each arm has."""
+    run = open_run(options)
+    page = run.folder / "report.html"
+    lines = progress.notebooks(run, plan.TITLES)
+    lines += [f"  {'report.html':<32} {page.as_uri() if page.is_file() else 'not yet'}"]
+    lines += progress.table(run, progress.states(run, asked_for(run, options)))
+    return lambda: print(*lines, sep="\n")
+
+
+def dataset(options: argparse.Namespace) -> Work:
+    """A training set of a run's pictures, written before the lines about it are given."""
+    if not options.to:
+        raise ParameterError("to: name the folder of the training set (TO=my_set)")
+    run = Run(options.run or "runs/demo")
+    names = ("format", "iou", "crops", "val", "seed")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    arms = options.arm or [comparisons.main_arm(run)]
+    lines = export.export(run, arms, options.to, **given, every=bool(options.all))
+    return lambda: print(*lines, sep="\n")
+
+
+def study_detector(options: argparse.Namespace) -> Work:
+    """Detectors trained on photos and on pictures, and the report with what came out."""
+    run = Run(options.run or "runs/demo")
+    given = {"arms": options.arm, "test_dataset": options.test, "steps": options.steps}
+    given |= {"checkpoint": options.checkpoint, "qualified": False if options.all else None}
+    tasks = plan.detector_study(**{name: value for name, value in given.items() if value is not None})
+    return lambda: _end(run, plan.make_report(run, tasks, Workers(1)))
+
+
+def check_data(options: argparse.Namespace) -> Work:
+    """What a data set is; its problems are failures."""
+    folder = options.dataset or PROTOCOL["dataset"]
+    check(dataset=at(folder))
+
+    def work() -> list[str]:
+        try:
+            scenes = read_scenes(at(folder), **selection(options))
+        except DatasetError as error:
+            return str(error).splitlines()
+        boxes = [label for scene in scenes for label in scene.labels]
+        print(f"{len(scenes):,} scenes, {len(boxes):,} boxes of {len(set(boxes)):,} labels in {folder}")
+        describe(scenes)
+        print("no problems")
+        return []
+
+    return work
+
+
+def fetch(options: argparse.Namespace) -> Work:
+    """Download a model set, by default the published one. What cannot be had is an error."""
+    machine.fetch(options.models or "published", bool(options.safety))
+    return list
+
+
+def doctor(options: argparse.Namespace) -> Work:
+    """What this machine can run."""
+    lines = machine.doctor(bool(options.safety))
+    return lambda: print(*lines, sep="\n")
+
+
+COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
+COMMANDS |= {"dataset": dataset, "study-detector": study_detector}
+COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
+
+
+def guidance(run: Run | None, settings: dict, options: argparse.Namespace) -> float:
     """guidance_scale of a report's comparison: as given, as the run had it, or the model set's own."""
     scale = options.guidance
-    if scale is None and run.has("choices/template.json"):
+    if scale is None and run and run.has("choices/template.json"):
         scale = run.read_json("choices/template.json")["guidance_scale"]
-    if scale is None:
-        scale = model_set(run.card["protocol"]["models"]).guidance_scale
+    scale = model_set(settings["models"]).guidance_scale if scale is None else scale
     check(guidance_scale=scale)
     return scale
 
@@ -107,19 +167,28 @@ def asked_for(run: Run, options: argparse.Namespace) -> list[str]:
     return grids.arms(run, grid or {"guidance_scale": plan.SWEEP})
 
 
-def dry_run(run: Run, names: Sequence[str], options: argparse.Namespace) -> list[str]:
-    """Lines for a terminal: what the arms would take."""
-    return progress.Costs(run).plan(names, options.workers or 1)
-
-
-def status(run: Run, names: Sequence[str]) -> list[str]:
-    """Lines for a terminal: which notebooks of the report are done, and what each arm has."""
-    page = run.folder / "report.html"
-    lines = progress.notebooks(run, plan.TITLES)
-    lines += [f"  {'report.html':<32} {page.as_uri() if page.is_file() else 'not yet'}"]
-    return lines + progress.table(run, progress.states(run, names))
-
-
-def workers(options: argparse.Namespace) -> Workers:
+def _workers(options: argparse.Namespace) -> Workers:
     """Where the notebooks of a sweep run. Raises ParameterError for a cluster that is not there."""
     return Cluster(options.cluster) if options.cluster else Workers(options.workers)
+
+
+def _ready(
+    workers: Workers, settings: dict, captions: bool, pictures: int, options: argparse.Namespace
+) -> None:
+    """Say what is short or slow where the notebooks will run; what is missing there is an error."""
+    wanted = settings["models"], settings["safety"], captions, pictures, settings["steps"], bool(options.yes)
+    print(
+        *(f"  note: {note}" for note in workers.ask(machine.require, *wanted)), sep="\n", end="", flush=True
+    )
+
+
+def _end(run: Run, failures: Sequence[str]) -> Sequence[str]:
+    """The failures under a headline; where there are none, prints where the report lies, and its answers."""
+    if failures:
+        return [f"{len(failures)} failed; the same command tries again:", *failures]
+    from helpers.report.answers import QUESTIONS
+
+    print(f"report: {(run.folder / 'report.html').resolve().as_uri()}")
+    for answer in (QUESTIONS[name](run) for name in FIVE):
+        print(f"  {answer.question} {' '.join(answer.short.split())}")
+    return []

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Self
+from typing import Self, TypeVar
 
 from helpers.parameters import ParameterError
 from helpers.sweeps.notebooks import stop
@@ -15,6 +15,7 @@ from helpers.sweeps.tasks import FAILED, Outcome, Task, perform
 
 RETRIES = 2  # of a task whose process dies, on a cluster
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, of NVIDIA, AMD, and Windows' Linux
+T = TypeVar("T")
 PATIENCE = 60  # seconds that a scheduler may take to appear
 
 
@@ -48,6 +49,10 @@ class Workers:
                 yield running.pop(future), self._outcome(future)
             if not ended:
                 yield None
+
+    def ask(self, function: Callable[..., T], *values: object) -> T:
+        """What a function says where the notebooks will run. Raises what it raises."""
+        return function(*values)
 
     def _submit(self, folder: Path, task: Task, wait: bool) -> Future:
         return self._executor.submit(self._perform, folder, task, wait)
@@ -105,6 +110,10 @@ class Cluster(Workers):
         self.count = sum(worker["nthreads"] for worker in workers)
         self.name = f"{len(workers)} workers of {address}{', one GPU per notebook' if resources else ''}"
         self._executor = self._client.get_executor(retries=RETRIES, pure=False, resources=resources)
+
+    def ask(self, function: Callable[..., T], *values: object) -> T:
+        """The same on one of the workers."""
+        return self._executor.submit(function, *values).result()
 
     def _submit(self, folder: Path, task: Task, wait: bool) -> Future:
         return self._executor.submit(perform, folder, task, wait)

@@ -54,6 +54,6 @@ def test_a_protocol_that_cannot_be_is_refused_before_a_run_begins(tmp_path, wron
 
 
 def test_the_published_models_have_a_safety_checker(tmp_path):
-    dataset = str(write_scenes(tmp_path / "photos", 1))
+    dataset = str(write_scenes(tmp_path / "photos", 3))
     assert protocol(dataset, "published", safety=True)["safety"] is True
     assert protocol(dataset, "published")["safety"] is False

@@ -175,6 +175,21 @@ def rows(gligen, requests, **options) -> tuple[list[int], list[int]]:
     return all_rows, grounded
 
 
+def test_calls_outside_the_interval_of_guidance_have_no_unconditional_rows(gligen):
+    """Of 4 calls the middle two; a share of 1 changes nothing, a share of 0 is no guidance."""
+    half = [asked(guidance_share=0.5), asked("b", guidance_share=0.5)]
+    assert rows(gligen, half)[0] == [2, 4, 4, 2]
+    assert rows(gligen, half, rows=6)[0] == [3, 6, 6, 3]
+    assert rows(gligen, [asked(guidance_share=0.5), asked("b")])[0] == [3, 4, 4, 3]
+    alone = latents(gligen, [asked(guidance_share=0.5)])
+    assert difference(latents(gligen, [asked("b"), half[0]])[1:], alone) <= 1e-5
+    assert difference(alone, latents(gligen, [asked()])) > 1e-3
+    without = latents(gligen, [asked(guidance_scale=1.0)])
+    assert difference(latents(gligen, [asked(guidance_share=0.0)]), without) <= 1e-5
+    pictures = generate(gligen, [half[0], asked(), asked(guidance_scale=1.0)], steps=3, progress=False)
+    assert [picture.record["unet_rows"] for picture in pictures] == [6, 8, 4]
+
+
 def test_one_call_a_step_on_the_rows_that_need_it(gligen):
     """PNDM makes STEPS + 1 = 4 calls. Pictures with guidance over 1 have an untold row, others have none."""
     assert rows(gligen, [asked(), asked("b")]) == ([4] * 4, [4] * 4)

@@ -77,6 +77,13 @@ def test_thresholds_decide(run, iou, crops, count):
     assert qualification.qualifying(run, [A], iou, crops).qualifies.sum() == count
 
 
+def test_a_picture_with_a_box_that_was_not_judged_does_not_qualify(run):
+    judge(run, A, {("photo-3", 0): {"found": None, "iou": None}, ("photo-4", 1): {"crop_correct": None}})
+    reasons = qualification.qualifying(run, [A]).set_index("scene").reason
+    assert reasons["photo-3"] == "boxes that were not judged: cone"
+    assert reasons["photo-4"] == "boxes that were not judged: crate" and (reasons == "").sum() == 10
+
+
 def test_what_has_no_picture_no_box_or_was_withheld_is_listed(run, tmp_path):
     names = [scene.name for scene in run.scenes]
     run.picture(A, names[3]).unlink()

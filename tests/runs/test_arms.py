@@ -191,3 +191,17 @@ def test_a_dataset_is_a_folder_with_something_in_it(tmp_path):
 def test_parameters_are_checked_without_waiting_for_torch():
     code = "import sys, helpers.runs.arms; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_steps_scheduler_and_guidance_interval_of_an_arm_stand_at_the_end_of_its_name():
+    plain = Arm("suffix", "text", 2, 0.3, 1)
+    assert plain.name == "suffix-text-g2-f0.3-s1" and plain.is_plain
+    named = Arm("suffix", "text", 2, 0.3, 1, 8, "dpm++2m", 0.6)
+    assert named.name == "suffix-text-g2-f0.3-s1-n8-dpm++2m-i0.6" and not named.is_plain
+    for arm in (plain, named, Arm("a", "none", 1, steps=6), Arm("a", "image", 1, guidance_share=0.25)):
+        assert Arm.parse(arm.name) == arm
+    for wrong in ({"steps": 1000}, {"steps": 999, "scheduler": "unipc"}, {"scheduler": "dpm"}):
+        with pytest.raises(ParameterError):
+            Arm("suffix", "text", 2, **wrong)
+    with pytest.raises(ParameterError, match=r"guidance_share = 1\.5"):
+        Arm("suffix", "text", 2, guidance_share=1.5)

@@ -251,7 +251,7 @@ def test_labels_that_differ_in_spelling_only_are_one(folder):
         ("worker", "hard_hat", "hard_hat"),
         ("Caf\u00e9",) * 3,
     ]
-    assert scenes[0].phrases == scenes[0].labels
+    assert scenes[0].phrases == ("worker", "worker", "hard hat")
     assert scenes.notes[:2] == [
         "labels read as 'worker', because nothing but case, blanks, _ or - differs: 'Worker ' (1)",
         "labels read as 'hard_hat', because nothing but case, blanks, _ or - differs: 'Hard-hat' (1)",

@@ -36,6 +36,8 @@ def test_what_is_not_given_is_what_the_comparison_used(run):
 def test_without_boxes_there_is_one_fraction(run):
     names = grids.arms(run, {"grounding": ["none", "text"], "grounded_fraction": [0.1, 1]})
     assert names == ["suffix-none-g2", "suffix-text-g2-f0.1", "suffix-text-g2"]
+    names = grids.arms(run, {"grounding": ["text"], "guidance_share": [0.6, 1]})
+    assert names == ["suffix-text-g2-i0.6", "suffix-text-g2"]
 
 
 def test_every_wrong_value_is_named_at_once(run):
@@ -60,7 +62,8 @@ def test_a_file_may_begin_with_a_byte_order_mark_as_windows_writes_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told", [("guidance = [1]", "did you mean 'guidance_scale'"), ("guidance_scale = 1,", "cannot be")]
+    "text, told",
+    [("guidance_scal = [1]", "did you mean 'guidance_scale'"), ("guidance_scale = 1,", "cannot be")],
 )
 def test_a_file_that_cannot_be_right_is_named(tmp_path, text, told):
     path = tmp_path / "grid.toml"

@@ -166,3 +166,16 @@ def test_pictures_from_elsewhere_join_as_an_arm(study, tmp_path):
     assert "mine (from outside)" in page.text
     executed = (study / "run" / "notebooks" / "04_fid.ipynb").read_text()
     assert "stranger" in executed and "no picture" in executed
+
+
+def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys):
+    """On so few scenes nothing is shown, so every series ends with its first setting."""
+    before = sorted(path.name for path in (study / "run" / "pictures").iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDED_DATA", str(study / "data"))
+        assert main(["tune", "--run", str(study / "run"), "--scenes", "3"]) == 0
+    assert "No cheaper setting was shown to be not worse than pndm, 2 steps, N = 3" in capsys.readouterr().out
+    assert sorted(path.name for path in (study / "run" / "pictures").iterdir()) == before
+    part = Run(study / "run" / "09_cost" / "3")
+    assert len(part.scenes) == 3 and len(part.arms()) == 1 + 4 + 1
+    assert part.read_json("cost.json")["lines"] == []

@@ -1,0 +1,195 @@
+"""The cheapest setting that is not worse than a run's own: scheduler, steps and interval of guidance."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from helpers.generation.draw import draw
+from helpers.report import charts
+from helpers.report.comparisons import FOUND, HIGHER, LOWER, main_arm, realism
+from helpers.runs.arms import SCHEDULERS, Arm
+from helpers.runs.protocol import protocol
+from helpers.runs.run import Run
+from helpers.scenes import images
+from helpers.scoring import scores, significance, verdicts
+from helpers.scoring.intervals import Estimate
+from helpers.scoring.judges import Judges
+
+STEPS = (0.75, 0.5, 0.4, 0.3, 0.2)  # of the run's own number, the costliest first
+SHARES = (0.8, 0.6, 0.4, 0.2)  # of the steps that have guidance
+MARGINS = {FOUND: 0.05}  # by which a setting counts as worse; of realism a share of the reference's own value
+SHARE = 0.25
+PROTOCOL = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
+MARKS = dict(zip(SCHEDULERS, ("o", "s", "^", "D"), strict=True))
+
+
+def subset(run: Run, scenes: int) -> Run:
+    """A run of so many scenes of a run, in a folder of its own there: same protocol, prompts and choices."""
+    known = run.card["protocol"]
+    selection = known.get("selection", {})
+    if "limit" not in selection and scenes < len(run.scenes):
+        selection = selection | {"limit": scenes}
+    settings = protocol(**{name: known[name] for name in PROTOCOL}, selection=selection)
+    part = Run.open(run.folder / "09_cost" / str(scenes), **settings)
+    names = {scene.name for scene in part.scenes}
+    for path in run.folder.glob("prompts/*.jsonl"):
+        rows = run.read_jsonl(f"prompts/{path.name}")
+        part.write_jsonl(f"prompts/{path.name}", [row for row in rows if row["scene"] in names])
+    for path in run.folder.glob("choices/*.json"):
+        part.write_json(f"choices/{path.name}", json.loads(path.read_text(encoding="utf-8")))
+    return part
+
+
+def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
+    """Draw and score settings, and return the names of their arms, the reference first.
+
+    Each scheduler with fewer and fewer steps until one is not shown to be not worse, which ends that series;
+    then the cheapest setting that held, with guidance in fewer and fewer steps. In such a fixed order no
+    correction is needed within a series.
+    """
+    reference = Arm.parse(main_arm(run))
+    tried, holding = [reference.name], list(SCHEDULERS)
+    _make(run, tried, judges, progress)
+    most = run.card["protocol"]["steps"]
+    counts = dict.fromkeys(max(1, round(share * most)) for share in STEPS)
+    for steps in (count for count in counts if count < most):
+        due = {one: replace(reference, steps=steps, scheduler=one).name for one in holding}
+        _make(run, due.values(), judges, progress)
+        tried += due.values()
+        holding = [one for one, name in due.items() if holds(run, name)]
+        if not holding:
+            break
+    best = Arm.parse(cheapest(run, tried))
+    for share in SHARES if best.guidance_scale > 1 else ():
+        name = replace(best, guidance_share=share).name
+        _make(run, [name], judges, progress)
+        tried.append(name)
+        if not holds(run, name):
+            break
+    return tried
+
+
+def _make(run: Run, names: Iterable[str], judges: Judges, progress: bool) -> None:
+    draw(run, list(names), progress)
+    scores.score(run, run.scenes, list(names), judges)
+
+
+def holds(run: Run, name: str) -> bool:
+    """Whether an arm is not worse than the run's own setting in realism nor in boxes found."""
+    return all(not_worse(run, metric, name).holds for metric in (realism(run), FOUND))
+
+
+def not_worse(run: Run, metric: str, name: str) -> significance.NotWorse:
+    """The verdict on one arm against the run's own setting, from the values kept when they were scored."""
+    reference = main_arm(run)
+    row = verdicts.difference(run, metric, name, reference)
+    estimate = Estimate(row["difference"], *(row[key] for key in ("standard_error", "low", "high", "n")))
+    return significance.not_worse(
+        estimate, margin(run, metric), scores.metrics_of(run)[metric].lower_is_better
+    )
+
+
+def margin(run: Run, metric: str) -> float:
+    """By how much a setting may be worse: 5 of 100 boxes; a quarter of the reference's distance."""
+    return MARGINS.get(metric) or SHARE * abs(scores.arm_scores(run, main_arm(run)).metrics[metric].value)
+
+
+def cheapest(run: Run, tried: Sequence[str]) -> str:
+    """The arm with the fewest UNet rows per picture among the reference and those that hold; of several the
+    one nearest to the photos."""
+    kept, distance = [tried[0], *(name for name in tried[1:] if holds(run, name))], realism(run)
+    return min(kept, key=lambda x: (costs(run, x)[0], scores.arm_scores(run, x).metrics[distance].value))
+
+
+def costs(run: Run, name: str) -> tuple[float, float]:
+    """Mean UNet rows and seconds per picture, as its files say."""
+    records = [images.read_text(run.picture(name, scene)) for scene in run.scenes]
+    return tuple(
+        float(np.mean([float(record[key]) for record in records])) for key in ("unet_rows", "seconds")
+    )
+
+
+def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
+    """One row per setting: setting, UNet rows, seconds, then per metric its value and by how much it is worse
+    than the reference at most (one-sided 95 %), and whether it is not worse in both."""
+    known, rows = run.scores(tried).set_index(["arm", "metric"]).value, []
+    for name in tried:
+        unet_rows, seconds = costs(run, name)
+        row = {"setting": setting(run, name), "UNet rows": unet_rows, "seconds": seconds}
+        for metric in (realism(run), FOUND):
+            row[metric] = known[name, metric]
+            row[f"{metric}: at most worse by"] = (
+                not_worse(run, metric, name).bound if name != tried[0] else None
+            )
+        rows.append(
+            row
+            | {"not worse": "reference" if name == tried[0] else "yes" if holds(run, name) else "not shown"}
+        )
+    return pd.DataFrame(rows).sort_values("UNet rows", ascending=False, ignore_index=True)
+
+
+def setting(run: Run, name: str) -> str:
+    """Scheduler, steps and interval of guidance in words."""
+    arm, own = Arm.parse(name), run.card["protocol"]
+    part = "" if arm.guidance_share == 1 else f", guidance in {arm.guidance_share:.0%} of them"
+    return f"{arm.scheduler or own['scheduler']}, {arm.steps or own['steps']} steps{part}"
+
+
+def chart(run: Run, tried: Sequence[str]) -> Figure:
+    """Realism and boxes found over UNet rows per picture, with intervals; hollow: guidance in a part only."""
+    long = run.scores(tried).set_index(["metric", "arm"])
+    with matplotlib.rc_context(charts.STYLE):
+        page = Figure(figsize=(10.8, 3.9), layout="constrained")
+        for axes, (metric, good) in zip(page.subplots(1, 2), _metrics(run).items(), strict=True):
+            for name in tried:
+                arm, row = Arm.parse(name), long.loc[(metric, name)]
+                scheduler = arm.scheduler or run.card["protocol"]["scheduler"]
+                style = {"color": f"C{SCHEDULERS.index(scheduler)}", "marker": MARKS[scheduler]}
+                style |= {"markerfacecolor": "none"} if arm.guidance_share < 1 else {}
+                reach = np.clip([[row.value - row.low], [row.high - row.value]], 0, None)
+                axes.errorbar(costs(run, name)[0], row.value, reach, elinewidth=1.2, label=scheduler, **style)
+            axes.axhline(long.loc[(metric, tried[0])].value, color=charts.INK, linestyle=":", linewidth=0.9)
+            axes.set(title=metric, xlabel="UNet rows per picture", ylabel=good)
+        handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+        page.legend(handles.values(), handles.keys(), frameon=False, loc="outside lower center", ncols=4)
+    return page
+
+
+def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
+    """What was found: arm, steps, scheduler, guidance_share and rows, a sentence, and the lines to paste."""
+    best, n = cheapest(run, tried), len(run.scenes)
+    arm, own, (rows, _), (most, _) = (
+        Arm.parse(best),
+        run.card["protocol"],
+        costs(run, best),
+        costs(run, tried[0]),
+    )
+    found = {"arm": best, "scheduler": arm.scheduler or own["scheduler"], "steps": arm.steps or own["steps"]}
+    found |= {"guidance_share": arm.guidance_share, "unet_rows": rows, "reference_rows": most}
+    if best == tried[0]:
+        said = f"No cheaper setting was shown to be not worse than {setting(run, best)}, N = {n} photos"
+        return found | {"sentence": f"{said}; more of them may show it: --scenes {2 * n}.", "lines": []}
+    bounds = {metric: (not_worse(run, metric, best).bound, margin(run, metric)) for metric in _metrics(run)}
+    worse = " and ".join(
+        f"{metric} (by {bound:.3g} at most, where {least:.3g} would count)"
+        for metric, (bound, least) in bounds.items()
+    )
+    sentence = (
+        f"{setting(run, best)}, is not worse than {setting(run, tried[0])}, in {worse}, with {rows:.0f} UNet "
+        f"rows per picture instead of {most:.0f}: {most / rows:.1f} times fewer. N = {n} photos."
+    )
+    target = f"{run_folder}-{found['scheduler']}-{found['steps']}"
+    line = f"grounded report --dataset {own['dataset']} --models {own['models']} --run {target}"
+    lines = [f"{line} --scheduler {found['scheduler']} --steps {found['steps']}"]
+    if arm.guidance_share < 1:
+        lines.append(f"grounded sweep --run {target} --guidance-share {arm.guidance_share:g}")
+    return found | {"sentence": sentence[:1].upper() + sentence[1:], "lines": lines}
+
+
+def _metrics(run: Run) -> Mapping[str, str]:
+    return {realism(run): LOWER, FOUND: HIGHER}

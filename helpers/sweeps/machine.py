@@ -1,0 +1,101 @@
+"""What this machine holds and can run: weights, memory and disk, and what to do where they are short."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.models import checkpoints
+from helpers.models.checkpoints import INCEPTION, RESTORE, Missing, missing
+from helpers.models.sets import MODEL_SETS, model_set
+from helpers.parameters import ParameterError
+from helpers.runs.protocol import ROOT
+from helpers.sweeps.progress import size
+
+USUAL = 100  # pictures, of which `doctor` says how long they take
+
+
+def require(models: str, safety: bool, captions: bool, pictures: int, steps: int, yes: bool) -> list[str]:
+    """What of a study will be short or slow on this machine, in a sentence each.
+
+    captions: whether the captioners are needed. yes: that it is slow has been accepted.
+    Raises ParameterError with everything that is missing, its size and one command; and where published
+    models would run without a GPU, until that is accepted.
+    """
+    chosen = model_set(models)
+    spared = () if captions else chosen.captioners.values()
+    if lacking := [one for one in missing(chosen, safety) if one.checkpoint not in spared]:
+        count = f"{len(lacking)} checkpoint{'s are' if len(lacking) > 1 else ' is'} missing"
+        named = [
+            f"  {one.checkpoint.name}{_size([one])}: {one.problem}; looked in {one.place}" for one in lacking
+        ]
+        ways = ["  " + way for way in _ways(lacking, models, safety)]
+        raise ParameterError("\n".join([f"{count}{_size(lacking)}; nothing was begun", *named, *ways]))
+    if models == "demo":
+        return []  # which fits everywhere, and who uses it waits for no torch
+    from helpers.models import devices
+
+    slow = devices.slowness(chosen, pictures, steps)
+    if slow and not yes:
+        raise ParameterError(f"{slow}\n  to do it all the same, say so: --yes (make: YES=1)")
+    needs = devices.needs(chosen, safety)
+    old = any("cuda, float32" in need.how and "captions" in need.stage for need in needs)
+    told = ["a GPU without bfloat16: pictures in float16, captioner t5 in float32, twice its memory"]
+    return [slow] * bool(slow) + told * old + [str(need) for need in needs if not need.fits]
+
+
+def fetch(models: str, safety: bool = False) -> None:
+    """Download what is missing of a model set; says how much before it starts, and what is where at its end.
+
+    Raises CheckpointMissing for what cannot be had, OSError where the disk has no room for all of it.
+    """
+    chosen = model_set(models)
+    total = sum(one.checkpoint.size for one in missing(chosen, safety))
+    folder = _existing(checkpoints.constants.HF_HUB_CACHE)
+    if (free := shutil.disk_usage(folder).free) < total:
+        raise OSError(f"{size(total)} to download, {size(free)} free in {folder}; free some, or set HF_HOME")
+    checkpoints.fetch(chosen, safety)
+
+
+def doctor(safety: bool = False) -> list[str]:
+    """Lines for a terminal: device, disk, weights that are there and those that are not, and the memory of
+    each stage with published models."""
+    from helpers.models import devices
+
+    device, published = devices.best_device(), model_set("published")
+    is_gpu = device.type == "cuda"
+    named = devices.torch.cuda.get_device_name() if is_gpu else f"no GPU, {os.cpu_count()} cores"
+    disks = [(checkpoints.constants.HF_HUB_CACHE, "weights"), (ROOT / "runs", "runs")]
+    free = [f"{size(shutil.disk_usage(_existing(folder)).free)} for {what}" for folder, what in disks]
+    lines = [f"device: {named}, {size(devices.memory(device))} of memory; free disk: {', '.join(free)}"]
+    for name in MODEL_SETS:
+        lacking = missing(models := model_set(name), safety)
+        needed = [*models.checkpoints(safety), *[INCEPTION] * models.inception]
+        absent = [one.checkpoint for one in lacking]
+        there = ", ".join(one.name for one in needed if one not in absent)
+        lines.append(f"{name} models, here: {there or 'none'}")
+        if lacking:
+            gone = ", ".join(one.name for one in absent)
+            lines.append(f"{name} models, missing{_size(lacking)}: {gone}; {_ways(lacking, name, safety)[0]}")
+    lines += [f"published, {need}" for need in devices.needs(published, safety)]
+    slow = devices.slowness(published, USUAL, published.steps)
+    return lines + [f"published, {slow}"] * bool(slow)
+
+
+def _ways(lacking: Sequence[Missing], models: str, safety: bool) -> list[str]:
+    """What to do about missing checkpoints, the nearest first."""
+    if any(one.checkpoint.revision is None for one in lacking):
+        return list(RESTORE)
+    command = f"grounded fetch --models {models}{' --safety' * safety}"
+    return [f"download: {command}", "or use the models that ship with this project: --models demo"]
+
+
+def _size(lacking: Sequence[Missing]) -> str:
+    total = sum(one.checkpoint.size for one in lacking)
+    return f" ({size(total)} to download)" if total else ""
+
+
+def _existing(folder: str | Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    path = Path(folder).resolve()
+    return next(place for place in (path, *path.parents) if place.is_dir())
