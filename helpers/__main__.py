@@ -91,6 +91,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "grounding": ("KIND", [str], "none, text, image; default all three"),
         "template": ("NAME", [str], "default the one that the report chose"),
         "seed": ("N", [int], "default 0"),
+        "layout": ("NAME", [str], "mirrored, jittered, other, random; default the photos' own boxes"),
         "grid": ("FILE", str, "the same in a TOML file"),
     },
     "work": {

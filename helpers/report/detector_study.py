@@ -10,6 +10,7 @@ from helpers.parameters import ParameterError
 from helpers.report import comparisons, qualification, training_effect
 from helpers.runs.arms import Arm, check
 from helpers.runs.external import whole
+from helpers.runs.layouts import asked
 from helpers.runs.protocol import at, spelled
 from helpers.runs.run import Run
 from helpers.scenes import images
@@ -156,15 +157,15 @@ def _pictures(run: Run, arms: Sequence[str], qualified: bool) -> list["Example"]
             f"arms = {absent!r}: not whole in {run.folder}; there are {', '.join(whole(run))}"
         )
     table = qualification.qualifying(run, arms) if qualified else qualification.every(run, arms)
-    asked = {scene.name: fitted(scene, run.card["protocol"]) for scene in run.scenes}
-    taken = [row for row in table[table.qualifies].itertuples() if len(asked[row.scene].boxes)]
+    layouts = {(arm, scene.name): scene for arm in arms for scene in asked(run, arm, run.scenes)}
+    taken = [row for row in table[table.qualifies].itertuples() if len(layouts[row.arm, row.scene].boxes)]
     if len(taken) < FEWEST:
         raise ParameterError(
             f"arms = {list(arms)!r}: {len(taken)} pictures qualify, and {FEWEST} are needed; name more arms, "
             "draw more (make sweep), or set qualified = False to take all"
         )
-    layouts = [(images.load(run.picture(row.arm, row.scene)), asked[row.scene]) for row in taken]
-    return [Example(picture, scene.boxes, scene.labels) for picture, scene in layouts]
+    pairs = [(images.load(run.picture(row.arm, row.scene)), layouts[row.arm, row.scene]) for row in taken]
+    return [Example(picture, scene.boxes, scene.labels) for picture, scene in pairs]
 
 
 def _unseen(run: Run, test: str, labels: Sequence[str]) -> list[Scene]:

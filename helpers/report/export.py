@@ -19,10 +19,11 @@ from helpers.parameters import ParameterError, nearest, number
 from helpers.report import qualification
 from helpers.report.export_formats import FORMATS, SPLITS, Example
 from helpers.report.tables import FOLDER
+from helpers.runs.layouts import asked
 from helpers.runs.protocol import at, spelled
 from helpers.runs.run import Run
 from helpers.scenes.boxes import largest
-from helpers.scenes.scenes import Scene, fitted
+from helpers.scenes.scenes import Scene
 from helpers.scoring.adherence import FOUND as IOU
 
 MARK = "dataset.json"  # in an exported folder: what was exported, and every file of it
@@ -65,8 +66,10 @@ def export(
         counts = f"none of {len(table)} pictures qualifies (IoU {iou:g}, crops {crops:g})"
         raise ParameterError(f"{counts}; lower --iou or --crops, or take all pictures with --all 1")
     sides = split(run.scenes, val, seed)
-    scenes = {scene.name: fitted(scene, run.card["protocol"]) for scene in run.scenes}
-    examples = [_example(run, row.arm, scenes[row.scene], sides[row.scene]) for row in chosen.itertuples()]
+    scenes = {(arm, scene.name): scene for arm in arms for scene in asked(run, arm, run.scenes)}
+    examples = [
+        _example(run, row.arm, scenes[row.arm, row.scene], sides[row.scene]) for row in chosen.itertuples()
+    ]
     options = {"format": format, "val": val, "seed": seed}
     options |= {"all": 1} if every else {"iou": iou, "crops": crops}
     facts = {
@@ -139,7 +142,7 @@ def _replaced(folder: Path) -> Iterator[Path]:
 
 
 def _example(run: Run, arm: str, scene: Scene, side: str) -> Example:
-    """scene: fitted. Of a crowded one the boxes that the model was given."""
+    """scene: as the arm was asked for. Of a crowded one the boxes that the model was given."""
     path, given = run.picture(arm, scene), largest(scene.boxes)[0]
     with Image.open(path) as picture:
         width, height = picture.size

@@ -10,10 +10,11 @@ from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.report import box_scores
 from helpers.report.comparisons import CROPS, FOUND
+from helpers.runs.layouts import asked
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED
-from helpers.scenes.scenes import Scene, fitted
+from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, scores
 
 COLUMNS = ["arm", "scene", "boxes", "qualifies", "reason"]
@@ -28,7 +29,7 @@ def qualifying(
     every box has to reach. crops: share of a picture's boxes whose inside CLIP has to name rightly.
     Raises ParameterError for an arm that was not judged, and FileNotFoundError for one that was not scored.
     """
-    rows, asked = [], {scene.name: fitted(scene, run.card["protocol"]) for scene in run.scenes}
+    rows = []
     for arm in arms:
         if why := unjudged(run, arm):
             raise ParameterError(
@@ -36,13 +37,9 @@ def qualifying(
             )
         by_box = box_scores.by_box(run, arm)
         by_scene = dict([*by_box[by_box.mark != DROPPED].groupby("scene", sort=False)])
-        for scene in run.scenes:
+        for scene in asked(run, arm, run.scenes):
             part = by_scene.get(scene.name)
-            reason = (
-                _unusable(run, arm, scene)
-                or _unmeasured(asked[scene.name], part)
-                or _reason(part, iou, crops)
-            )
+            reason = _unusable(run, arm, scene) or _unmeasured(scene, part) or _reason(part, iou, crops)
             rows.append((arm, scene.name, 0 if part is None else len(part), not reason, reason))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -52,7 +49,7 @@ def every(run: Run, arms: Iterable[str]) -> pd.DataFrame:
     rows = [
         (arm, scene.name, len(scene.boxes), not reason, reason)
         for arm in arms
-        for scene in run.scenes
+        for scene in asked(run, arm, run.scenes)
         for reason in [_unusable(run, arm, scene)]
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
