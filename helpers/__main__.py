@@ -8,54 +8,35 @@ from typing import NoReturn
 
 from helpers.parameters import nearest
 
-COMMANDS = {  # what it does, an example of its options, its groups of OPTIONS
-    "report": (
-        "the whole study, from photos to report.html; what is done already is not done again",
-        "--dataset my_photos --limit 10 --models published --guidance 11 --run runs/mine",
-        ("data", "models", "run", "protocol", "report", "yes"),
-    ),
-    "sweep": (
-        "more arms for a run: every combination of the given settings",
-        "--run runs/mine --guidance 1 3 5 7.5 9 11 12 --fraction 0.3 1",
-        ("data", "models", "run", "protocol", "arms", "work", "yes"),
-    ),
-    "dry-run": (
-        "what `sweep` would make with the same options, and how long it would take",
-        "--run runs/mine --guidance 1 3 5 7.5 9 11 12",
-        ("data", "models", "run", "protocol", "arms", "work", "yes"),
-    ),
-    "status": (
-        "what a run has: notebooks, arms, scores, and what failed and why",
-        "--run runs/mine",
-        ("data", "models", "run", "protocol", "arms", "work", "yes"),
-    ),
-    "tune": (
-        "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
-        "--run runs/mine --scenes 24",
-        ("data", "models", "run", "protocol", "tune", "yes"),
-    ),
-    "dataset": (
-        "a training set of the pictures whose boxes hold what was asked for",
-        "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
-        ("pictures", "choice", "files"),
-    ),
-    "study-detector": (
-        "whether the pictures help a detector: notebook 10_training, then the report",
-        "--run runs/mine --arm suffix-text-g11 --test other_photos",
-        ("pictures", "training"),
-    ),
-    "check": (
-        "read a data set: what was recognised, what was put in order, what is wrong",
-        "--dataset my_photos --split train",
-        ("data",),
-    ),
-    "fetch": (
-        "download the published models; goes on where it was stopped",
-        "--models published",
-        ("models",),
-    ),
-    "doctor": ("what this machine can run, and which weights are there", "--safety", ("models",)),
+COMMANDS = {
+    "report": "the whole study, from photos to report.html; what is done already is not done again",
+    "sweep": "more arms for a run: every combination of the given settings",
+    "dry-run": "what `sweep` would make with the same options, and how long it would take",
+    "status": "what a run has: notebooks, arms, scores, and what failed and why",
+    "tune": "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
+    "dataset": "a training set of the pictures whose boxes hold what was asked for",
+    "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
+    "check": "read a data set: what was recognised, what was put in order, what is wrong",
+    "fetch": "download the published models; goes on where it was stopped",
+    "doctor": "what this machine can run, and which weights are there",
 }
+EXAMPLES = {
+    "report": "--dataset my_photos --limit 10 --models published --guidance 11 --run runs/mine",
+    "sweep": "--run runs/mine --guidance 1 3 5 7.5 9 11 12 --fraction 0.3 1",
+    "dry-run": "--run runs/mine --guidance 1 3 5 7.5 9 11 12",
+    "status": "--run runs/mine",
+    "tune": "--run runs/mine --scenes 24",
+    "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
+    "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
+    "check": "--dataset my_photos --split train",
+    "fetch": "--models published",
+    "doctor": "--safety",
+}
+GROUPS = dict.fromkeys(COMMANDS, ("data", "models", "run", "protocol", "arms", "work", "yes"))  # of OPTIONS
+GROUPS["report"] = ("data", "models", "run", "protocol", "report", "yes")
+GROUPS["tune"] = ("data", "models", "run", "protocol", "tune", "yes")
+GROUPS |= {"dataset": ("pictures", "choice", "files"), "study-detector": ("pictures", "training")}
+GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",)}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
         "dataset": ("FOLDER", str, "photos and annotations; default data/demo"),
@@ -70,11 +51,14 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "safety": ("", bool, "withhold what the published models' safety checker flags"),
     },
     "run": {"run": ("FOLDER", str, "all results; default runs/NAME OF THE DATASET")},
-    "protocol": {  # fixed once a run is begun; a run knows its own
+    "protocol": {
         "steps": ("N", int, "of denoising; default 20 demo, 50 published"),
         "scheduler": ("NAME", str, "pndm (default), ddim, dpm++2m or unipc"),
         "fit": ("HOW", str, "photo to square: squash (default) or crop"),
         "beams": ("N", int, "of the captioners' search; default 4"),
+        "crops": ("HOW", str, "what image grounding sees of a box: squash (all, default) or centre"),
+        "detector": ("CHECKPOINT", str, "your own: a folder or hub name of an object detector, or an OWLv2"),
+        "detector-labels": ("LABEL=CLASS", str, "what it calls your labels: 'worker=person helmet=hard hat'"),
     },
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),
@@ -84,7 +68,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
             "another generator's pictures, named like the scenes; repeatable",
         ),
     },
-    "arms": {  # every combination; default what the report compared, at 1 2 5 11
+    "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),
         "fraction": ("SHARE", [float], "grounded_fraction, share of the steps that see the boxes; default 1"),
         "guidance-share": ("SHARE", [float], "share of the steps, the middle ones, with guidance; default 1"),
@@ -151,12 +135,11 @@ class Parser(argparse.ArgumentParser):
 
 def parser(command: str) -> Parser:
     """The options of one command."""
-    about, example, groups = COMMANDS[command]
-    name = f"grounded {command}"
+    about, example, name = COMMANDS[command], EXAMPLES[command], f"grounded {command}"
     made = Parser(
         prog=name, description=about, epilog=f"example:\n  {name} {example}", usage=f"{name} [OPTIONS]"
     )
-    for group in groups:
+    for group in GROUPS[command]:
         add = made.add_argument_group(group, NOTES.get(group)).add_argument
         for option, (metavar, kind, said) in OPTIONS[group].items():
             if kind is bool:
@@ -173,7 +156,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """The command and its options; variables of make (`GUIDANCE=1 3`) are options, too. Exits with 2."""
     top = Parser(prog="grounded", description=__doc__, usage="grounded COMMAND [--help] [OPTIONS]")
     listed = [
-        f"  {key:<9} {about}\n            grounded {key} {one}" for key, (about, one, _) in COMMANDS.items()
+        f"  {key:<9} {about}\n            grounded {key} {EXAMPLES[key]}" for key, about in COMMANDS.items()
     ]
     listed += ["", "`grounded COMMAND --help` lists the options of a command."]
     top.epilog = "\n".join(["commands:", *listed])

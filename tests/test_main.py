@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from helpers.__main__ import COMMANDS, main, parser, read_options
+from helpers.__main__ import COMMANDS, GROUPS, main, parser, read_options
 from helpers.models import checkpoints, devices
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
@@ -20,7 +20,7 @@ from tests.fakes import judged
 from tests.fakes.study import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_A_RUN = [name for name, (_, _, groups) in COMMANDS.items() if "run" in groups]
+OF_A_RUN = [name for name, groups in GROUPS.items() if "run" in groups]
 
 
 @pytest.fixture

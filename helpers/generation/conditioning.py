@@ -47,7 +47,8 @@ class Conditions:
         for one in pictures:
             boxes.append(torch.from_numpy(one.boxes))
             phrases.append(one.phrases)
-            crops.append([self._pixels(crop) for crop in one.crops] if self.reads_images else [])
+            fit = one.request.crop_fit
+            crops.append([self._pixels(crop, fit) for crop in one.crops] if self.reads_images else [])
         corners = torch.zeros(len(boxes) + 1, PLACES, 4)
         masks = torch.zeros(len(boxes) + 1, PLACES)
         for row, some in enumerate(boxes):
@@ -98,9 +99,14 @@ class Conditions:
     def _encode_phrases(self, phrases: list[str]) -> torch.Tensor:
         return self.gligen.text_encoder(**self._tokenize(phrases, "longest")).pooler_output.float()
 
-    def _pixels(self, crop: Image.Image | None) -> torch.Tensor | None:
+    def _pixels(self, crop: Image.Image | None, fit: str) -> torch.Tensor | None:
         """A crop as the image encoder reads it, (3, h, w), some hundred kilobytes in place of megabytes."""
-        return crop and self.gligen.processor(images=[crop], return_tensors="pt").pixel_values[0]
+        if crop is None:
+            return None
+        side, options = self.gligen.image_encoder.config.image_size, {}
+        if fit == "squash":
+            options = {"size": {"height": side, "width": side}, "do_center_crop": False}
+        return self.gligen.processor(images=[crop], return_tensors="pt", **options).pixel_values[0]
 
     def _encode_images(self, crops: list[torch.Tensor]) -> torch.Tensor:
         encoder = self.gligen.image_encoder

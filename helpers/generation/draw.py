@@ -76,6 +76,7 @@ def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scen
         boxes=layout.boxes,
         phrases=layout.phrases,
         crops=Crops(scene, layout.boxes, protocol["fit"]) if arm.grounding == "image" else (),
+        crop_fit=protocol.get("crops", "squash"),
         grounding=arm.grounding,
         guidance_scale=arm.guidance_scale,
         grounded_fraction=arm.grounded_fraction,

@@ -5,12 +5,10 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 """
 
 import gc
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from unittest import mock
-from urllib.error import URLError
 
 import diffusers
 import torch
@@ -18,8 +16,10 @@ import transformers
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING
 
-from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, find, inception_file, locate
+from helpers.models.checkpoints import locate
+from helpers.models.detectors import classes_of
 from helpers.models.devices import CPU, Device, Dtype, placed
 from helpers.models.halves import HALVES
 from helpers.models.parts import network, read
@@ -52,12 +52,14 @@ class Clip(Loaded):
     """CLIP, both towers."""
 
 
+@dataclass
 class Detector(Loaded):
-    """OWLv2, an open-vocabulary detector."""
+    """OWLv2, which is asked in words, or an object detector with classes of its own.
 
+    labels: as `ModelSet.detector_labels`.
+    """
 
-class Inception(Loaded):
-    """pytorch-fid's network: (n, 3, h, w) in [0, 1] -> [(n, 2048, 1, 1)]. It has no processor."""
+    labels: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -158,58 +160,36 @@ def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> s
 def load_clip(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Clip:
     """CLIP with its processor. Raises CheckpointMissing."""
     kinds = transformers.CLIPModel, transformers.CLIPProcessor
-    return Clip(*_pair(checkpoint, kinds, *placed(device, dtype, "clip")))
+    return Clip(*_pair(checkpoint, locate(checkpoint), kinds, *placed(device, dtype, "clip")))
 
 
-def load_detector(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Detector:
-    """OWLv2 with its processor. Raises CheckpointMissing."""
-    kinds = transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor
-    return Detector(*_pair(checkpoint, kinds, *placed(device, dtype, "detector")))
+def load_detector(
+    checkpoint: Checkpoint,
+    device: Device = None,
+    dtype: Dtype = None,
+    labels: Mapping[str, str | None] | None = None,
+) -> Detector:
+    """OWLv2, or any checkpoint of AutoModelForObjectDetection, with its processor. labels: as `Detector`.
+
+    Raises CheckpointMissing, and ParameterError for a checkpoint that is no detector.
+    """
+    place, kinds = locate(checkpoint), (transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor)
+    if classes_of(place[0]) is not None:
+        config = read(transformers.AutoConfig, checkpoint, place[0])
+        kinds = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)], transformers.AutoImageProcessor
+    return Detector(*_pair(checkpoint, place, kinds, *placed(device, dtype, "detector")), labels or {})
 
 
 def _pair(
-    checkpoint: Checkpoint, kinds: tuple[type, type], device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    place: tuple[Path, str | None],
+    kinds: tuple[type, type],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> tuple:
-    folder, commit = locate(checkpoint)
+    folder, commit = place
     processor = read(kinds[1], checkpoint, folder)
     return network(kinds[0], checkpoint, folder, device, dtype), processor, device, dtype, checkpoint, commit
-
-
-def load_inception(weights: str | Path | None = None, device: Device = None) -> Inception:
-    """pytorch-fid's Inception, in float32. Raises CheckpointMissing.
-
-    weights: a file with its state; None takes pytorch-fid's own from torch.hub's cache, downloaded if need be
-    and checked against the SHA-256 in its name.
-    """
-    from pytorch_fid import inception  # torchvision takes a second to import
-
-    state, digest = inception_state(weights)
-    # pytorch-fid builds its network only together with a download: hand it the state that was just read.
-    with mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
-        model = inception.InceptionV3()
-    device, dtype = placed(device, None, "inception")
-    return Inception(model.to(device).eval(), None, device, dtype, INCEPTION, digest)
-
-
-def inception_state(weights: str | Path | None = None) -> tuple[dict[str, torch.Tensor], str]:
-    """The state of pytorch-fid's network and the start of its file's SHA-256. weights: see load_inception."""
-    file = Path(weights) if weights else inception_file()
-    if not weights and (damaged := find(INCEPTION)[1]) and file.is_file():
-        raise CheckpointMissing(damaged)
-    if not weights:
-        place = {"model_dir": str(file.parent), "file_name": file.name}
-        try:
-            state = torch.hub.load_state_dict_from_url(
-                INCEPTION.source, map_location="cpu", check_hash=True, weights_only=True, **place
-            )
-        except URLError as error:
-            place = f"{file} and {INCEPTION.source}"
-            raise CheckpointMissing(Missing(INCEPTION, place, str(error))) from error
-        return state, INCEPTION.revision
-    if not file.is_file():
-        raise CheckpointMissing(Missing(INCEPTION, str(file), "no such file"))
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    return torch.load(file, map_location="cpu", weights_only=True), digest
 
 
 def release(*models: Loaded | Gligen) -> None:

@@ -17,9 +17,9 @@ from helpers.models.sets import Checkpoint
 
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError)
 FEWEST_WORDS = 10  # of a vocabulary, beside special tokens
-# Weights that published files hold beside the model's: position numbers, which old versions saved, and CLIP's
-# text half in GLIGEN's image encoder
-UNUSED = re.compile(r"position_ids$|^(text_model|text_projection|logit_scale)\b")
+# Weights that published files hold beside the model's: position numbers, which old versions saved, CLIP's
+# text half in GLIGEN's image encoder, and how many batches trained a frozen norm of DETR
+UNUSED = re.compile(r"(position_ids|num_batches_tracked)$|^(text_model|text_projection|logit_scale)\b")
 
 
 def read(kind: type, checkpoint: Checkpoint, folder: Path, part: str = "") -> object:

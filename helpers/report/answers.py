@@ -1,27 +1,33 @@
 """The five questions of a report, each answered by what its run's numbers support."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.report import box_scores, comparisons, tables, training_effect
-from helpers.report.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
+from helpers.report import box_scores, certainty, comparisons, tables, training_effect
+from helpers.report.claims import against_best, best, capital, differences, not_worse
+from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
-from helpers.scoring import scores, verdicts
-from helpers.scoring.intervals import TooFew
+from helpers.scoring import scores
 
-ORIGINAL_GAP = 0.58 / 113.45  # between the original's first two arms, as a share of the distance
+TRAINING = "Pictures to train a detector with"
 NO_PHOTOS = (
-    "The demo models have only ever seen drawn worksites. They do not know real photos: the captions, "
-    "pictures and scores below show that everything runs, and nothing about how good GLIGEN is at them. "
+    "The demo models have only ever seen drawn worksites. They do not know real photos: the captions and "
+    "pictures below show that everything runs, and nothing about how good GLIGEN is at them; what the demo "
+    "CLIP and the demo detector would say of them is not judged. "
     "For that, run the same command with MODELS=published on a machine with a GPU."
 )
+
+
+def all_of(run: Run, mark: float) -> list[Answer]:
+    """The five answers of the report. mark: the guidance_scale that "guidance" asks about."""
+    five = ("captioners", "templates", "groundings", "guidance", "training")
+    return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in five]
 
 
 def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) -> HTML:
@@ -55,7 +61,7 @@ def opening(run: Run) -> HTML:
 def captioners(run: Run) -> Answer:
     """Question 1, by CLIP score and by the labels named."""
     names, choice = comparisons.captioners(run).names, run.read_json("choices/captioner.json")
-    grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in sentences(run, metric, names)]
+    grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in differences(run, metric, names)]
     short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
     return Answer("Which captioner describes these photos better?", short, tuple(grounds), "Captions")
 
@@ -66,7 +72,7 @@ def templates(run: Run) -> Answer:
     winner, chosen = best(run, realism(run), names), f"“{run.read_json('choices/template.json')['template']}”"
     short = f"{winner} {'It' if winner.startswith(chosen) else chosen} was taken for what follows."
     question = "Which prompt template gives better pictures?"
-    grounds = sentences(run, realism(run), names)
+    grounds = differences(run, realism(run), names)
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
 
 
@@ -74,12 +80,16 @@ def groundings(run: Run) -> Answer:
     """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
     names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
     values = run.scores().set_index(["metric", "arm"]).value
-    found = _listed(values, FOUND, names, ".0%")
+    found = comparisons.not_judged(run).get(FOUND) or _listed(values, FOUND, names, ".0%")
     if values.get((FOUND, scores.PHOTOS)) == 0:
         found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
     distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
     short = f"Boxes found: {found}. {realism(run)}: {distances}."
-    grounds = [one for metric in (FOUND, realism(run)) for one in sentences(run, metric, names, main)]
+    grounds = [
+        line
+        for metric in (FOUND, realism(run))
+        for line in (*differences(run, metric, names, main), *not_worse(run, metric, names))
+    ]
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
 
@@ -94,8 +104,9 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
         if not marked or len(names) < 2:
             short.append(f"With {GROUNDING[kind]}, {mark:g} was not compared.")
             continue
-        against, worse = _against_best(run, names, marked[0])
+        against, worse = against_best(run, names, marked[0])
         found = f"worse in {' and in '.join(worse)} than the best" if worse else "not shown to be wrong"
+        found = found if against else "not judged"
         short.append(f"With {GROUNDING[kind]}, {mark:g} is {found}.")
         grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in against]
     question = f"What does guidance_scale trade, and is {mark:g} right?"
@@ -104,6 +115,10 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
 
 def training(run: Run) -> Answer:
     """Question 5: in how many pictures every box is found and its inside named rightly."""
+    question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
+    withheld = comparisons.not_judged(run)
+    if reason := withheld.get(FOUND) or withheld.get(CROPS):
+        return Answer(question, f"{capital(reason)}.", (), section)
     table, names = box_scores.qualifying(run).set_index("arm"), comparisons.main(run).names
     counts = [
         f"{name}, {row.qualify} of {row.pictures}"
@@ -112,37 +127,22 @@ def training(run: Run) -> Answer:
     ]
     photos = table.iloc[0]
     return Answer(
-        "Which of the pictures are good enough to train a detector with?",
+        question,
         f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}.",
         (
             f"The same detector and CLIP pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
             "Shares with intervals, and how to read them, stand in the section below.",
             *training_effect.sentences(run),
         ),
-        "Pictures to train a detector with",
-    )
-
-
-def equal_arms(run: Run) -> Answer:
-    """What the original's gap is worth: how often two arms that do not differ lie as far apart."""
-    first, second = comparisons.template_arms(run)[:2]
-    values = run.scores().set_index(["metric", "arm"]).value
-    gap = float(values[realism(run), first]) * ORIGINAL_GAP
-    chance = verdicts.equal_arms(run, first, second, gap)
-    return Answer(
-        "How far apart do two arms lie that do not differ?",
-        f"Typically {chance['median']:.2g} in {chance['metric']}: two arms whose pictures are swapped at "
-        f"random, {chance['draws']} times, N = {chance['n']}.",
-        (
-            "The original study took the better of 114.03 and 113.45, a gap of 0.58 or 0.5 %. The same share "
-            f"of the distance is {gap:.2g} here; of the pairs of equal arms that were drawn, "
-            f"{chance['share']:.0%} lie at least as far apart.",
-        ),
+        section,
     )
 
 
 def front(run: Run) -> Answer:
     """Which settings are beaten by no other, and which values of grounded_fraction were drawn at all."""
+    question = "Which settings are beaten by no other in both?"
+    if reason := comparisons.not_judged(run).get(FOUND):
+        return Answer(question, f"Boxes found are {reason}.")
     table = comparisons.trade_off(run)
     rows = [*table[table.front].sort_values("distance").itertuples()]
     settings = [f"{_setting(row)} ({row.found:.0%} found, {row.distance:.3g})" for row in rows]
@@ -153,55 +153,7 @@ def front(run: Run) -> Answer:
     grounds.append("The front goes by values; settings whose intervals overlap may change places.")
     order = ", the most realistic first" if len(rows) > 1 else ""
     short = f"{len(rows)} of {len(table)}{order}: {'; '.join(settings)}."
-    return Answer("Which settings are beaten by no other in both?", short, tuple(grounds))
-
-
-def sentences(run: Run, metric: str, names: Mapping[str, str], base: str | None = None) -> list[str]:
-    """What the run says of arms in one metric, one sentence per comparison, with arms under their names."""
-    rule = scores.metrics_of(run)[metric]
-    try:
-        rows = verdicts.compare(run, metric, list(names), base).to_dict("records")
-    except TooFew as error:
-        return [f"No verdict on {metric}: {error}."]
-    return [rename(verdicts.sentence(row, rule.lower_is_better, rule.digits), names) for row in rows]
-
-
-def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
-    """Which arm is best in a metric and which arms these photos cannot tell from it, in one sentence."""
-    try:
-        table = verdicts.compare(run, metric, list(names))
-    except TooFew:
-        return "There are too few photos to say."
-    first, alike = names[table.other[0]], [names[arm] for arm in table.arm[~table.different]]
-    if not alike:
-        return f"{_capital(first)}, by {metric}."
-    if len(alike) == len(table):
-        return f"These {table.n.min()} photos cannot tell, by {metric}."
-    return f"{_capital(first)}, by {metric}; from {' and '.join(alike)} these photos cannot tell it."
-
-
-def rename(sentence: str, names: Mapping[str, str]) -> str:
-    """The sentence with arms under their display names, its first letter a capital."""
-    longest = sorted(names, key=len, reverse=True)
-    pattern = "|".join(rf"{re.escape(name)}(?!\d|\.\d)" for name in longest)
-    return _capital(re.sub(pattern, lambda found: names[found[0]], sentence))
-
-
-def _against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], list[str]]:
-    """Sentences on the marked arm against the best one, and the metrics in which it is worse."""
-    lines, worse = [], []
-    for metric in (realism(run), FOUND):
-        try:
-            table = verdicts.compare(run, metric, list(names)).set_index("arm", drop=False)
-        except TooFew as error:
-            return [f"no verdict: {error}."], []
-        if marked not in table.index:
-            lines.append(f"{names[marked]} has the best {metric} of those tried.")
-            continue
-        row, rule = table.loc[marked].to_dict(), scores.metrics_of(run)[metric]
-        lines.append(rename(verdicts.sentence(row, rule.lower_is_better, rule.digits), names))
-        worse += [metric] * bool(row["different"])
-    return lines, worse
+    return Answer(question, short, tuple(grounds))
 
 
 def _listed(values: pd.Series, metric: str, names: Mapping[str, str], form: str) -> str:
@@ -218,16 +170,14 @@ def _setting(row: object) -> str:
     return f"{GROUNDING[row.grounding]}, guidance_scale {row.guidance_scale:g}{boxes}"
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 QUESTIONS: dict[str, Callable[..., Answer]] = {
     "captioners": captioners,
     "templates": templates,
     "groundings": groundings,
     "guidance": guidance,
     "training": training,
-    "equal arms": equal_arms,
+    "own photos": certainty.own_photos,
+    "equal arms": certainty.equal_arms,
+    "comparisons": certainty.comparisons_made,
     "front": front,
 }

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from helpers.report import comparisons
 from helpers.runs.layouts import asked
@@ -14,8 +13,11 @@ from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES, largest
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, scores
+from helpers.scoring.metrics import NOT_JUDGED
+from helpers.scoring.shares import share_interval
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9)
+UNKNOWN = (NOT_JUDGED,) * (len(THRESHOLDS) + 1)
 
 
 def by_iou(run: Run) -> pd.DataFrame:
@@ -23,10 +25,10 @@ def by_iou(run: Run) -> pd.DataFrame:
     and the mean IoU."""
     rows = []
     for arm, name in ({scores.PHOTOS: "photos"} | dict(comparisons.groundings(run).names)).items():
-        iou = run.boxes(arm).iou.to_numpy()
-        shares = adherence.found_share(iou, np.array(THRESHOLDS))
-        columns = {f"found at IoU {at}": share for at, share in zip(THRESHOLDS, shares, strict=True)}
-        rows.append({"arm": name, **columns, "mean IoU": iou.mean()})
+        iou = run.boxes(arm).iou.dropna().to_numpy(float)
+        shares = [*adherence.found_share(iou, np.array(THRESHOLDS)), iou.mean()] if len(iou) else UNKNOWN
+        columns = [*(f"found at IoU {at}" for at in THRESHOLDS), "mean IoU"]
+        rows.append({"arm": name, **dict(zip(columns, shares, strict=True))})
     return pd.DataFrame(rows)
 
 
@@ -36,13 +38,15 @@ def by_group(run: Run, column: str) -> pd.DataFrame:
     chosen = scores.breakdown(run, comparisons.main_arm(run), column)
     photos = scores.breakdown(run, scores.PHOTOS, column)
     both = chosen[["boxes", *columns]].join(photos[columns], suffixes=("", " in photos"))
+    both = both.astype(object).where(both.notna(), NOT_JUDGED)
     return both.rename(columns=lambda name: name.replace("mean_iou", "mean IoU")).reset_index()
 
 
 def by_box(run: Run, arm: str) -> pd.DataFrame:
-    """`Run.boxes` with a column mark: FOUND, MISSED, or DROPPED for a box that was not given to the model."""
-    rows = run.boxes(arm)
-    rows["mark"] = np.where(rows.found, FOUND, MISSED)
+    """`Run.boxes` with a column mark: FOUND, MISSED, "" where that is not judged, or DROPPED for a box that
+    was not given to the model."""
+    rows = run.boxes(arm).astype({"found": "boolean", "crop_correct": "boolean"})
+    rows["mark"] = rows.found.map({True: FOUND, False: MISSED}).fillna("")
     crowded = {name for name, number in rows.scene.value_counts().items() if number > PLACES}
     for scene in asked(run, arm, run.scenes) if crowded else ():
         if scene.name in crowded:
@@ -52,21 +56,31 @@ def by_box(run: Run, arm: str) -> pd.DataFrame:
 
 
 def by_scene(run: Run, arm: str) -> pd.DataFrame:
-    """One row per scene: boxes (given to the model), found, crops (named rightly), iou (mean), qualifies
-    (every given box found and named rightly), dropped (boxes over the 30 that the model takes)."""
+    """One row per scene: boxes (given to the model), judged (whose label the detector knows), found, crops
+    (named rightly), iou (mean), qualifies (every given box found and named rightly; NA where that is not
+    judged), dropped (boxes over the 30 that the model takes)."""
     rows = by_box(run, arm)
     given = rows[rows.mark != DROPPED].groupby("scene", sort=False)
     table = given.agg(
-        boxes=("box", "size"), found=("found", "sum"), crops=("crop_correct", "sum"), iou=("iou", "mean")
+        boxes=("box", "size"),
+        judged=("found", "count"),
+        found=("found", "sum"),
+        named=("crop_correct", "count"),
+        crops=("crop_correct", "sum"),
+        iou=("iou", "mean"),
     )
-    table["qualifies"] = (table.found == table.boxes) & (table.crops == table.boxes)
+    passed = ((table.found == table.boxes) & (table.crops == table.boxes)).astype("boolean")
+    table["qualifies"] = passed.where((table.judged == table.boxes) & (table.pop("named") == table.boxes))
     return table.assign(dropped=(rows.mark == DROPPED).groupby(rows.scene).sum())
 
 
 def count(row: object) -> str:
     """A row of `by_scene` in words."""
     more = f" ({row.dropped} more were not given)" if row.dropped else ""
-    return f"{row.found} of {row.boxes} boxes found{more}"
+    rest = f", {row.boxes - row.judged} {NOT_JUDGED}" if row.judged < row.boxes else ""
+    return (
+        f"{row.found} of {row.judged} boxes found{rest}{more}" if row.judged else f"boxes {NOT_JUDGED}{more}"
+    )
 
 
 def ranked(run: Run, number: int | None = None) -> list[Scene]:
@@ -76,7 +90,7 @@ def ranked(run: Run, number: int | None = None) -> list[Scene]:
     """
     scenes = {scene.name: scene for scene in run.scenes}
     table = by_scene(run, comparisons.main_arm(run)).reindex(list(scenes))  # without boxes: at the end
-    table["share"] = table.found / table.boxes
+    table["share"] = table.found / table.judged.where(table.judged > 0)
     names = table.sort_values(["share", "iou"], kind="stable").index
     every = len(names) if number is None else min(number, len(names))
     return [scenes[names[round(step)]] for step in np.linspace(0, len(names) - 1, every)]
@@ -84,13 +98,16 @@ def ranked(run: Run, number: int | None = None) -> list[Scene]:
 
 def qualifying(run: Run) -> pd.DataFrame:
     """For the photos and per arm: pictures, how many qualify as training data, and the share with its
-    interval at 95 % (Wilson)."""
+    interval at 95 %."""
     rows = []
     for arm, name in {scores.PHOTOS: "the photos themselves", **comparisons.main(run).names}.items():
         passed = by_scene(run, arm).qualifies
-        reach = stats.binomtest(int(passed.sum()), len(passed)).proportion_ci(method="wilson")
-        share = f"{passed.mean():.0%}, {reach.low:.0%} to {reach.high:.0%}"
-        rows.append({"arm": name, "pictures": len(passed), "qualify": int(passed.sum()), "share": share})
+        known, row = passed.dropna(), {"arm": name, "pictures": len(passed)}
+        row |= {"qualify": int(known.sum()) if len(known) else NOT_JUDGED, "share": "–"}
+        if len(known) >= 2:
+            share = share_interval(known.astype(float), np.ones(len(known)))
+            row["share"] = f"{share.value:.0%}, {share.low:.0%} to {share.high:.0%}"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

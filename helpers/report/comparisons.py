@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from helpers.models.sets import model_set
+from helpers.models.sets import extractor_name, model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
+from helpers.runs.protocol import detector_name
+from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
-from helpers.scenes.scenes import Scene
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, SEEDS
+from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
@@ -46,12 +47,16 @@ def main(run: Run) -> Comparison:
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
     controls = {
-        scores.PHOTOS: "photos (distances: half against half)",
+        scores.PHOTOS: "photos, against other photos",
         scores.ROUND_TRIP: "photos through the autoencoder",
         scores.SHUFFLED + chosen: "chosen arm against the boxes of other scenes",
         scores.CHANCE: "chance",
     }
-    return Comparison(names, _measures(run), _how(run), chosen, controls)
+    known = scores.metrics_of(run)
+    distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
+    measures = _measures(run)
+    columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances, LOWER) | measures
+    return _noted(run, Comparison(names, columns, _how(run), chosen, controls))
 
 
 def everything(run: Run) -> list[Comparison]:
@@ -63,19 +68,21 @@ def everything(run: Run) -> list[Comparison]:
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")
     table = main(run)
-    return [replace(table, metrics=metrics, caption=name) for name, metrics in groups.items()]
+    return [
+        _noted(run, replace(table, metrics=metrics, caption=f"{name}.")) for name, metrics in groups.items()
+    ]
 
 
 def templates(run: Run, compared: Sequence[str]) -> Comparison:
     """Arms with text grounding that differ by their template."""
     names = {name: f"“{Arm.parse(name).template}”" for name in compared}
-    return Comparison(names, _measures(run), "Templates, text grounding")
+    return _noted(run, Comparison(names, _measures(run), "Templates, text grounding."))
 
 
 def groundings(run: Run) -> Comparison:
     """The chosen template without grounding, with text, and with text and image."""
     names = {name: GROUNDING[Arm.parse(name).grounding] for name in grounding_arms(run)}
-    return Comparison(names, _measures(run), "The three groundings", main_arm(run))
+    return _noted(run, Comparison(names, _measures(run), "The three groundings.", main_arm(run)))
 
 
 def seeds(run: Run) -> Comparison:
@@ -85,7 +92,7 @@ def seeds(run: Run) -> Comparison:
         names |= {own: name, other: f"{name}, another seed"}
     names = {arm: name for arm, name in names.items() if arm in there}
     metrics = {realism(run): LOWER, FOUND: HIGHER, "variety": HIGHER}
-    return Comparison(names, metrics, "The compared groundings with two seeds")
+    return _noted(run, Comparison(names, metrics, "The compared groundings with two seeds."))
 
 
 def captioners(run: Run) -> Comparison:
@@ -93,14 +100,15 @@ def captioners(run: Run) -> Comparison:
     known = model_set(run.card["protocol"]["models"]).captioners
     metrics = dict.fromkeys((CLIP_SCORE, NAMED, "R-precision"), HIGHER)
     names = {f"{scores.CAPTIONER}{name}": name for name in known}
-    return Comparison(names, metrics, "Captions against their photos")
+    return _noted(run, Comparison(names, metrics, "Captions against their photos."))
 
 
 def sweep(run: Run) -> Comparison:
     """The arms of the guidance sweep: the chosen template with every grounding, boxes in all steps."""
     arms = [arm for kind in GROUNDINGS for arm in guidance_arms(run, kind)]
     names = {arm.name: f"{GROUNDING[arm.grounding]}, guidance_scale {arm.guidance_scale:g}" for arm in arms}
-    return Comparison(names, _measures(run), "Groundings over guidance_scale", main_arm(run))
+    caption = "Groundings over guidance_scale."
+    return _noted(run, Comparison(names, _measures(run), caption, main_arm(run)))
 
 
 def over_guidance(run: Run, arms: Sequence[str | Arm]) -> pd.DataFrame:
@@ -148,7 +156,7 @@ def choose(run: Run, metric: str, arms: Sequence[str]) -> tuple[str, str]:
 
 
 def realism(run: Run) -> str:
-    """The name of the run's Fréchet distance."""
+    """The name of the distance that the run's verdicts on realism rest on."""
     return scores.realism(model_set(run.card["protocol"]["models"]))
 
 
@@ -187,10 +195,21 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
-    """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
-    whose annotations say of each photo that it is drawn."""
-    return models != "demo" or all(scene.extra.get("drawn") for scene in scenes)
+def not_judged(run: Run) -> dict[str, str]:
+    """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
+    rows = run.scores()
+    rows = rows[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
+    return dict(zip(rows.metric, rows.reason, strict=True))
+
+
+def _noted(run: Run, comparison: Comparison) -> Comparison:
+    """The same, its caption saying what is not judged, and why."""
+    reasons: dict[str, list[str]] = {}
+    for metric, reason in not_judged(run).items():
+        if metric in comparison.metrics:
+            reasons.setdefault(reason.removeprefix(NOT_JUDGED).lstrip(": "), []).append(metric)
+    notes = [f" Not judged: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]
+    return replace(comparison, caption=comparison.caption + "".join(notes))
 
 
 def _measures(run: Run) -> dict[str, str]:
@@ -199,9 +218,10 @@ def _measures(run: Run) -> dict[str, str]:
 
 def _how(run: Run) -> str:
     protocol = run.card["protocol"]
-    by = "pytorch-fid's Inception, pool3" if realism(run) == "FID" else "the demo CLIP, which is no FID"
+    network = extractor_name(model_set(protocol["models"]).inception)
     side, fit = protocol["size"], protocol["fit"]
     return (
-        f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {by}. "
+        f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {network}. "
+        f"Boxes: found by {detector_name(protocol)}. "
         "Small: interval at 95 % over photos. N: number of photos."
     )

@@ -1,6 +1,7 @@
 """The cheapest setting that is not worse than a run's own: scheduler, steps and interval of guidance."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from helpers.generation.draw import draw
 from helpers.report import charts
-from helpers.report.comparisons import FOUND, HIGHER, LOWER, main_arm, realism
+from helpers.report.comparisons import FOUND, HIGHER, LOWER, grounding_arms, main_arm, realism
 from helpers.runs.arms import SCHEDULERS, Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
@@ -22,8 +23,7 @@ from helpers.scoring.judges import Judges
 
 STEPS = (0.75, 0.5, 0.4, 0.3, 0.2)  # of the run's own number, the costliest first
 SHARES = (0.8, 0.6, 0.4, 0.2)  # of the steps that have guidance
-MARGINS = {FOUND: 0.05}  # by which a setting counts as worse; of realism a share of the reference's own value
-SHARE = 0.25
+MARGIN = 0.1  # by which a setting counts as worse, of what grounding by text changes in that metric
 PROTOCOL = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
 MARKS = dict(zip(SCHEDULERS, ("o", "s", "^", "D"), strict=True))
 
@@ -54,7 +54,7 @@ def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
     """
     reference = Arm.parse(main_arm(run))
     tried, holding = [reference.name], list(SCHEDULERS)
-    _make(run, tried, judges, progress)
+    _make(run, [reference.name, _ungrounded(run)], judges, progress)
     most = run.card["protocol"]["steps"]
     counts = dict.fromkeys(max(1, round(share * most)) for share in STEPS)
     for steps in (count for count in counts if count < most):
@@ -81,22 +81,19 @@ def _make(run: Run, names: Iterable[str], judges: Judges, progress: bool) -> Non
 
 def holds(run: Run, name: str) -> bool:
     """Whether an arm is not worse than the run's own setting in realism nor in boxes found."""
-    return all(not_worse(run, metric, name).holds for metric in (realism(run), FOUND))
+    return all(not_worse(run, metric, name)["holds"] for metric in _metrics(run))
 
 
-def not_worse(run: Run, metric: str, name: str) -> significance.NotWorse:
-    """The verdict on one arm against the run's own setting, from the values kept when they were scored."""
-    reference = main_arm(run)
+def not_worse(run: Run, metric: str, name: str) -> dict:
+    """holds, bound (by how much it may be worse, one-sided 95 %) and margin of an arm against the run's own
+    setting. The margin is a tenth of the difference between that setting and the same without grounding."""
+    reference, lower = main_arm(run), scores.metrics_of(run)[metric].lower_is_better
+    margin = MARGIN * abs(verdicts.difference(run, metric, reference, _ungrounded(run))["difference"])
     row = verdicts.difference(run, metric, name, reference)
     estimate = Estimate(row["difference"], *(row[key] for key in ("standard_error", "low", "high", "n")))
-    return significance.not_worse(
-        estimate, margin(run, metric), scores.metrics_of(run)[metric].lower_is_better
-    )
-
-
-def margin(run: Run, metric: str) -> float:
-    """By how much a setting may be worse: 5 of 100 boxes; a quarter of the reference's distance."""
-    return MARGINS.get(metric) or SHARE * abs(scores.arm_scores(run, main_arm(run)).metrics[metric].value)
+    if not margin:
+        return {"holds": False, "bound": math.nan, "margin": margin}
+    return {"margin": margin, **significance.not_worse(estimate, margin, lower)._asdict()}
 
 
 def cheapest(run: Run, tried: Sequence[str]) -> str:
@@ -124,7 +121,7 @@ def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
         for metric in (realism(run), FOUND):
             row[metric] = known[name, metric]
             row[f"{metric}: at most worse by"] = (
-                not_worse(run, metric, name).bound if name != tried[0] else None
+                not_worse(run, metric, name)["bound"] if name != tried[0] else None
             )
         rows.append(
             row
@@ -174,10 +171,10 @@ def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
     if best == tried[0]:
         said = f"No cheaper setting was shown to be not worse than {setting(run, best)}, N = {n} photos"
         return found | {"sentence": f"{said}; more of them may show it: --scenes {2 * n}.", "lines": []}
-    bounds = {metric: (not_worse(run, metric, best).bound, margin(run, metric)) for metric in _metrics(run)}
-    worse = " and ".join(
-        f"{metric} (by {bound:.3g} at most, where {least:.3g} would count)"
-        for metric, (bound, least) in bounds.items()
+    bounds = {metric: not_worse(run, metric, best) for metric in _metrics(run)}
+    worse = " and in ".join(
+        f"{metric} (by {one['bound']:.3g} at most, where {one['margin']:.3g} would count)"
+        for metric, one in bounds.items()
     )
     sentence = (
         f"{setting(run, best)}, is not worse than {setting(run, tried[0])}, in {worse}, with {rows:.0f} UNet "
@@ -189,6 +186,10 @@ def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
     if arm.guidance_share < 1:
         lines.append(f"grounded sweep --run {target} --guidance-share {arm.guidance_share:g}")
     return found | {"sentence": sentence[:1].upper() + sentence[1:], "lines": lines}
+
+
+def _ungrounded(run: Run) -> str:
+    return grounding_arms(run)[0]
 
 
 def _metrics(run: Run) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from pandas.io.formats.style import Styler
 
 from helpers.files import beside
 from helpers.report.comparisons import Comparison
+from helpers.scoring.metrics import NOT_JUDGED
 
 if TYPE_CHECKING:
     from jinja2.environment import TemplateModule
@@ -135,7 +136,7 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
 def _cell(score: pd.Series, decimals: int | None) -> str:
     """One score as HTML: the value, and below it the interval at 95 % where there is one."""
     if pd.isna(score["value"]):
-        return "–"
+        return NOT_JUDGED if str(score.get("reason")).startswith(NOT_JUDGED) else "–"
     value, low, high = (_number(score[key], decimals) for key in ("value", "low", "high"))
     whole = pd.isna(score["low"]) or score["low"] == score["high"]
     return value if whole else f"{value}<br><small>{low} to {high}</small>"

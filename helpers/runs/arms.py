@@ -17,6 +17,7 @@ GROUNDINGS = ("none", "text", "image")
 MOST_STEPS = {"pndm": 999, "ddim": 999, "dpm++2m": 998, "unipc": 998}
 SCHEDULERS = tuple(MOST_STEPS)
 FITS = ("squash", "crop")
+CROPS = ("squash", "centre")
 LAYOUTS = ("mirrored", "jittered", "other", "random")  # made of the photos' own: see `runs.layouts`
 
 
@@ -112,6 +113,7 @@ RULES: dict[str, Rule] = {
     "seed": number(WHOLE, 0, 2**63 - 1, "give a whole number >= 0"),
     "scheduler": option(SCHEDULERS),
     "fit": option(FITS),
+    "crops": option(CROPS),
     "layout": option(("", *LAYOUTS)),
     "beams": number(WHOLE, 1, 100, "give a whole number from 1 to 100; the original study used 4"),
     "safety": flag,

@@ -5,13 +5,16 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from helpers.models.sets import Checkpoint, model_set
+from helpers.models.checkpoints import locate
+from helpers.models.detectors import classes_of, detector_checkpoint, match_labels, parse_labels
+from helpers.models.sets import Checkpoint, ModelSet, extractor_versions, model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import check
-from helpers.scenes.scenes import Scenes, checksum, read_scenes
+from helpers.scenes.scenes import Scene, Scenes, checksum, read_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 FEWEST = 3  # photos: leaving one out has to leave two
@@ -73,34 +76,93 @@ def protocol(
     beams: int = 4,
     safety: bool = False,
     selection: Mapping[str, object] | None = None,
+    crops: str = "squash",
+    detector: str = "",
+    detector_labels: str | Mapping[str, str | None] = "",
 ) -> dict[str, object]:
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
     dataset: folder with photos and their annotations, relative to the repository or absolute.
     steps: denoising steps; None for the model set's own number. safety: whether the checkpoints' safety
     checker withholds pictures. selection: which scenes of the data set, keywords of `read_scenes`: `split`,
-    `limit` and `seed`, `labels`, `skip_bad`.
+    `limit` and `seed`, `labels`, `skip_bad`. crops: how image grounding sees what is in a box, see
+    `generation.requests.Request.crop_fit`. detector: a folder or a hub repository, instead of the model
+    set's own; detector_labels: label -> what it is called there, as a mapping or as LABEL=CLASS ....
     Raises ParameterError naming each value that cannot be right, and DatasetError for what is wrong with the
     photos and their annotations.
     """
-    check(models=models, dataset=at(dataset), scheduler=scheduler, fit=fit, beams=beams, safety=safety)
+    own = {"models": models, "scheduler": scheduler, "fit": fit, "beams": beams, "safety": safety}
+    check(dataset=at(dataset), crops=crops, **own)
     if safety and models == "demo":
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
-    chosen = model_set(models)
-    steps = chosen.steps if steps is None else steps
+    if detector_labels and not detector:
+        raise ParameterError(f"detector_labels = {detector_labels!r}: give the detector, too")
+    steps = model_set(models).steps if steps is None else steps
     check(steps=steps, scheduler=scheduler)
     about = {"dataset": spelled(dataset)} | ({"selection": dict(selection)} if selection else {})
+    scenes = _measurable(scenes_of(about), dataset)
+    finding = _own_detector(detector, detector_labels, scenes) if detector else {}
+    chosen = models_of({"models": models, **finding})
     return about | {
-        "dataset_checksum": checksum(_measurable(scenes_of(about), dataset)),
+        "dataset_checksum": checksum(scenes),
         "models": models,
         "checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)},
+        "realism": extractor_versions(chosen.inception),
         "size": chosen.size,
         "steps": steps,
         "scheduler": scheduler,
         "fit": fit,
         "beams": beams,
         "safety": safety,
+        "crops": crops,
+        **finding,
     }
+
+
+def _own_detector(source: str, labels: str | Mapping[str, str | None], scenes: Scenes) -> dict[str, object]:
+    """The part of the protocol that names a detector of the user's own and what it knows."""
+    checkpoint = detector_checkpoint(str(at(source)) if at(source).is_dir() else source)
+    folder, commit = locate(checkpoint)
+    named = [label for scene in scenes for label in scene.labels]
+    given = parse_labels(labels) if isinstance(labels, str) else labels
+    classes = classes_of(folder)
+    matched = match_labels(named, classes, given)
+    unknown = [label for label, name in matched.items() if name is None]
+    if classes is not None and len(unknown) == len(matched):
+        raise ParameterError(
+            f"detector = {source!r}: it knows none of the labels {', '.join(map(repr, unknown))}; say which "
+            f'of its classes they are: DETECTOR_LABELS="{unknown[0]}={classes[0] if classes else "CLASS"}"'
+        )
+    card = {
+        "detector": spelled(folder) if commit is None else f"{checkpoint.source}@{commit}",
+        "detector_labels": matched,
+    }
+    share = sum(label in unknown for label in named) / len(named)
+    said = f"{', '.join(unknown)}: {share:.0%} of the boxes, labels that the detector does not know"
+    return card | ({"not_judged": said} if unknown else {})
+
+
+def models_of(protocol: Mapping) -> ModelSet:
+    """The models of a run: those of its model set, and its own detector, if it has one."""
+    models = model_set(protocol["models"])
+    if not (named := protocol.get("detector")):
+        return models
+    own = detector_checkpoint(str(at(named)) if at(named).is_dir() else named)
+    return replace(models, detector=own, detector_labels=protocol["detector_labels"])
+
+
+def detector_name(protocol: Mapping) -> str:
+    """What finds the boxes, as captions say it, and what it does not judge."""
+    usual = "the demo detector" if protocol["models"] == "demo" else "OWLv2"
+    own = protocol.get("detector", "").rstrip("/").split("/")[-1].partition("@")[0]
+    unknown = f" (not judged: {protocol['not_judged']})" if "not_judged" in protocol else ""
+    return f"the detector {own}{unknown}" if own else usual
+
+
+def knows_photos(models: str, scenes: Sequence[Scene]) -> bool:
+    """Whether a model set can know such photos: the published one does, the demo one knows the drawn world,
+    whose annotations say of each photo that it is drawn."""
+    return models != "demo" or all(scene.extra.get("drawn") for scene in scenes)
 
 
 def revision(checkpoint: Checkpoint) -> str:

@@ -97,10 +97,17 @@ def size_of(layout: np.ndarray) -> list[str]:
 def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean IoU, share found and number of boxes for each value of a column, most boxes first.
 
-    rows: one a box, with columns `iou` and `found`, as `Run.boxes`.
+    rows: one per box, with columns `iou` and `found`, as `Run.boxes`; NaN where none of a value is judged.
     """
-    table = rows.groupby(column, sort=True).agg(
-        mean_iou=("iou", "mean"), found=("found", "mean"), boxes=("iou", "size"), scenes=("scene", "nunique")
+    table = (
+        rows.astype({"iou": float, "found": "Float64"})
+        .groupby(column, sort=True)
+        .agg(
+            mean_iou=("iou", "mean"),
+            found=("found", "mean"),
+            boxes=("iou", "size"),
+            scenes=("scene", "nunique"),
+        )
     )
     return table.sort_values("boxes", ascending=False, kind="stable")
 

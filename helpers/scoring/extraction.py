@@ -106,6 +106,8 @@ class Pictures:
                 return features.image_features(self.judges.clip, pictures)[:, None]
             case "inception":
                 return features.inception_features(self.judges.inception, pictures)[:, None]
+            case "efficientnet":
+                return features.efficientnet_features(self.judges.efficientnet, pictures)[:, None]
             case "detector":
                 found = features.detect(self.judges.detector, pictures, [self.labels] * len(pictures))
                 return [_as_rows(one, self.labels) for one in found]

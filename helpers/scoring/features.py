@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from helpers.models.loading import Clip, Detector, Inception
+from helpers.models.detectors import match_labels
+from helpers.models.extractors import EfficientNet, Inception
+from helpers.models.loading import Clip, Detector
 from helpers.scenes import boxes, images
 from helpers.scenes.scenes import words
 from helpers.scoring.adherence import Detections
@@ -66,6 +68,20 @@ def inception_features(
 
 
 @torch.inference_mode()
+def efficientnet_features(
+    efficientnet: EfficientNet, pictures: Sequence[Image.Image], batch_size: int = 16
+) -> np.ndarray:
+    """EfficientNet-Lite0's pooled features, (n, 1280) float32; each is squashed to 224 x 224 (bicubic)."""
+    rows = [np.empty((0, 1280), np.float32)]
+    for batch in _batches(pictures, batch_size):
+        shown = [picture.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC) for picture in batch]
+        pixels = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).float().to(efficientnet.device)
+        features = efficientnet.model.extract_features((pixels - 127) / 128)
+        rows.append(features.mean((2, 3)).cpu().numpy())
+    return np.concatenate(rows)
+
+
+@torch.inference_mode()
 def detect(
     detector: Detector,
     pictures: Sequence[Image.Image],
@@ -73,14 +89,17 @@ def detect(
     threshold: float = 0.1,
     batch_size: int = 8,
 ) -> list[Detections]:
-    """What OWLv2 finds of each picture's labels, best score first, at most MOST a picture.
+    """What the detector finds of each picture's labels, best score first, at most MOST a picture.
 
-    labels_per_picture: what to look for, for each picture; every distinct label is encoded once (as QUERY).
+    labels_per_picture: what to look for, for each picture. OWLv2 is asked for each distinct label once (as
+    QUERY); a detector with classes of its own finds those that its `labels` or their names match.
     threshold: least score in [0, 1]. Boxes are fractions of the picture, whatever its shape, clipped to it.
     """
     labels = sorted({label for asked in labels_per_picture for label in asked})
     if not labels:
         return [Detections(np.empty((0, 4), np.float32), (), np.empty(0, np.float32)) for _ in pictures]
+    if not hasattr(detector.model, "owlv2"):
+        return _of_classes(detector, pictures, labels_per_picture, threshold, batch_size)
     queries, model = _queries(detector, labels), detector.model
     wanted = torch.tensor([[label in asked for label in labels] for asked in labels_per_picture])
     found = []
@@ -97,9 +116,34 @@ def detect(
     return found
 
 
+def _of_classes(
+    detector: Detector,
+    pictures: Sequence[Image.Image],
+    labels_per_picture: Sequence[Sequence[str]],
+    threshold: float,
+    batch_size: int,
+) -> list[Detections]:
+    names, found = detector.model.config.id2label, []
+    for batch in _batches(range(len(pictures)), batch_size):
+        shown = [pictures[i].convert("RGB") for i in batch]
+        inputs = detector.processor(images=shown, return_tensors="pt").to(detector.device)
+        options = {"threshold": threshold, "target_sizes": [(one.height, one.width) for one in shown]}
+        results = detector.processor.post_process_object_detection(detector.model(**inputs), **options)
+        for i, picture, result in zip(batch, shown, results, strict=True):
+            labels = sorted(set(labels_per_picture[i]))
+            asked = match_labels(labels, names.values(), {k: detector.labels.get(k) for k in labels})
+            corners = boxes.clip(result["boxes"].float().cpu().numpy() / np.array(picture.size * 2))
+            scores, kinds = (result[key].cpu().numpy() for key in ("scores", "labels"))
+            order = [k for k in np.argsort(-scores, kind="stable") if boxes.area(corners)[k] > 0]
+            pairs = [(k, one) for k in order for one in labels if asked[one] == names[int(kinds[k])]][:MOST]
+            kept = [k for k, _ in pairs]
+            found.append(Detections(corners[kept], tuple(label for _, label in pairs), scores[kept]))
+    return found
+
+
 def _queries(detector: Detector, labels: Sequence[str]) -> torch.Tensor:
     longest = detector.model.config.text_config.max_position_embeddings
-    texts = [QUERY.format(words(label)) for label in labels]
+    texts = [QUERY.format(detector.labels.get(label) or words(label)) for label in labels]
     tokens = detector.processor.tokenizer(
         texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
     )

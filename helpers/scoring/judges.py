@@ -4,15 +4,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from helpers.models.sets import ModelSet
+from helpers.runs.protocol import knows_photos
+from helpers.runs.run import Run
 
 if TYPE_CHECKING:  # reading what was measured waits for no model
-    from helpers.models.loading import Clip, Detector, Inception
+    from helpers.models.extractors import EfficientNet, Inception
+    from helpers.models.loading import Clip, Detector
 
 
 class Judges:
     """The models that pictures are measured with, each loaded when it is first asked for something.
 
-    clip, detector, and inception (None where the model set has none). Raise CheckpointMissing.
+    clip, detector, efficientnet, and inception (None where the model set has none). Raise CheckpointMissing.
     """
 
     def __init__(self, models: ModelSet, device: str | None = None) -> None:
@@ -28,13 +31,28 @@ class Judges:
     def detector(self) -> "Detector":
         from helpers.models.loading import load_detector
 
-        return load_detector(self._models.detector, self._device)
+        return load_detector(self._models.detector, self._device, labels=self._models.detector_labels)
+
+    @cached_property
+    def efficientnet(self) -> "EfficientNet":
+        from helpers.models.extractors import load_efficientnet
+
+        return load_efficientnet(self._device)
 
     @cached_property
     def inception(self) -> "Inception | None":
-        from helpers.models.loading import load_inception
+        from helpers.models.extractors import load_inception
 
         return load_inception(device=self._device) if self._models.inception else None
+
+
+def unasked(run: Run) -> dict[str, str]:
+    """ "clip" and "detector", where they do not know the photos of the run -> why they are not asked."""
+    protocol = run.card["protocol"]
+    if knows_photos(protocol["models"], run.scenes):
+        return {}
+    judges = {"clip": "CLIP"} | ({} if protocol.get("detector") else {"detector": "detector"})
+    return {name: f"not judged: the demo {said} knows drawn worksites only" for name, said in judges.items()}
 
 
 def load_judges(models: ModelSet, device: str | None = None) -> Judges:

@@ -1,7 +1,7 @@
 """What is measured of an arm, scene by scene, as arrays: no model is needed from here on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -13,12 +13,14 @@ from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
-from helpers.scoring.adherence import Detections, Precision, average_precision, match
+from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
-from helpers.scoring.judges import Judges
+from helpers.scoring.judges import Judges, unasked
 from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
+FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
+FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
 
 
@@ -28,11 +30,13 @@ class Measurements:
 
     counts: pictures, boxes and texts that were left out or cut, by name. image_embeds, text_embeds: (n, d)
     CLIP features of the pictures and of the captions; photo_embeds: of the photos; sibling_embeds: of the
-    same arm's pictures with a smaller seed, NaN where there is none. pictures, photos: (n, d') features for
-    realism, by Inception or else CLIP. layouts: the scenes as the pictures were asked for. crops, colours: n
-    arrays (k, d) and (k,): CLIP features of the picture inside each asked box, and the distance to the colour
-    that its phrase names (NaN where it names none). phrases: phrase -> CLIP features (d,). named: (n,) share
-    of the labels that the caption names.
+    same arm's pictures with a smaller seed, NaN where there is none. efficientnet_pictures,
+    efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
+    realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
+    pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
+    each asked box, and the distance to the colour that its phrase names (NaN where it names none). phrases:
+    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names.
+    withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
     """
 
     scenes: tuple[str, ...]
@@ -41,6 +45,8 @@ class Measurements:
     text_embeds: np.ndarray | None = None
     pictures: np.ndarray | None = None
     photos: np.ndarray | None = None
+    efficientnet_pictures: np.ndarray | None = None
+    efficientnet_photos: np.ndarray | None = None
     photo_embeds: np.ndarray | None = None
     layouts: tuple[Scene, ...] | None = None
     detections: tuple[Detections, ...] | None = None
@@ -49,21 +55,29 @@ class Measurements:
     phrases: dict[str, np.ndarray] | None = None
     sibling_embeds: np.ndarray | None = None
     named: np.ndarray | None = None
+    withheld: dict[str, str] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
 
     @cached_property
     def precision(self) -> Precision:
-        """Average precision of the detections against the layouts."""
-        return average_precision(self.layouts, self.detections)
+        """Average precision of the detections against the layouts, over labels that the detector knows."""
+        return average_precision([_known(one, self.unknown) for one in self.layouts], self.detections)
 
     @cached_property
     def ious(self) -> tuple[np.ndarray, ...]:
-        """IoU (k,) of each asked box with the detection that is matched to it."""
-        return tuple(match(asked, found) for asked, found in zip(self.layouts, self.detections, strict=True))
+        """IoU (k,) of each asked box with the detection that is matched to it, so that most are found; NaN
+        where the detector does not know the label."""
+        pairs = zip(self.layouts, self.detections, strict=True)
+        known = [[label not in self.unknown for label in one.labels] for one in self.layouts]
+        ious = [match(asked, found, FOUND) for asked, found in pairs]
+        return tuple(np.where(is_known, iou, np.nan) for is_known, iou in zip(known, ious, strict=True))
 
     def shuffled(self) -> Self:
         """The same detections compared with the boxes of other scenes, and nothing else."""
         others = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
-        return type(self)(self.scenes, {}, layouts=others, detections=self.detections)
+        withheld = {name: why for name, why in self.withheld.items() if name == "detections"}
+        options = {"layouts": others, "detections": self.detections, "unknown": self.unknown}
+        return type(self)(self.scenes, {}, withheld=withheld, **options)
 
 
 def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None = None) -> Measurements:
@@ -76,27 +90,50 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     if arm.startswith(CAPTIONER):
         return _of_captions(run, scenes, arm, judges)
     scenes, counts = _usable(run, scenes, arm)
-    captions = run.prompts("caption").set_index("scene")["prompt"]
-    realism = "inception" if model_set(run.card["protocol"]["models"]).inception else "clip"
+    protocol, without = run.card["protocol"], unasked(run)
+    realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
     pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    own = pictures.arrays("clip", realism, "detector", "clip-crops", "colours")
-    reference = photos.arrays("clip", realism)
-    phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
-    return Measurements(
-        scenes=tuple(scene.name for scene in scenes),
-        counts=counts,
-        image_embeds=np.concatenate(own["clip"]),
-        text_embeds=text_embeds(run, [captions[scene.name] for scene in scenes], "captions", arm, judges),
-        pictures=np.concatenate(own[realism]),
-        photos=np.concatenate(reference[realism]),
-        photo_embeds=np.concatenate(reference["clip"]),
-        layouts=pictures.layouts,
-        detections=pictures.detections(),
-        crops=tuple(own["clip-crops"]),
-        colours=tuple(rows[:, 0] for rows in own["colours"]),
-        phrases=dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True)),
-        sibling_embeds=_sibling(run, scenes, arm, judges),
-    )
+    seen = dict.fromkeys((*(["clip"] if "clip" not in without else []), realism, "efficientnet"))
+    asked = [*seen, "colours", *(["clip-crops"] if "clip" not in without else [])]
+    own = pictures.arrays(*asked, *(["detector"] if "detector" not in without else []))
+    reference = photos.arrays(*seen)
+    found = {
+        "scenes": tuple(scene.name for scene in scenes),
+        "counts": counts,
+        "pictures": np.concatenate(own[realism]),
+        "photos": np.concatenate(reference[realism]),
+        "efficientnet_pictures": np.concatenate(own["efficientnet"]),
+        "efficientnet_photos": np.concatenate(reference["efficientnet"]),
+        "layouts": pictures.layouts,
+        "colours": tuple(rows[:, 0] for rows in own["colours"]),
+    }
+    if "detector" not in without:
+        matched = protocol.get("detector_labels", {})
+        found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
+        found["detections"] = pictures.detections()
+    sibling = _sibling(run, arm)
+    if "clip" not in without:
+        captions = run.prompts("caption").set_index("scene")["prompt"]
+        texts = [captions[scene.name] for scene in scenes]
+        phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
+        found["phrases"] = dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True))
+        found["text_embeds"] = text_embeds(run, texts, "captions", arm, judges)
+        found["image_embeds"], found["photo_embeds"] = (np.concatenate(x["clip"]) for x in (own, reference))
+        found["crops"] = tuple(own["clip-crops"])
+        found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
+    withheld = {name: why for judge, why in without.items() for name in FIELDS[judge]}
+    if not sibling:
+        withheld.pop("sibling_embeds", None)
+    return Measurements(**found, withheld=withheld)
+
+
+def _known(layout: Scene, unknown: frozenset[str]) -> Scene:
+    """The layout without the boxes whose label the detector does not know."""
+    if not unknown.intersection(layout.labels):
+        return layout
+    kept = [k for k, label in enumerate(layout.labels) if label not in unknown]
+    labels, phrases = (tuple(texts[k] for k in kept) for texts in (layout.labels, layout.phrases))
+    return replace(layout, boxes=layout.boxes[kept], labels=labels, phrases=phrases)
 
 
 def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> Measurements:
@@ -109,12 +146,17 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
         alignment.labels_named(text, scene.labels) if scene.labels else np.nan
         for text, scene in zip(texts, scenes, strict=True)
     ]
+    embeds: dict[str, object] = {}
+    if why := unasked(run).get("clip"):
+        embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)
+    else:
+        embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])
+        embeds["text_embeds"] = text_embeds(run, texts, arm, arm, judges)
     return Measurements(
         scenes=tuple(scene.name for scene in scenes),
         counts={name: flags.count(flag) for flag, name in wrong.items()},
-        image_embeds=np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"]),
-        text_embeds=text_embeds(run, texts, arm, arm, judges),
         named=np.array(named),
+        **embeds,
     )
 
 
@@ -147,16 +189,18 @@ def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
     return {"truncated prompts": int(prompts.truncated[[scene.name for scene in scenes]].sum())}
 
 
-def _sibling(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> np.ndarray | None:
-    """CLIP features (n, d) of the same arm with a smaller seed, or None. Only smaller seeds count, so that
-    later arms never change existing scores."""
+def _sibling(run: Run, arm: str) -> str | None:
+    """The same arm with a smaller seed, if there is one. Only smaller seeds count, so that later arms never
+    change existing scores."""
     own, names = _parsed(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
     known = [other for other in map(_parsed, names) if own and other and other.seed < own.seed]
-    others = [other.name for other in known if replace(other, seed=own.seed) == own]
-    if not others:
-        return None
-    there, _ = _usable(run, scenes, others[0])
-    embeds = np.concatenate(Pictures(run, there, others[0], judges).arrays("clip")["clip"])
+    return next((other.name for other in known if replace(other, seed=own.seed) == own), None)
+
+
+def _embeds(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> np.ndarray:
+    """CLIP features (n, d) of an arm's pictures, NaN where a scene has none."""
+    there, _ = _usable(run, scenes, arm)
+    embeds = np.concatenate(Pictures(run, there, arm, judges).arrays("clip")["clip"])
     rows = dict(zip((scene.name for scene in there), embeds, strict=True))
     return np.stack([rows.get(scene.name, np.full(embeds.shape[1], np.nan)) for scene in scenes])
 

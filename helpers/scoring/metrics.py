@@ -1,19 +1,25 @@
 """Every score by the name that people read: what it needs, which way is good, and how it is computed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from helpers.scoring import adherence, alignment, distances, intervals
+from helpers.models.sets import extractor_name
+from helpers.scoring import alignment, box_values, distances, intervals
+from helpers.scoring.intervals import Estimate
+from helpers.scoring.manifolds import NEIGHBOURS, manifolds
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.resampling import Distance
+from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS = "Captions", "Two seeds"
+NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
-FEWEST = 3  # scenes from which leaving one out still leaves a distance
+OWN_PHOTOS = "to their own photos"
+REWARDED = "a picture resembles the photo that it is made from, and this distance rewards that"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +41,9 @@ class Metric:
     """needs: the fields of Measurements without which there is no such score. group: what is asked by it.
 
     digits: decimals that people read. limits: between which the metric lies whatever the pictures: an
-    interval ends there.
-
-    distance: for distances between sets, (n, d) and (m, d) features -> float, of the two fields that it
-    needs.
+    interval ends there. share: whether it is a share of boxes or photos, sums of counts. fewest: scenes from
+    which it can be measured without one of them. no_verdict: why no arm is called better by it. distance: of
+    independent sets without bias, (n, d) and (m, d) features -> float: photos get it half against half.
     """
 
     measure: Callable[[Measurements], Measured]
@@ -47,44 +52,50 @@ class Metric:
     lower_is_better: bool = False
     digits: int = 3
     limits: tuple[float, float] = (-np.inf, np.inf)
+    share: bool = False
+    fewest: int = 3
+    no_verdict: str = ""
     distance: Distance | None = None
 
 
 def metrics(inception: bool) -> dict[str, Metric]:
-    """All metrics, in the order of the table. inception: whether realism is seen by pytorch-fid's Inception,
-    so that the Fréchet distance is FID; else the names say that the demo CLIP sees it."""
-    frechet, of = ("FID", "") if inception else ("Fréchet distance (demo CLIP)", " (demo CLIP)")
-    digits = 2 if inception else 4  # Inception's features are long, CLIP's have length 1
-    seen, clip = ("pictures", "photos"), ("image_embeds", "photo_embeds")
+    """All metrics, in the order of the table; the first is what verdicts on realism rest on. inception:
+    whether pytorch-fid's Inception sees realism, so that there is a FID, and the published CLIP a CMMD."""
     found, crops, prompt = (
         ("layouts", "detections"),
         ("layouts", "crops", "phrases"),
         ("image_embeds", "text_embeds"),
     )
-    frechet_parts = distances.frechet_distance, distances.frechet_leave_one_out
-    cmmd_parts = distances.cmmd, distances.cmmd_leave_one_out
+    boxes, share = {"group": BOXES, "limits": SHARE}, {"limits": SHARE, "share": True}
     return {
-        frechet: _realism(*frechet_parts, seen, digits, limits=(0, np.inf)),
-        f"KID × 1000{of}": _realism(_kid, lambda a, b: 1000 * distances.kid_leave_one_out(a, b), seen, 2),
-        f"CMMD{of}": _realism(*cmmd_parts, clip, 3),
-        "mean IoU": Metric(partial(_over_boxes, rows=lambda e: e.ious), found, BOXES, limits=SHARE),
-        "found at IoU 0.5": Metric(partial(_over_boxes, rows=_found), found, BOXES, limits=SHARE),
-        "AP": Metric(partial(_precision, which=0), found, BOXES, limits=SHARE),
-        "AP50": Metric(partial(_precision, which=1), found, BOXES, limits=SHARE),
-        "crop accuracy": Metric(partial(_over_boxes, rows=_crop_correct), crops, BOXES, limits=SHARE),
-        "crop similarity": Metric(partial(_over_boxes, rows=_crop_similarity), crops, BOXES, limits=(-1, 1)),
+        **_realism(extractor_name(inception), ("pictures", "photos")),
+        **(_published() if inception else {}),
+        "mean IoU": Metric(partial(_over_boxes, rows=lambda e: e.ious), found, **boxes),
+        "found at IoU 0.5": Metric(partial(_over_boxes, rows=box_values.found), found, BOXES, **share),
+        "AP": Metric(lambda e: _precision(e, 0), found, **boxes),
+        "AP50": Metric(lambda e: _precision(e, 1), found, **boxes),
+        "AP75": Metric(lambda e: Measured(*e.precision.more["AP75"]), found, **boxes),
+        "AR": Metric(lambda e: Measured(*e.precision.more["AR"]), found, **boxes),
+        "crop accuracy": Metric(partial(_over_boxes, rows=box_values.crop_correct), crops, BOXES, **share),
+        "crop similarity": Metric(
+            partial(_over_boxes, rows=box_values.crop_similarity), crops, BOXES, limits=(-1, 1)
+        ),
         "colour distance": Metric(
             partial(_over_boxes, rows=lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)
         ),
         "CLIP score": Metric(
             partial(_over_photos, rows=_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)
         ),
-        "R-precision": Metric(partial(_over_photos, rows=_r_precision), prompt, PROMPT, limits=SHARE),
+        "R-precision": Metric(partial(_over_photos, rows=_r_precision), prompt, PROMPT, **share),
         "variety": Metric(partial(_over_photos, rows=_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
-        "labels named": Metric(
-            partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS, limits=SHARE
-        ),
+        "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS, **share),
     }
+
+
+def withheld(metric: Metric, measurements: Measurements) -> str:
+    """Why the metric is not judged; "" where it is, or where it does not apply."""
+    reasons = getattr(measurements, "withheld", {})
+    return next((reasons[field] for field in metric.needs if field in reasons), "")
 
 
 def applies(metric: Metric, measurements: Measurements) -> bool:
@@ -99,49 +110,74 @@ def applies(metric: Metric, measurements: Measurements) -> bool:
 
 def measure(metric: Metric, measurements: Measurements) -> Measured:
     """Raises TooFew where leaving one scene out leaves nothing to measure."""
-    if len(measurements.scenes) < FEWEST:
-        raise intervals.TooFew(f"{len(measurements.scenes)} scenes, at least {FEWEST} are needed")
+    if (n := len(measurements.scenes)) < metric.fewest:
+        raise intervals.TooFew(f"{n} scenes, at least {metric.fewest} are needed")
     return metric.measure(measurements)
 
 
-def box_rows(measurements: Measurements) -> list[dict]:
-    """One row for each asked box: scene, box, label, phrase, size, found, iou, crop_correct, crop_similarity,
-    colour_distance (None where the phrase names no colour)."""
-    parts = (
-        measurements.ious,
-        _crop_correct(measurements),
-        _crop_similarity(measurements),
-        measurements.colours,
-    )
-    rows = []
-    for i, (scene, asked) in enumerate(zip(measurements.scenes, measurements.layouts, strict=True)):
-        sizes = adherence.size_of(asked.boxes)
-        for k, (label, phrase) in enumerate(zip(asked.labels, asked.phrases, strict=True)):
-            iou, correct, similarity, colour = (float(part[i][k]) for part in parts)
-            row = {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": sizes[k]}
-            row |= {"found": iou >= adherence.FOUND, "iou": iou, "crop_correct": bool(correct)}
-            rows.append(
-                row | {"crop_similarity": similarity, "colour_distance": None if np.isnan(colour) else colour}
-            )
-    return rows
+def interval(metric: Metric, measured: Measured) -> Estimate:
+    """The value with its interval: of shares one that is never without width, of others the jackknife's."""
+    estimate = intervals.jackknife(measured.value, measured.left_out).within(*metric.limits)
+    if not metric.share:
+        return estimate
+    share = replace(share_interval(measured.sums, measured.counts), n=estimate.n)
+    given = metric.group == REALISM and share.standard_error < estimate.standard_error
+    return estimate if given else share  # an interval that takes the manifolds as given may be too narrow
 
 
-def _realism(
-    distance: Distance,
-    left_out: Distance,
-    fields: tuple[str, str],
-    digits: int,
-    limits: tuple[float, float] = (-np.inf, np.inf),
-) -> Metric:
-    def measured(e: Measurements) -> Measured:
-        a, b = (getattr(e, field) for field in fields)
-        return Measured(distance(a, b), left_out(a, b))
+def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
+    """Distances of pictures and photos, and how far their manifolds overlap, as the network sees them."""
+    frechet = "FID" if network == "Inception" else f"Fréchet distance ({network})"
 
-    return Metric(measured, fields, REALISM, True, digits, limits, distance)
+    def of(function: Callable[..., object], **options: object) -> Callable[[Measurements], Measured]:
+        return lambda e: Measured(*function(*(getattr(e, field) for field in fields), **options))
+
+    lower = {"needs": fields, "group": REALISM, "lower_is_better": True}
+    share = {"needs": fields, "group": REALISM, "limits": SHARE, "share": True, "fewest": NEIGHBOURS + 3}
+    share |= {"no_verdict": "no test of it was tried"}
+    digits = {"digits": 1, "limits": (0, np.inf)}
+    kid = of(_both(distances.kid, distances.kid_leave_one_out, 1000, own_pairs=False))
+    own = of(_both(distances.frechet_distance, distances.frechet_leave_one_out))
+    return {
+        f"KID × 1000 ({network})": Metric(
+            kid, digits=2 if network == "Inception" else 1, distance=_kid, **lower
+        ),
+        f"{frechet} {OWN_PHOTOS}": Metric(own, no_verdict=REWARDED, **lower, **digits),
+        f"{frechet} crossed": Metric(of(distances.crossed_frechet), fewest=6, **lower, **digits),
+        f"precision ({network})": Metric(of(_inside, which=0), **share),
+        f"recall ({network})": Metric(of(_inside, which=1), **share),
+    }
+
+
+def _published() -> dict[str, Metric]:
+    """What stands beside Inception's measures where all published networks are there."""
+    clip = "image_embeds", "photo_embeds"
+    cmmd = _both(distances.cmmd, distances.cmmd_leave_one_out, own_pairs=False)
+    return _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos")) | {
+        "CMMD (CLIP ViT-L/14, 224 px, unbiased)": Metric(
+            lambda e: Measured(*cmmd(e.image_embeds, e.photo_embeds)),
+            clip,
+            REALISM,
+            True,
+            distance=distances.cmmd,
+        )
+    }
 
 
 def _kid(a: np.ndarray, b: np.ndarray) -> float:
     return 1000 * distances.kid(a, b)
+
+
+def _both(value: Callable, left_out: Callable, scale: float = 1, **options: bool) -> Callable:
+    """(n, d) and (n, d) features -> the distance, and the same without each scene."""
+    return lambda a, b: (scale * value(a, b, **options), scale * left_out(a, b, **options))
+
+
+def _inside(a: np.ndarray, b: np.ndarray, which: int) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """Precision (0) or recall (1), where the own photo's ball alone does not count."""
+    m = manifolds(a, b, own_pairs=False)
+    value, left_out = ((m.precision, m.precision_left_out), (m.recall, m.recall_left_out))[which]
+    return value, left_out, m.inside[which].astype(float), np.ones(len(a))
 
 
 def _precision(e: Measurements, which: int) -> Measured:
@@ -158,26 +194,6 @@ def _over_boxes(e: Measurements, rows: Callable[[Measurements], tuple[np.ndarray
 
 def _over_photos(e: Measurements, rows: Callable[[Measurements], np.ndarray]) -> Measured:
     return _over_boxes(e, lambda e: rows(e)[:, None])
-
-
-def _found(e: Measurements) -> tuple[np.ndarray, ...]:
-    return tuple(iou >= adherence.FOUND for iou in e.ious)
-
-
-def _crop_correct(e: Measurements) -> tuple[np.ndarray, ...]:
-    place = {phrase: k for k, phrase in enumerate(e.phrases)}
-    own = np.array([place[phrase] for asked in e.layouts for phrase in asked.phrases], np.int64)
-    correct = alignment.crop_correct(np.concatenate(e.crops), np.stack([*e.phrases.values()]), own)
-    return _by_scene(correct.astype(float), e)
-
-
-def _crop_similarity(e: Measurements) -> tuple[np.ndarray, ...]:
-    own = np.stack([e.phrases[phrase] for asked in e.layouts for phrase in asked.phrases])
-    return _by_scene(alignment.similarity(np.concatenate(e.crops), own), e)
-
-
-def _by_scene(values: np.ndarray, e: Measurements) -> tuple[np.ndarray, ...]:
-    return tuple(np.split(values, np.cumsum([len(asked.boxes) for asked in e.layouts])[:-1]))
 
 
 def _clip_score(e: Measurements) -> np.ndarray:

@@ -19,32 +19,12 @@ def split_half(distance: Distance, photos: np.ndarray, splits: int = 50, seed: i
     return np.array([distance(photos[order[:half]], photos[order[half : 2 * half]]) for order in orders])
 
 
-def swapped_differences(
-    distance: Distance,
-    a: np.ndarray,
-    b: np.ndarray,
-    photos: np.ndarray,
-    draws: int = 500,
-    seed: int = 0,
-) -> np.ndarray:
-    """distance(a, photos) - distance(b, photos) for arms that do not differ, (draws,).
-
-    In each draw the pictures of a scene are swapped between a and b with probability 1/2, which makes the two
-    arms exchangeable: what is left is the noise of the measure at this n. a, b, photos: (n, d), row i the
-    same scene. Two distances per draw: for KID, `swapped_sums` gives the same from one pass over its kernels.
-    """
-    rng, differences = np.random.default_rng(seed), np.empty(draws)
-    for draw in range(draws):
-        swap = rng.random(len(photos))[:, None] < 0.5
-        differences[draw] = distance(np.where(swap, b, a), photos) - distance(np.where(swap, a, b), photos)
-    return differences
-
-
 def swapped_sums(parts: np.ndarray, draws: int = 500, seed: int = 0) -> np.ndarray:
-    """`swapped_differences` of a difference that is a sum over scenes, (draws,): as means and KID are.
+    """The difference of two arms that do not differ, (draws,), where it is a sum over scenes, as KID's is.
 
-    parts: (n,) what scene i adds to the difference, which changes its sign when its pictures are swapped
-    (`distances.kid_swaps`). The same seed swaps the same scenes as `swapped_differences`.
+    In each draw the pictures of a scene are swapped between the arms with probability 1/2, which makes the
+    arms exchangeable: what is left is the noise of the measure at this n. parts: (n,) what scene i adds to
+    the difference, which changes its sign when its pictures are swapped (`distances.kid_swaps`).
     """
     rng, parts = np.random.default_rng(seed), np.asarray(parts, np.float64)
     return np.array([np.where(rng.random(len(parts)) < 0.5, -1, 1) @ parts for _ in range(draws)])

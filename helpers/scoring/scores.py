@@ -14,13 +14,23 @@ from helpers.files import beside, stamp
 from helpers.models.sets import ModelSet, model_set
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.scoring import adherence, intervals
+from helpers.scoring import adherence, box_values, intervals
 from helpers.scoring.extraction import PHOTOS
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.judges import Judges
 from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
-from helpers.scoring.metrics import Measured, Metric, applies, box_rows, measure, metrics
+from helpers.scoring.metrics import (
+    OWN_PHOTOS,
+    REALISM,
+    Measured,
+    Metric,
+    applies,
+    interval,
+    measure,
+    metrics,
+    withheld,
+)
 from helpers.scoring.resampling import split_half
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
@@ -42,7 +52,7 @@ class ArmScores:
 
 
 def realism(models: ModelSet) -> str:
-    """The name of the model set's Fréchet distance: "FID", or "Fréchet distance (demo CLIP)"."""
+    """The name of the distance that verdicts on realism rest on, such as "KID × 1000 (Inception)"."""
     return next(iter(metrics(models.inception)))
 
 
@@ -68,14 +78,15 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
 def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges) -> pd.DataFrame:
     """The control rows of a table: PHOTOS, SHUFFLED + arm, CHANCE, and ROUND_TRIP where it was drawn.
 
-    PHOTOS: the detector and CLIP on the photos themselves, which is the ceiling; its distances are those
-    between random halves (n is the size of a half, the interval holds 95 % of SPLITS splits). ROUND_TRIP: the
-    photos through the autoencoder, as `generation.draw.draw_round_trip` makes them.
+    PHOTOS: the detector and CLIP on the photos themselves, which is the ceiling, and photos against other
+    photos: crossed by halves as the pictures are, or one half against the other for distances without bias (n
+    is the size of a half, the interval holds 95 % of SPLITS splits). ROUND_TRIP: the photos through the
+    autoencoder, as `generation.draw.draw_round_trip` makes them.
     """
     drawn = [ROUND_TRIP] if run.count_pictures(ROUND_TRIP) else []
     score(run, scenes, drawn, judges)
     photos = collect(run, scenes, PHOTOS, judges)
-    _save(run, PHOTOS, photos, _halves(run, photos), kind="control")
+    _save(run, PHOTOS, photos, _among_photos(run, photos), kind="control")
     _save(run, SHUFFLED + arm, collect(run, scenes, arm, judges).shuffled(), kind="control")
     _write(run, CHANCE, _chance(run, photos), "control")
     return run.scores([PHOTOS, *drawn, SHUFFLED + arm, CHANCE])
@@ -100,7 +111,7 @@ def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
     """
     table = adherence.by_group(run.boxes(arm), column)
     precision = arm_scores(run, arm).precision[column]
-    table[["AP", "AP50"]] = [precision[name] for name in table.index]
+    table[["AP", "AP50"]] = [precision.get(name, (np.nan, np.nan)) for name in table.index]
     return table
 
 
@@ -134,20 +145,20 @@ def _save(
     """others: rows that stand in the place of those of their metrics."""
     n, rows, known = len(measurements.scenes), {row["metric"]: row for row in others}, {}
     for name, metric in metrics_of(run).items():
-        if name in rows or not applies(metric, measurements):
+        if name in rows:
             continue
         try:
-            known[name] = measure(metric, measurements)
+            if reason := withheld(metric, measurements):
+                rows[name] = _row(name, _without(reason, n), metric)
+            elif applies(metric, measurements):
+                known[name] = measure(metric, measurements)
+                rows[name] = _row(name, vars(interval(metric, known[name])), metric)
         except intervals.TooFew as error:
-            empty = dict.fromkeys(("value", "standard_error", "low", "high"))
-            rows[name] = _row(name, {**empty, "n": n, "reason": str(error)}, metric)
-        else:
-            estimate = intervals.jackknife(known[name].value, known[name].left_out)
-            rows[name] = _row(name, vars(estimate.within(*metric.limits)), metric)
+            rows[name] = _row(name, _without(str(error), n), metric)
     for name, count in measurements.counts.items():
         rows[name] = _row(name, vars(Estimate(count, 0, count, count, n)))
-    if measurements.crops is not None:
-        run.write_jsonl(f"boxes/{arm}.jsonl", box_rows(measurements))
+    if measurements.colours is not None:
+        run.write_jsonl(f"boxes/{arm}.jsonl", box_values.rows(measurements))
     _keep(run.folder / "scores" / f"{arm}.npz", measurements, known)
     _write(run, arm, [*rows.values()], kind)
 
@@ -165,7 +176,7 @@ def _keep(path: Path, measurements: Measurements, known: Mapping[str, Measured])
         "counts": np.array([counts for _, counts in means]).reshape(-1, n),
     }
     boxes = any(len(layout.boxes) for layout in measurements.layouts or ())
-    precision = measurements.precision if boxes else None
+    precision = measurements.precision if boxes and measurements.detections is not None else None
     for column in ("label", "size"):
         groups = getattr(precision, f"by_{column}", {})
         arrays[column] = np.array([*groups], dtype=str)
@@ -183,25 +194,34 @@ def _row(name: str, estimate: Mapping[str, object], metric: Metric | None = None
     return {"metric": name, **estimate, "group": group, "lower_is_better": lower}
 
 
+def _without(reason: str, n: int) -> dict:
+    """In the place of an estimate: why there is none."""
+    return dict.fromkeys(("value", "standard_error", "low", "high")) | {"n": n, "reason": reason}
+
+
 def _write(run: Run, arm: str, rows: Sequence[dict], kind: str | None) -> None:
     run.write_json(f"scores/{arm}.json", [row | ({"kind": kind} if kind else {}) for row in rows])
 
 
 def _chance(run: Run, photos: Measurements) -> list[dict]:
     n, known = len(photos.scenes), metrics_of(run)
-    guesses = {"R-precision": min(100, n), "crop accuracy": len(photos.phrases)}
+    guesses = {"R-precision": min(100, n), "crop accuracy": len(photos.phrases or ())}
     return [
-        _row(name, vars(Estimate(1 / k, 0, 1 / k, 1 / k, n)), known[name]) for name, k in guesses.items() if k
+        _row(name, vars(Estimate(1 / k, 0, 1 / k, 1 / k, n)), known[name])
+        for name, k in guesses.items()
+        if k and not withheld(known[name], photos)
     ]
 
 
-def _halves(run: Run, photos: Measurements) -> list[dict]:
-    """Distances between halves of the photos: what a perfect generator would get at half the number."""
-    rows, half = [], len(photos.scenes) // 2
+def _among_photos(run: Run, photos: Measurements) -> list[dict]:
+    """Distances of photos to other photos, half against half; none where each would meet itself."""
+    rows, n = [], len(photos.scenes)
     for name, metric in metrics_of(run).items():
-        if metric.distance and half >= 2:
+        if metric.distance and n >= 4 and not withheld(metric, photos):
             values = split_half(metric.distance, getattr(photos, metric.needs[1]), SPLITS)
             low, high = np.quantile(values, [0.025, 0.975]).tolist()
-            spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, half)
+            spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, n // 2)
             rows.append(_row(name, vars(spread), metric))
+        elif name.endswith(OWN_PHOTOS) or (metric.group == REALISM and metric.share):
+            rows.append(_row(name, _without("each photo is its own", n), metric))
     return rows

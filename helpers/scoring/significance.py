@@ -64,25 +64,6 @@ def paired_p(value: float, left_out: np.ndarray, other: float, other_left_out: n
     return sign_flip(parts)
 
 
-def mean_p(differences: np.ndarray) -> float:
-    """Two-sided p that the mean of one difference per photo is 0, also where differences are skewed.
-
-    The larger one of `intervals.sign_flip` and of Student's t after Hall's (1992) transformation, which takes
-    the skewness out. False alarms at 5 %, n = 8 to 48, beside the sign flip's: exponential 2 to 6 % (6 to
-    10), lognormal 6 to 8 (11 to 15), symmetric 4 to 5 (5). Where one photo in ten decides, 8 to 12 photos
-    cannot hold any level. The price is power where the skewness is against the mean.
-    """
-    d = np.asarray(differences, np.float64)
-    p, n = sign_flip(d), len(d)
-    spread = d.std() if n else 0.0
-    if n < 3 or spread <= 1e-12 * np.abs(d).max():
-        return p
-    skewness = float(stats.skew(d, bias=False))
-    u = d.mean() / (spread * math.sqrt(n / (n - 1)))
-    hall = math.sqrt(n) * (u + skewness * u**2 / 3 + skewness**2 * u**3 / 27 + skewness / (6 * n))
-    return max(p, float(2 * stats.t.sf(abs(hall), n - 1)))
-
-
 def not_worse(
     difference: Estimate,
     margin: float,

@@ -1,8 +1,6 @@
 """What the scores of a run support: paired differences between arms, and one sentence per comparison."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -11,16 +9,24 @@ import pandas as pd
 
 from helpers.files import stamp
 from helpers.parameters import nearest
+from helpers.runs.arms import Arm
 from helpers.runs.run import Run
-from helpers.scoring import intervals, scores
+from helpers.scoring import intervals, scores, significance
+from helpers.scoring.distances import kid_swaps
 from helpers.scoring.extraction import cached
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.measurements import collect
-from helpers.scoring.metrics import Measured, measure
-from helpers.scoring.resampling import swapped_differences
+from helpers.scoring.metrics import NOT_JUDGED, REALISM, Measured, Metric, measure
+from helpers.scoring.resampling import swapped_sums
 from helpers.scoring.scores import metrics_of
+from helpers.scoring.shares import share_difference
 
+MARGIN = 0.1  # of the distance between the chosen arm and the control: what is little enough to be no worse
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]
+
+
+class NotJudged(ValueError):
+    """The metric is withheld, because what measures it does not know these photos; the message says why."""
 
 
 class _Values:
@@ -47,14 +53,31 @@ class _Values:
             return known.metrics[self.name]
         return _measured(self.run, self.name, arm, names, stamp(self.run.folder / "scores" / f"{arm}.npz"))
 
-    def difference(self, arm: str, other: str, strict: bool = False) -> dict:
+    def pair(self, arm: str, other: str, strict: bool = False) -> tuple[Measured, Measured]:
         names = self.common(arm, other, strict)
-        a, b = self.measured(arm, names), self.measured(other, names)
-        estimate = intervals.paired(a.value, a.left_out, b.value, b.left_out)
-        flips = a.sums is not None and np.array_equal(a.counts, b.counts)
-        p = _sign_flip((a.sums - b.sums).tobytes()) if flips else estimate.p
-        facts = {"arm": arm, "other": other, "metric": self.name, "difference": estimate.value, "p": p}
-        return {name: (vars(estimate) | facts)[name] for name in COLUMNS}
+        return self.measured(arm, names), self.measured(other, names)
+
+    def difference(self, arm: str, other: str, strict: bool = False) -> dict:
+        a, b = self.pair(arm, other, strict)
+        estimate = _estimate(self.metric, a, b)
+        facts = {"arm": arm, "other": other, "metric": self.name, "difference": estimate.value}
+        facts |= vars(estimate) | {"p": _p(self.metric, a, b, estimate)}
+        return {name: facts[name] for name in COLUMNS}
+
+
+def _estimate(metric: Metric, a: Measured, b: Measured, level: float = intervals.LEVEL) -> Estimate:
+    """a - b on the same scenes, with its interval; level: of the interval of shares."""
+    if metric.share:
+        return share_difference(a.sums, a.counts, b.sums, b.counts, level)
+    return intervals.paired(a.value, a.left_out, b.value, b.left_out)
+
+
+def _p(metric: Metric, a: Measured, b: Measured, estimate: Estimate) -> float:
+    if metric.group == REALISM:
+        return estimate.p
+    if a.sums is not None and np.array_equal(a.counts, b.counts):
+        return _sign_flip((a.sums - b.sums).tobytes())
+    return significance.paired_p(a.value, a.left_out, b.value, b.left_out)
 
 
 @lru_cache(maxsize=256)
@@ -76,9 +99,9 @@ def difference(run: Run, metric: str, arm: str, other: str, strict: bool = False
     """`metric` of arm minus that of other, paired scene by scene, from the files of the run alone (no model).
 
     Only scenes that both arms have are compared; with strict, different scenes are a ValueError naming them.
-    Returns COLUMNS; n: scenes in common; p: sign-flip permutation for metrics that are means, Student's t of
-    the jackknife for the others. Raises ValueError for an unknown metric (the nearest is named) and for a
-    metric that the arms do not have, TooFew for fewer than 3 common scenes.
+    Returns COLUMNS; n: scenes in common; p: of no difference, at least 2 / 2^n: Student's t of the jackknife
+    for distances between sets, else the sign flip of each photo's part. Raises ValueError for an unknown
+    metric (the nearest is named) and for one that the arms do not have, TooFew for too few common scenes.
     """
     return _Values(run, metric).difference(arm, other, strict)
 
@@ -87,75 +110,87 @@ def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = N
     """Every other arm against one: against `baseline`, or, where that is None, against the best arm.
 
     One row per arm, in the order given: `arm` is the other arm, `other` the one it is held against, so a
-    positive difference says that the other arm's value is higher. Columns: COLUMNS, p_holm, different (p_holm
-    < 0.05). p_holm is p corrected (Holm) for the comparisons made; picking the best arm from the data is one
-    of all pairs of arms, so all pairs count then.
+    positive difference says that the other arm's value is higher. Columns: COLUMNS, comparisons
+    (made), p_holm, different (p_holm < 0.05). p_holm is p corrected (Holm) for the comparisons made; picking
+    the best arm from the data is one of all pairs of arms, so all pairs count then: attrs["p"] has the p of
+    them all. Raises NotJudged, TooFew for fewer photos than a verdict needs, ValueError for a metric that
+    gives no verdict.
     """
-    held = baseline or best(run, metric, arms)
+    values = _Values(run, metric)
+    if values.metric.no_verdict:
+        raise ValueError(f"no verdict by {metric}: {values.metric.no_verdict}")
+    first = best(run, metric, list(dict.fromkeys([*arms, *([baseline] if baseline else [])])))
+    held = baseline or first
     pairs = [(arm, held) for arm in arms if arm != held]
     if baseline is None:
         pairs += [pair for pair in combinations(arms, 2) if held not in pair]
-    values = _Values(run, metric)
     table = pd.DataFrame([values.difference(*pair) for pair in pairs], columns=COLUMNS)
-    table["p_holm"] = intervals.holm(table.p)
+    if len(table):
+        significance.require_enough(int(table.n.min()))
+    table = table.assign(comparisons=len(table), p_holm=intervals.holm(table.p))
     table["different"] = table.p_holm < 1 - intervals.LEVEL
-    return table.head(len(set(arms) - {held}))
+    shown = table.head(len(set(arms) - {held}))
+    shown.attrs["p"] = table.p.tolist()
+    return shown
 
 
 def best(run: Run, metric: str, arms: Sequence[str]) -> str:
     """The arm with the best value of the metric (the lowest distance, else the highest).
 
-    Values are those of scores/<arm>.json; ties go to the earlier arm. ValueError where an arm has none.
+    Values are those of scores/<arm>.json; ties go to the earlier arm. Raises ValueError where an arm has
+    none, NotJudged where it is withheld, TooFew where it has too few scenes for one.
     """
     lower = _Values(run, metric).metric.lower_is_better
     table = run.scores(arms)
-    values = table[table.metric == metric].dropna(subset="value").set_index("arm")["value"]
+    rows = table[table.metric == metric].set_index("arm")
+    values = rows["value"].dropna()
     if lacking := [arm for arm in arms if arm not in values.index]:
+        for why in rows.reason[lacking[:1]].dropna() if lacking[0] in rows.index else ():
+            raise NotJudged(why) if why.startswith(NOT_JUDGED) else intervals.TooFew(why)
         raise ValueError(f"no {metric!r} of {', '.join(map(repr, lacking))}: score them first")
     return (min if lower else max)(arms, key=lambda arm: values[arm])
 
 
-def verdict(run: Run, metric: str, arms: Sequence[str], baseline: str | None = None) -> str:
-    """What these photos say about the arms in one metric, as a sentence or two: see `sentence`."""
-    rule = _Values(run, metric).metric
-    rows = compare(run, metric, arms, baseline).to_dict("records")
-    return " ".join(sentence(row, rule.lower_is_better, rule.digits) for row in rows)
+def not_worse(run: Run, metric: str, arm: str, other: str, margin: float | None = None) -> dict:
+    """Whether `arm` is not worse than `other` by the margin or more: non-inferiority, one-sided 95 %, paired.
+
+    margin: in the metric's unit, declared before; None: `default_margin`. Returns arm, other, metric, margin,
+    n, holds, bound (by how much it may be worse), p. Raises as `compare`, and ValueError for a margin that is
+    not above 0.
+    """
+    values = _Values(run, metric)
+    if values.metric.no_verdict:
+        raise ValueError(f"no verdict by {metric}: {values.metric.no_verdict}")
+    best(run, metric, [arm, other])  # has both, and is judged
+    pair = values.pair(arm, other)
+    estimate = _estimate(values.metric, *pair)
+    significance.require_enough(estimate.n)
+    margin = default_margin(run, metric) if margin is None else margin
+    one_sided = _estimate(values.metric, *pair, 2 * intervals.LEVEL - 1)
+    bounds = (one_sided.low, one_sided.high) if values.metric.share else None
+    found = significance.not_worse(estimate, margin, values.metric.lower_is_better, bounds)
+    return {
+        "arm": arm,
+        "other": other,
+        "metric": metric,
+        "margin": margin,
+        "n": estimate.n,
+        **found._asdict(),
+    }
 
 
-def sentence(row: dict, lower_is_better: bool, digits: int = 3) -> str:
-    """One row of `compare` in words: which arm is better, by how much, interval, p, N; or that these photos
-    cannot tell the two apart, and about how many would be needed to be sure of a difference of this size."""
-    arm, other, metric, n = row["arm"], row["other"], row["metric"], row["n"]
-    estimate = Estimate(row["difference"], row["standard_error"], row["low"], row["high"], n)
-    if estimate.value < 0:
-        arm, other = other, arm
-        estimate = replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
-    number = f"{{:.{digits}f}}".format
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-    by = f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)}, {p})"
-    if not row["different"]:
-        told = f"These {n} photos cannot tell {arm} and {other} apart in {metric}"
-        return f"{told}: {arm} minus {other} is {by}{_needed(estimate)}."
-    winner, loser = (other, arm) if lower_is_better else (arm, other)
-    direction = "lower" if lower_is_better else "higher"
-    return f"{winner} is better than {loser} in {metric}: {direction} by {by}, N = {n} photos."
-
-
-def _needed(estimate: Estimate) -> str:
-    needed = intervals.photos_needed(estimate)
-    if math.isinf(needed):
-        return ""
-    if needed <= estimate.n:
-        return "; the difference would count on its own, but not among this many comparisons"
-    many = f"about {float(f'{needed:.2g}'):,.0f}" if needed < 1e6 else "more than a million"
-    return f"; {many} would be needed to be sure of a difference of this size"
+def default_margin(run: Run, metric: str) -> float:
+    """A tenth of the distance between the chosen arm and the same without grounding, in the metric's unit."""
+    choice = run.read_json("choices/template.json")
+    arms = [Arm(choice["template"], kind, choice["guidance_scale"]).name for kind in ("text", "none")]
+    return MARGIN * abs(difference(run, metric, *arms)["difference"])
 
 
 def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, seed: int = 0) -> dict:
     """How often the realism distances of two arms that do NOT differ lie `gap` or further apart.
 
     The two arms' pictures are swapped at random scene by scene, which makes both arms draws from one mixture.
-    gap: in the metric's own unit. Returns metric, gap, share (of draws), median (the typical gap), n, draws.
+    gap: in the unit of KID × 1000. Returns metric, gap, share (of draws), median (the typical gap), n, draws.
     The run folder keeps the draws.
     """
     values = _Values(run, next(iter(metrics_of(run))))
@@ -164,9 +199,8 @@ def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, see
     def differences(_: list[int]) -> list[np.ndarray]:
         scenes = [scene for scene in run.scenes if scene.name in set(names)]
         first, second = (collect(run, scenes, name) for name in (arm, other))
-        pictures, photos = values.metric.needs
-        features = getattr(first, pictures), getattr(second, pictures), getattr(first, photos)
-        return [swapped_differences(values.metric.distance, *features, draws, seed)[:, None]]
+        parts = 1000 * kid_swaps(first.pictures, second.pictures, first.photos)
+        return [swapped_sums(parts, draws, seed)[:, None]]
 
     versions = [stamp(run.folder / "scores" / f"{one}.npz") for one in (arm, other)]
     content = repr([values.name, draws, seed, *versions])

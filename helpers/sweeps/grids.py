@@ -10,15 +10,8 @@ from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
 
-AXES = (
-    "grounding",
-    "template",
-    "grounded_fraction",
-    "guidance_share",
-    "guidance_scale",
-    "seed",
-    "layout",
-)  # slowest first
+# the first varies slowest
+AXES = ("grounding", "template", "grounded_fraction", "guidance_share", "guidance_scale", "seed", "layout")
 FOLDER = "sweeps"  # of a run: the arms that were asked for, one file per grid
 Grid = Mapping[str, Sequence]
 
@@ -61,10 +54,9 @@ def arms(run: Run, grid: Grid) -> list[str]:
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     settings = [dict(zip(AXES, values, strict=True)) for values in product(*grid.values())]
     settings = [one for one in settings if not (one["layout"] and one["grounding"] == "image")]
-    named = [
-        Arm(**one | ({"grounded_fraction": 1} if one["grounding"] == "none" else {})) for one in settings
-    ]
-    return list(dict.fromkeys(arm.name for arm in named))
+    for one in settings:
+        one["grounded_fraction"] = 1 if one["grounding"] == "none" else one["grounded_fraction"]
+    return list(dict.fromkeys(Arm(**one).name for one in settings))
 
 
 def remember(run: Run, names: Sequence[str]) -> None:

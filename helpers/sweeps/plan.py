@@ -24,7 +24,9 @@ TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
     asked = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
-    yield Task("00_overview", parameters={name: run.card["protocol"][name] for name in asked})
+    asked += ("crops", "detector", "detector_labels")
+    known = run.card["protocol"]
+    yield Task("00_overview", parameters={name: known[name] for name in asked if name in known})
     yield Task("01_captioning")
     compared = tuple(Arm(template, "text", guidance).name for template in TEMPLATES)
     yield Task("02_template_comparison", "", {"guidance_scale": guidance, **QUIET}, compared)

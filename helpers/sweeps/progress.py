@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from statistics import fmean
 
 from tqdm import tqdm
 
@@ -103,26 +104,22 @@ class Costs:
         for arm in run.arms():
             for path in islice((run.folder / "pictures" / arm).glob("*.png"), SAMPLE):
                 sizes.append(path.stat().st_size)
-                self._read(arm, images.read_text(path).get("seconds"))
-        self._size = sum(sizes) / len(sizes) if sizes else None
-
-    def _read(self, arm: str, seconds: str | None) -> None:
-        for key in _keys(arm) if seconds else ():  # those from outside have no seconds
-            self._seconds.setdefault(key, []).append(float(seconds))
+                seconds = images.read_text(path).get("seconds")
+                for key in _keys(arm) if seconds else ():  # those from outside have no seconds
+                    self._seconds.setdefault(key, []).append(float(seconds))
+        self._size = fmean(sizes) if sizes else None
 
     def need(self, arms: Iterable[str], workers: int = 1) -> Need:
         """What is missing of those arms, shared by so many workers."""
         counts = {arm: max(0, len(self._run.scenes) - self._run.count_pictures(arm)) for arm in arms}
         missing = {arm: count for arm, count in counts.items() if count}
-        each = [
-            next((self._mean(key) for key in _keys(arm) if key in self._seconds), None) for arm in missing
+        lists = [
+            next((self._seconds[key] for key in _keys(arm) if key in self._seconds), []) for arm in missing
         ]
+        each = [fmean(some) if some else None for some in lists]
         known, total = None not in each, sum(missing.values())
         seconds = sum(n * x for n, x in zip(missing.values(), each, strict=True)) / workers if known else None
         return Need(total, seconds, None if self._size is None else round(total * self._size))
-
-    def _mean(self, key: tuple) -> float:
-        return sum(self._seconds[key]) / len(self._seconds[key])
 
     def plan(self, arms: Sequence[str], workers: int) -> list[str]:
         """Lines for a terminal: what all arms take together, then each series that lacks pictures."""
@@ -172,9 +169,7 @@ class Watch:
         now, made, total = time.monotonic(), self._made(), len(self._arms) * len(self._run.scenes)
         title = self._waiting[0] + (f" +{len(self._waiting) - 1}" if len(self._waiting) > 1 else "")
         text = f"{made} of {total} pictures, " * (total > 0) + duration(now - self._began)
-        if (
-            made > self._first[0] and self._first[1] is None
-        ):  # the first batch, before which models are loaded
+        if made > self._first[0] and self._first[1] is None:  # the first batch: models are loaded before it
             self._first = made, now
         elif made > self._first[0]:
             facts = {"n": made, "initial": self._first[0], "total": total, "elapsed": now - self._first[1]}

@@ -13,6 +13,7 @@ from helpers.scenes.scenes import Scenes
 
 PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": "pndm"}  # and the defaults
 PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False}
+PROTOCOL |= {"crops": "squash", "detector": "", "detector_labels": ""}
 
 
 def settings_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
@@ -37,9 +38,9 @@ def settings_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
         f"{name} = {value!r}: {folder} was made with {was.get(name)!r}; leave it out, or name another run"
         for wanted, was in ((given, known), (chosen, before))
         for name, value in wanted.items()
-        if known and value != was.get(name)
+        if known and value != was.get(name) and not name.startswith("detector")  # Run.open compares these
     ]
-    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams")})
+    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams", "crops")})
     if different:
         raise ParameterError("\n".join(different))
     settings = PROTOCOL | {name: known[name] for name in PROTOCOL if name in known} | given

@@ -177,9 +177,8 @@ def _ready(
 ) -> None:
     """Say what is short or slow where the notebooks will run; what is missing there is an error."""
     wanted = settings["models"], settings["safety"], captions, pictures, settings["steps"], bool(options.yes)
-    print(
-        *(f"  note: {note}" for note in workers.ask(machine.require, *wanted)), sep="\n", end="", flush=True
-    )
+    for note in workers.ask(machine.require, *wanted):
+        print(f"  note: {note}", flush=True)
 
 
 def _end(run: Run, failures: Sequence[str]) -> Sequence[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 from PIL import Image
 
 from helpers.models.loading import load_clip, load_detector
@@ -17,10 +18,14 @@ from tests.fakes.study import write_scenes
 
 
 def load_small_judges(folder: Path) -> SimpleNamespace:
-    """A random CLIP and a random OWLv2, loaded as the demo set's are."""
+    """A random CLIP and a random OWLv2, loaded as the demo set's are, and one layer for EfficientNet."""
     clip = load_clip(Checkpoint("demo clip", str(write_clip(folder / "clip"))), device="cpu")
     owlv2 = Checkpoint("demo owlv2", str(write_owlv2(folder / "owlv2")))
-    return SimpleNamespace(clip=clip, detector=load_detector(owlv2, device="cpu"), inception=None)
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 1280, 32, stride=32).requires_grad_(False)
+    efficientnet = SimpleNamespace(model=SimpleNamespace(extract_features=layer), device=torch.device("cpu"))
+    detector = load_detector(owlv2, device="cpu")
+    return SimpleNamespace(clip=clip, detector=detector, inception=None, efficientnet=efficientnet)
 
 
 def start(folder: Path, count: int = 6, fit: str = "squash") -> Run:

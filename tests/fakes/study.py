@@ -38,6 +38,8 @@ def write_scenes(folder: Path, count: int = 4, size: int = 64) -> Path:
         image.save(folder / f"photo-{index}.png")
         labels = ["cone", EVIL if index == 0 else "crate"]
         entry = {"image": f"photo-{index}.png", "width": size, "height": size}
-        entries.append(entry | {"labels": labels, "bboxes": boxes, "caption": "a cone and a crate"})
+        entries.append(
+            entry | {"labels": labels, "bboxes": boxes, "caption": "a cone and a crate", "drawn": True}
+        )
     (folder / "annotations.json").write_text(json.dumps(entries))
     return folder

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from PIL import Image
 
-from helpers.generation.requests import STYLE_BOX, Request, RequestError, check, entries, grounded_calls
+from helpers.generation.requests import Request, RequestError, check, entries, grounded_calls
 
 CROP = Image.new("RGB", (8, 8), "red")
 GOOD = Request("a.jpg", "a cone", boxes=np.array([[0.1, 0.2, 0.5, 0.9]], np.float32), phrases=("a cone",))
@@ -37,7 +37,7 @@ WRONG = {
     "fraction": ({"grounded_fraction": 1.5}, ("grounded_fraction", "1.5")),
     "seed": ({"seed": -3}, ("seed", "-3")),
     "grounding": ({"grounding": "images"}, ("grounding", "'images'", "did you mean 'image'")),
-    "style without grounding": ({"grounding": "none", "style": CROP}, ("style", "none")),
+    "crop fit": ({"crop_fit": "center"}, ("crop_fit", "'center'", "did you mean 'centre'")),
     "prompt": ({"prompt": None}, ("prompt", "None")),
     "inpaint": ({"inpaint": CROP, "boxes": np.empty((0, 4)), "phrases": ()}, ("inpainting", "box")),
 }
@@ -64,7 +64,6 @@ def test_every_problem_is_listed_at_once():
     ("attention", "changes", "word"),
     [
         ("gated", {"grounding": "image", "crops": (CROP,)}, "text [+] image checkpoint"),
-        ("gated", {"style": CROP}, "text [+] image checkpoint"),
         ("default", {}, "no grounding layers"),
     ],
 )
@@ -76,7 +75,7 @@ def test_a_checkpoint_that_cannot_do_it_is_named(attention, changes, word):
 @pytest.mark.parametrize("attention", ["gated", "gated-text-image", "default"])
 def test_what_is_right_passes(attention):
     grounded = [] if attention == "default" else [GOOD, replace(GOOD, boxes=np.empty((0, 4)), phrases=())]
-    image = replace(GOOD, grounding="image", crops=(CROP,), style=CROP)
+    image = replace(GOOD, grounding="image", crops=(CROP,))
     check([replace(GOOD, grounding="none"), *grounded], attention)
     if attention == "gated-text-image":
         check([image, replace(image, guidance_scale=0)], attention)
@@ -95,13 +94,6 @@ def test_the_thirty_largest_boxes_are_used_and_the_others_reported():
     assert used.dropped.tolist() == [0, 1, 2]
     np.testing.assert_allclose(used.boxes, crowd(33).boxes[3:], rtol=1e-6)
     assert used.boxes.dtype == np.float32
-
-
-def test_a_style_takes_one_place_with_gligens_degenerate_box():
-    used = entries(replace(crowd(30), style=CROP))
-    assert used.dropped.tolist() == [0] and len(used.boxes) == 30
-    assert tuple(used.boxes[-1]) == STYLE_BOX
-    assert used.phrases[-1] is None and used.crops[-1] is CROP and set(used.crops[:-1]) == {None}
 
 
 def test_crops_count_for_grounding_image_only():

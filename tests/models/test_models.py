@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from helpers.models import checkpoints, loading
 from helpers.models.checkpoints import CheckpointMissing
 from helpers.models.devices import best_dtype
+from helpers.models.extractors import load_inception
 from helpers.models.loading import (
     load_captioner,
     load_clip,
     load_detector,
     load_gligen,
-    load_inception,
     release,
 )
 from helpers.models.sets import SAFETY, Checkpoint, model_set

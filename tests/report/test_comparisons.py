@@ -39,7 +39,7 @@ def scored(run):
             path = run.picture(arm, scene)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        names = ("Fréchet distance (demo CLIP)", "found at IoU 0.5")
+        names = ("KID × 1000 (EfficientNet-Lite0)", "found at IoU 0.5")
         numbers = [{"value": x, "low": x - 0.02, "high": x + 0.02, "standard_error": 0.01} for x in pair]
         rows = [{"metric": name, "n": 4} | one for name, one in zip(names, numbers, strict=True)]
         (run.folder / "scores").mkdir(exist_ok=True)

@@ -6,7 +6,6 @@ import pytest
 
 from helpers.report import cost
 from helpers.runs.arms import SCHEDULERS, Arm
-from helpers.scoring.significance import NotWorse
 
 REFERENCE = "suffix-text-g2"
 
@@ -23,13 +22,13 @@ def run(monkeypatch):
         arm = Arm.parse(name)
         return (arm.steps or 20) * (1 + arm.guidance_share), 0.1
 
-    def worse(_, metric: str, name: str) -> NotWorse:
-        arm = Arm.parse(name)
-        return NotWorse(rows(run, name)[0] >= made.least[arm.scheduler or "pndm"], 0.01, 0.01)
+    def worse(_, metric: str, name: str) -> dict:
+        holds = rows(run, name)[0] >= made.least[Arm.parse(name).scheduler or "pndm"]
+        return {"holds": holds, "bound": 0.01, "margin": 0.05}
 
     monkeypatch.setattr(cost, "main_arm", lambda _: REFERENCE)
     monkeypatch.setattr(cost, "realism", lambda _: "KID")
-    monkeypatch.setattr(cost, "margin", lambda *_: 0.05)
+    monkeypatch.setattr(cost, "_ungrounded", lambda _: "suffix-none-g2")
     monkeypatch.setattr(cost, "costs", rows)
     monkeypatch.setattr(cost, "not_worse", worse)
     monkeypatch.setattr(cost, "_make", lambda _, names, *rest: drawn.append(list(names)))
@@ -41,7 +40,7 @@ def run(monkeypatch):
 def test_each_scheduler_loses_steps_until_one_setting_does_not_hold(run):
     run.least = {"pndm": 25, "ddim": 60, "dpm++2m": 10, "unipc": 14}
     tried = cost.search(run, None)
-    assert run.drawn[0] == [REFERENCE] == tried[:1]
+    assert run.drawn[0] == [REFERENCE, "suffix-none-g2"]
     assert [[Arm.parse(name).steps for name in names] for names in run.drawn[1:6]] == [
         [15] * 4,
         [10] * 3,
@@ -50,7 +49,7 @@ def test_each_scheduler_loses_steps_until_one_setting_does_not_hold(run):
         [4],
     ]
     assert [Arm.parse(name).scheduler for name in run.drawn[2]] == ["pndm", "dpm++2m", "unipc"]
-    assert tried == [name for names in run.drawn for name in names]
+    assert tried == [REFERENCE, *(name for names in run.drawn[1:] for name in names)]
 
 
 def test_then_the_cheapest_that_held_loses_guidance(run):

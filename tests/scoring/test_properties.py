@@ -38,13 +38,11 @@ def numbers(estimate: intervals.Estimate) -> list[float]:
 def test_sign_flips(sets):
     a, b, _, order = sets
     d = a.astype(float) - b
-    for test in (intervals.sign_flip, significance.mean_p):
-        p = test(d)
-        assert 2 / 2 ** len(d) <= p <= 1
-        same([test(d[order]), test(-d), test(d * 1e6)], p)
+    p = intervals.sign_flip(d)
+    assert 2 / 2 ** len(d) <= p <= 1
+    same([intervals.sign_flip(x) for x in (d[order], -d, d * 1e6)], p)
     if a.dtype.kind == "f":
         same(intervals.sign_flip(a), intervals.sign_flip(a.astype(float)))
-        same(significance.mean_p(a), significance.mean_p(a.astype(float)))
 
 
 @many

@@ -17,7 +17,8 @@ from helpers.scoring.metrics import metrics
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"
-FRECHET = "Fréchet distance (demo CLIP)"
+KID = "KID × 1000 (EfficientNet-Lite0)"
+OWN, CROSSED = (f"Fréchet distance (EfficientNet-Lite0) {of}" for of in ("to their own photos", "crossed"))
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,11 @@ def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
         assert table[table.metric == name][["low", "value", "high"]].stack().between(least, most).all(), name
     assert (table.n == 6).all() and (table.arm == ARM).all()
     assert values(table)["truncated prompts"] == 1
-    assert scores.realism(model_set("demo")) == FRECHET in asked
-    assert scores.realism(model_set("published")) == "FID"
+    assert scores.realism(model_set("demo")) == KID in asked
+    assert scores.realism(model_set("published")) == "KID × 1000 (Inception)"
     assert set(table.kind) == {"ours"} and set(table.template) == {"caption"} and set(table.seed) == {0}
     directions = table.dropna(subset="lower_is_better").set_index("metric").lower_is_better
-    assert directions[FRECHET] and not directions["AP"]
+    assert directions[KID] and not directions["AP"]
     assert set(table[table.group == "Counted"].metric) >= {"missing pictures", "truncated prompts"}
     rows = run.boxes(ARM)
     assert len(rows) == 12 and rows.iou.mean() == pytest.approx(values(table)["mean IoU"])
@@ -59,10 +60,11 @@ def test_pictures_that_are_the_photos_are_at_distance_zero(tmp_path, demo_judges
         photo = images.fit(scene.photo(), scene.boxes, 32)[0]
         images.save(photo, run.picture("mine", scene))
     found = values(scores.score(run, run.scenes, ["mine"], demo_judges))
-    assert found[FRECHET] == 0
-    assert found["CMMD (demo CLIP)"] <= 0 and found["KID × 1000 (demo CLIP)"] <= 0
+    assert found[OWN] == 0 and found[KID] == pytest.approx(0, abs=1e-9) and found[CROSSED] > 0
+    among = scores.score_controls(run, run.scenes, "mine", demo_judges)
+    assert values(among[among.arm == scores.PHOTOS])[CROSSED] == pytest.approx(found[CROSSED])
     draw(run, ARM)
-    assert values(scores.score(run, run.scenes, [ARM], demo_judges))[FRECHET] > 0
+    assert values(scores.score(run, run.scenes, [ARM], demo_judges))[OWN] > 0
 
 
 def test_a_picture_is_judged_once_and_again_when_it_changed(tmp_path, demo_judges, monkeypatch):
@@ -78,7 +80,7 @@ def test_a_picture_is_judged_once_and_again_when_it_changed(tmp_path, demo_judge
     images.save(Image.effect_noise((32, 32), 90).convert("RGB"), run.picture(ARM, run.scenes[2]))
     changed = scores.score(run, run.scenes, [ARM], demo_judges)
     assert seen == [1]
-    assert values(changed)[FRECHET] != values(first)[FRECHET]
+    assert values(changed)[KID] != values(first)[KID]
 
 
 def test_scores_do_not_depend_on_how_many_pictures_are_in_memory(tmp_path, demo_judges, monkeypatch):
@@ -114,7 +116,7 @@ def test_too_few_pictures_are_said_and_none_at_all_is_an_error(tmp_path, demo_ju
         run.picture(ARM, scene).unlink()
     scores.score(run, run.scenes, [ARM], demo_judges)
     rows = {row["metric"]: row for row in json.loads((run.folder / "scores" / f"{ARM}.json").read_text())}
-    assert rows[FRECHET]["value"] is None and rows[FRECHET]["reason"] == "2 scenes, at least 3 are needed"
+    assert rows[KID]["value"] is None and rows[KID]["reason"] == "2 scenes, at least 3 are needed"
     assert rows["missing pictures"]["value"] == 4
     for scene in run.scenes[:2]:
         run.picture(ARM, scene).unlink()
@@ -160,12 +162,21 @@ def test_the_controls(tmp_path, demo_judges, monkeypatch):
     table = scores.score_controls(run, run.scenes, ARM, demo_judges).set_index(["arm", "metric"])
     assert set(table.kind) == {"control"}
     photos = table.loc[scores.PHOTOS]
-    assert photos.n[FRECHET] == 3 and photos.value[FRECHET] > 0
+    assert photos.n[KID] == 3 and photos.low[KID] < photos.value[KID] < photos.high[KID]
+    assert np.isnan(photos.value[OWN]) and photos.reason[OWN] == "each photo is its own"
+    assert photos.n[CROSSED] == 6 and photos.value[CROSSED] > 0
     assert photos.n["AP50"] == 6
     assert "missing pictures" not in photos.index
-    assert set(table.loc[scores.SHUFFLED + ARM].index) == {"mean IoU", "found at IoU 0.5", "AP", "AP50"}
+    assert set(table.loc[scores.SHUFFLED + ARM].index) == {
+        "mean IoU",
+        "found at IoU 0.5",
+        "AP",
+        "AP50",
+        "AP75",
+        "AR",
+    }
     assert table.loc[scores.CHANCE].value.to_dict() == {"R-precision": 1 / 6, "crop accuracy": 1 / 2}
-    assert table.loc[scores.ROUND_TRIP].value[FRECHET] > 0
+    assert table.loc[scores.ROUND_TRIP].value[OWN] > 0
     back = np.asarray(images.load(run.picture(scores.ROUND_TRIP, run.scenes[0]))).astype(float)
     photo = np.asarray(images.fit(run.scenes[0].photo(), run.scenes[0].boxes, 32)[0]).astype(float)
     np.testing.assert_allclose(back - 127.5, (photo - 127.5) / 2, atol=1)

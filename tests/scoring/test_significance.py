@@ -7,7 +7,7 @@ from helpers.scoring import intervals, significance
 from helpers.scoring.adherence import Detections, average_precision
 from helpers.scoring.intervals import Estimate, TooFew
 from helpers.scoring.shares import share_difference
-from helpers.scoring.significance import mean_p, not_worse, paired_p, photos_needed
+from helpers.scoring.significance import not_worse, paired_p, photos_needed
 
 
 def test_for_means_the_paired_test_is_the_sign_flip():
@@ -61,26 +61,16 @@ def as_layout(one: Detections):
     return type("Asked", (), {"boxes": one.boxes, "labels": one.labels})()
 
 
-@pytest.mark.parametrize(("shape", "most"), [("exponential", 0.065), ("lognormal", 0.1), ("normal", 0.06)])
-def test_the_test_of_a_mean_holds_where_differences_are_skewed(shape, most):
-    rng, levels = np.random.default_rng(1), []
+@pytest.mark.parametrize("shape", ["exponential", "lognormal", "normal"])
+def test_where_differences_are_skewed_flipping_signs_is_no_test_of_the_mean(shape):
+    """What the report's limits say: 8 to 16 % instead of 5."""
+    rng, found = np.random.default_rng(1), []
     for _ in range(600):
         z = rng.normal(size=20)
-        d = {
-            "exponential": rng.exponential(size=20) - 1,
-            "lognormal": np.exp(z) - math.exp(0.5),
-            "normal": z,
-        }[shape]
-        levels.append((mean_p(d) < 0.05, intervals.sign_flip(d) < 0.05))
-    by_mean, by_flip = np.mean(levels, axis=0)
-    assert by_mean <= min(most, by_flip)
-    assert by_mean >= 0.02
-    assert by_flip > 0.07 or shape == "normal"
-
-
-def test_the_test_of_a_mean_without_spread_and_of_nothing():
-    assert mean_p(np.full(8, 0.3)) == intervals.sign_flip(np.full(8, 0.3))
-    assert mean_p(np.zeros(4)) == mean_p(np.empty(0)) == 1
+        skewed = {"exponential": rng.exponential(size=20) - 1, "lognormal": np.exp(z) - math.exp(0.5)}
+        found.append(intervals.sign_flip(skewed.get(shape, z)) < 0.05)
+    low, high = (0.02, 0.07) if shape == "normal" else (0.06, 0.17)
+    assert low <= np.mean(found) <= high
 
 
 @pytest.mark.parametrize("lower_is_better", [False, True])

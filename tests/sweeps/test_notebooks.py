@@ -177,5 +177,5 @@ def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys
     assert "No cheaper setting was shown to be not worse than pndm, 2 steps, N = 3" in capsys.readouterr().out
     assert sorted(path.name for path in (study / "run" / "pictures").iterdir()) == before
     part = Run(study / "run" / "09_cost" / "3")
-    assert len(part.scenes) == 3 and len(part.arms()) == 1 + 4 + 1
+    assert len(part.scenes) == 3 and len(part.arms()) == 2 + 4 + 1
     assert part.read_json("cost.json")["lines"] == []

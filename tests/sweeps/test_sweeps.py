@@ -363,3 +363,21 @@ def test_a_missing_checkpoint_is_said_as_it_is_and_once(run, fake_models, monkey
     with pytest.raises(CheckpointMissing):
         draw.draw(run, ["suffix-text-g2", "suffix-text-g3"], progress=False)
     assert calls == [model_set("demo").gligen["text"]]
+
+
+def test_an_arm_with_steps_and_scheduler_of_its_own_is_drawn_with_them_and_compared_apart(run, fake_models):
+    from helpers.report import comparisons
+
+    names = ["suffix-text-g2", "suffix-text-g3", "suffix-text-g2-n8-dpm++2m", "suffix-text-g3-i0.6"]
+    records = draw.draw(run, names, progress=False)
+    drawn = {record["arm"]: (record["steps"], record["scheduler"]) for record in records}
+    assert drawn == dict.fromkeys(names, (20, "pndm")) | {names[2]: (8, "dpm++2m")}
+    assert [arm.name for arm in comparisons.own_arms(run)] == names[:2]
+    assert [arm.name for arm in comparisons.guidance_arms(run, "text")] == names[:2]
+
+
+def test_what_is_asked_of_workers_is_answered_where_they_are():
+    with Workers(1) as one:
+        assert one.ask(max, 1, 3) == 3
+        with pytest.raises(ZeroDivisionError):
+            one.ask(divmod, 1, 0)

@@ -1,0 +1,84 @@
+"""What a run's numbers claim of arms, in sentences with the arms' display names."""
+
+import re
+from collections.abc import Mapping
+
+from helpers.report.comparisons import FOUND, realism
+from helpers.runs.run import Run
+from helpers.scoring import scores, sentences, verdicts
+from helpers.scoring.intervals import TooFew
+
+
+def differences(run: Run, metric: str, names: Mapping[str, str], base: str | None = None) -> list[str]:
+    """Which arms differ in one metric, one sentence per comparison; none where the metric is not judged."""
+    try:
+        rows = verdicts.compare(run, metric, list(names), base).to_dict("records")
+    except verdicts.NotJudged:
+        return []
+    except TooFew as error:
+        return [f"No verdict on {metric}: {error}."]
+    return [worded(run, row, names) for row in rows]
+
+
+def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
+    """Which arm is best in a metric and which arms these photos cannot tell from it, in one sentence."""
+    try:
+        table = verdicts.compare(run, metric, list(names))
+    except verdicts.NotJudged as error:
+        return f"{metric} is {error}."
+    except TooFew:
+        return "There are too few photos to say."
+    first, alike = names[table.other[0]], [names[arm] for arm in table.arm[~table.different]]
+    if not alike:
+        return f"{capital(first)}, by {metric}."
+    if len(alike) == len(table):
+        return f"These {table.n.min()} photos cannot tell, by {metric}."
+    return f"{capital(first)}, by {metric}; from {' and '.join(alike)} these photos cannot tell it."
+
+
+def rename(sentence: str, names: Mapping[str, str]) -> str:
+    """The sentence with arms under their display names, its first letter a capital."""
+    longest = sorted(names, key=len, reverse=True)
+    pattern = "|".join(rf"{re.escape(name)}(?!\d|\.\d)" for name in longest)
+    return capital(re.sub(pattern, lambda found: names[found[0]], sentence))
+
+
+def not_worse(run: Run, metric: str, names: Mapping[str, str]) -> list[str]:
+    """Whether text + image grounding is not worse than text alone; nothing where there is no verdict."""
+    _, text, image = names
+    try:
+        row = verdicts.not_worse(run, metric, image, text)
+    except ValueError:  # not judged, too few photos, or a control that is as good: no margin
+        return []
+    part = "a tenth of the gap between text grounding and no grounding"
+    return [rename(sentences.not_worse(row, scores.metrics_of(run)[metric].digits, part), names)]
+
+
+def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], list[str]]:
+    """Sentences on the marked arm against the best one, and the metrics in which it is worse."""
+    lines, worse = [], []
+    for metric in (realism(run), FOUND):
+        try:
+            table = verdicts.compare(run, metric, list(names)).set_index("arm", drop=False)
+        except verdicts.NotJudged:
+            continue
+        except TooFew as error:
+            return [f"no verdict: {error}."], []
+        if marked not in table.index:
+            lines.append(f"{names[marked]} has the best {metric} of those tried.")
+            continue
+        row = table.loc[marked].to_dict()
+        lines.append(worded(run, row, names))
+        worse += [metric] * bool(row["different"])
+    return lines, worse
+
+
+def worded(run: Run, row: dict, names: Mapping[str, str]) -> str:
+    """A row of `verdicts.compare` in a sentence, arms under their names."""
+    rule = scores.metrics_of(run)[row["metric"]]
+    return rename(sentences.difference(row, rule.lower_is_better, rule.digits), names)
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]

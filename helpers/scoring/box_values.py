@@ -1,0 +1,55 @@
+"""What is measured of each box that was asked for: an array (k,) per scene with k boxes."""
+
+import numpy as np
+
+from helpers.scoring import adherence, alignment
+from helpers.scoring.measurements import Measurements
+
+
+def rows(measurements: Measurements) -> list[dict]:
+    """One row for each asked box: scene, box, label, phrase, size, found, iou, crop_correct, crop_similarity,
+    colour_distance; None for what is not judged, and for the colour of a phrase that names none."""
+    e, unknown = measurements, [np.full(len(one.boxes), np.nan) for one in measurements.layouts]
+    ious = unknown if e.detections is None else e.ious
+    correct, similarity = (
+        unknown if e.crops is None else values(e) for values in (crop_correct, crop_similarity)
+    )
+    table = []
+    for i, (scene, asked) in enumerate(zip(e.scenes, e.layouts, strict=True)):
+        sizes = adherence.size_of(asked.boxes)
+        for k, (label, phrase) in enumerate(zip(asked.labels, asked.phrases, strict=True)):
+            iou, right, near, colour = (
+                _number(part[i][k]) for part in (ious, correct, similarity, e.colours)
+            )
+            row = {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": sizes[k]}
+            row |= {"found": None if iou is None else bool(adherence.reaches(iou)), "iou": iou}
+            row |= {"crop_correct": None if right is None else bool(right), "crop_similarity": near}
+            table.append(row | {"colour_distance": colour})
+    return table
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def found(e: Measurements) -> tuple[np.ndarray, ...]:
+    """Whether each box is found, as 0 and 1; NaN where the detector does not know its label."""
+    return tuple(np.where(np.isnan(iou), np.nan, adherence.reaches(iou)) for iou in e.ious)
+
+
+def crop_correct(e: Measurements) -> tuple[np.ndarray, ...]:
+    """Whether each crop is nearest to its own phrase among all, as 0 and 1."""
+    place = {phrase: k for k, phrase in enumerate(e.phrases)}
+    own = np.array([place[phrase] for asked in e.layouts for phrase in asked.phrases], np.int64)
+    correct = alignment.crop_correct(np.concatenate(e.crops), np.stack([*e.phrases.values()]), own)
+    return _by_scene(correct.astype(float), e)
+
+
+def crop_similarity(e: Measurements) -> tuple[np.ndarray, ...]:
+    """Cosine of each crop and its phrase."""
+    own = np.stack([e.phrases[phrase] for asked in e.layouts for phrase in asked.phrases])
+    return _by_scene(alignment.similarity(np.concatenate(e.crops), own), e)
+
+
+def _by_scene(values: np.ndarray, e: Measurements) -> tuple[np.ndarray, ...]:
+    return tuple(np.split(values, np.cumsum([len(asked.boxes) for asked in e.layouts])[:-1]))
