@@ -15,6 +15,7 @@ from helpers.generation.draw import fitted
 from helpers.report import box_scores
 from helpers.report.comparisons import GROUNDING, Comparison
 from helpers.report.tables import piece
+from helpers.runs import layouts
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import boxes, images
@@ -112,7 +113,8 @@ def compare(
         for arm, image in pictures.items():
             lines, marks = tables.of(arm, scene) if tables else ((), None)
             name = "photo" if arm == PHOTOS else names[arm]
-            figures.append(Figure(image, asked, name, lines, marks, known, most=most))
+            layout = layouts.asked(run, arm, [scene])[0]
+            figures.append(Figure(image, layout, name, lines, marks, known, most=most))
         records = _records(run, scene, names) if scored else {}
         sections.append({"title": scene.name, "figures": figures, "records": records})
     return piece("scenes", sections)

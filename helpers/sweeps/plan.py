@@ -42,6 +42,11 @@ def closing(external: Mapping[str, str]) -> Iterator[Task]:
     yield from (Task("05_guidance_sweep"), Task(REPORT))
 
 
+def detector_study(**parameters: object) -> Iterator[Task]:
+    """What trains detectors on photos and pictures, and the report, which then says whether pictures help."""
+    yield from (Task("10_training", parameters=parameters), Task(REPORT))
+
+
 def _drawing(arms: Sequence[str], name: str, **parameters: object) -> Task:
     return Task("03_gligen_grounding", name, {"arms": list(arms), **QUIET, **parameters}, tuple(arms))
 
