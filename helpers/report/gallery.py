@@ -13,6 +13,7 @@ from helpers.report.comparisons import GROUNDING, Comparison
 from helpers.report.figures import SIDES, Figure, sheet
 from helpers.report.page import Visual
 from helpers.report.tables import piece
+from helpers.runs import layouts
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import boxes, images
@@ -65,7 +66,8 @@ def compare(
         for arm, image in pictures.items():
             lines, marks = tables.of(arm, scene) if tables else ((), None)
             name = "photo" if arm == PHOTOS else names[arm]
-            figures.append(Figure(image, asked, name, lines, marks, known, most=most))
+            layout = layouts.asked(run, arm, [scene])[0]
+            figures.append(Figure(image, layout, name, lines, marks, known, most=most))
         section = {"title": scene.name, "figures": figures}
         section["records"] = _records(run, scene, names) if scored else {}
         section["facts"] = tables.facts(scene, names) | {"order": place} if sortable else {}
