@@ -14,6 +14,8 @@ COMMANDS = {
     "dry-run": "what `sweep` would make with the same options, and how long it would take",
     "status": "what a run has: notebooks, arms, scores, and what failed and why",
     "tune": "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
+    "dataset": "a training set of the pictures whose boxes hold what was asked for",
+    "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
     "check": "read a data set: what was recognised, what was put in order, what is wrong",
     "fetch": "download the published models; goes on where it was stopped",
     "doctor": "what this machine can run, and which weights are there",
@@ -24,6 +26,8 @@ EXAMPLES = {
     "dry-run": "--run runs/mine --guidance 1 3 5 7.5 9 11 12",
     "status": "--run runs/mine",
     "tune": "--run runs/mine --scenes 24",
+    "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
+    "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
     "check": "--dataset my_photos --split train",
     "fetch": "--models published",
     "doctor": "--safety",
@@ -31,6 +35,7 @@ EXAMPLES = {
 GROUPS = dict.fromkeys(COMMANDS, ("data", "models", "run", "protocol", "arms", "work", "yes"))  # of OPTIONS
 GROUPS["report"] = ("data", "models", "run", "protocol", "report", "yes")
 GROUPS["tune"] = ("data", "models", "run", "protocol", "tune", "yes")
+GROUPS |= {"dataset": ("pictures", "choice", "files"), "study-detector": ("pictures", "training")}
 GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",)}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
@@ -70,6 +75,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "grounding": ("KIND", [str], "none, text, image; default all three"),
         "template": ("NAME", [str], "default the one that the report chose"),
         "seed": ("N", [int], "default 0"),
+        "layout": ("NAME", [str], "mirrored, jittered, other, random; default the photos' own boxes"),
         "grid": ("FILE", str, "the same in a TOML file"),
     },
     "work": {
@@ -78,6 +84,30 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "batch-size": ("N", int, "pictures at once; default as many as free memory should hold"),
     },
     "tune": {"scenes": ("N", int, "scenes that are drawn in every setting; default 24")},
+    "pictures": {
+        "run": ("FOLDER", str, "a run with scores; default runs/demo"),
+        "arm": ("NAME", [str], "arms that give pictures; default those that the report chose"),
+        "all": ("", bool, "take every picture, whatever its boxes hold"),
+    },
+    "choice": {
+        "iou": ("IOU", float, "that every box has to reach; default 0.5"),
+        "crops": ("SHARE", float, "of a picture's boxes that CLIP has to name rightly; default 1"),
+    },
+    "files": {
+        "to": ("FOLDER", str, "absent, empty, or an earlier set, which is replaced"),
+        "format": ("NAME", str, "coco (default), yolo or voc"),
+        "val": ("SHARE", float, "of the photos, for validation; default 0.2"),
+        "seed": ("N", int, "of that split; default 0"),
+    },
+    "training": {
+        "test": ("FOLDER", str, "photos that no arm saw, as a data set; default runs/test-photos"),
+        "steps": ("N", int, "of each training; default 200"),
+        "checkpoint": (
+            "NAME",
+            str,
+            "a detector of transformers to fine-tune; default a small one, untrained",
+        ),
+    },
     "yes": {"yes": ("", bool, "go on where the start says that it would take long")},
 }
 NOTES = {"protocol": "fixed once a run is begun; a run knows its own"}

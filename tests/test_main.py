@@ -16,6 +16,7 @@ from helpers.runs import run as runs
 from helpers.runs.run import Run
 from helpers.sweeps import machine, plan, settings, start, tasks
 from helpers.sweeps.notebooks import check_parameters
+from tests.fakes import judged
 from tests.fakes.study import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -259,6 +260,36 @@ def test_make_hands_the_variables_of_a_sweep_over():
         assert (options.grounding, options.template) == (["none", "image"], ["suffix", "label"])
         assert (options.grid, options.workers, options.cluster) == ("my grid.toml", 2, "tcp://a:1")
         assert options.batch_size == 4 and options.guidance_share == [0.6, 1]
+
+
+def test_make_hands_the_variables_of_training_over():
+    given = {
+        "RUN": "runs/my run",
+        "ARM": "a-text-g1 b-text-g2",
+        "TO": "my set",
+        "FORMAT": "voc",
+        "IOU": "0.7",
+    }
+    options = read_options(made("dataset", **given, CROPS="0.5", VAL="0.1", SEED="3", ALL="1"))
+    assert (options.run, options.arm, options.to) == ("runs/my run", ["a-text-g1", "b-text-g2"], "my set")
+    assert (options.format, options.iou, options.crops) == ("voc", 0.7, 0.5)
+    assert (options.val, options.seed, options.all) == (0.1, 3, 1)
+    options = read_options(made("study-detector", TEST="others", STEPS="9", CHECKPOINT="a/b"))
+    assert (options.test, options.steps, options.checkpoint) == ("others", 9, "a/b")
+
+
+def test_a_training_set_is_one_command(tmp_path, capsys):
+    run = judged.start(tmp_path)
+    run.write_json("choices/template.json", {"template": "suffix", "guidance_scale": 2})
+    judged.draw(run, "suffix-text-g2")
+    words = ["dataset", "--run", str(run.folder), "--to", str(tmp_path / "set")]
+    assert main(words[:3]) == 2 and "name the folder" in capsys.readouterr().err
+    assert main(words) == 2 and "run 04_fid" in capsys.readouterr().err
+    assert main([*words, "--all", "--format", "yolo"]) == 0
+    assert "6 of 6 pictures (5 train, 1 val)" in capsys.readouterr().out
+    assert (tmp_path / "set" / "data.yaml").is_file()
+    assert main(["dataset", "--run", str(tmp_path / "none"), "--to", "x"]) == 2
+    assert "not a run folder" in capsys.readouterr().err
 
 
 def test_make_hands_pictures_from_elsewhere_over():

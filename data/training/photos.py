@@ -1,5 +1,6 @@
 """`python -m data.training.photos`: draws the demo photos and their annotations into `data/demo`."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -36,5 +37,17 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
     (folder / "annotations.json").write_text(json.dumps(entries, indent=1) + "\n")
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Draw them where they are not there yet: other folders take other splits and counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    demo = Path(__file__).resolve().parents[2] / "data" / "demo"
+    parser.add_argument("--to", type=Path, default=demo, metavar="FOLDER", help="default data/demo")
+    parser.add_argument("--split", choices=SPLITS, default="demo", help="which seeds; default demo")
+    parser.add_argument("--count", type=int, default=COUNT, metavar="N", help=f"default {COUNT}")
+    options = parser.parse_args(arguments)
+    if options.to == demo or not (options.to / "annotations.json").is_file():
+        write_photos(options.to, options.count, options.split)
+
+
 if __name__ == "__main__":
-    write_photos(Path(__file__).resolve().parents[2] / "data" / "demo")
+    main()

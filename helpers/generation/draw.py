@@ -12,6 +12,7 @@ from helpers.files import claimed
 from helpers.generation.requests import Request
 from helpers.models.sets import model_set
 from helpers.runs.arms import Arm
+from helpers.runs.layouts import asked
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
@@ -65,15 +66,16 @@ class Crops(Sequence):
         )
 
 
-def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping) -> Request:
-    """An arm's request for a scene: boxes fitted as the protocol says, and, for "image", a crop per box."""
-    asked = fitted(scene, protocol)
+def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scene | None = None) -> Request:
+    """An arm's request for a scene, and, for "image", a crop per box. layout: the scene with the boxes of the
+    arm; None for the photo's own, fitted as the protocol says."""
+    layout = layout or fitted(scene, protocol)
     return Request(
         scene=scene.name,
         prompt=prompt,
-        boxes=asked.boxes,
-        phrases=asked.phrases,
-        crops=Crops(scene, asked.boxes, protocol["fit"]) if arm.grounding == "image" else (),
+        boxes=layout.boxes,
+        phrases=layout.phrases,
+        crops=Crops(scene, layout.boxes, protocol["fit"]) if arm.grounding == "image" else (),
         crop_fit=protocol.get("crops", "squash"),
         grounding=arm.grounding,
         guidance_scale=arm.guidance_scale,
@@ -210,9 +212,9 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
         return {}
     arms, wanted = {name: Arm.parse(name) for name in names}, {}
     prompts = run.prompts(arms[names[0]].template).set_index("scene").prompt
-    for scene in run.scenes:
+    for scene, layout in zip(run.scenes, asked(run, names[0], run.scenes), strict=True):
         lacking = [name for name in names if scene.name in missing[name]]
         if lacking:  # the photo is read and its crops are held once for all arms
-            first = request(scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"])
+            first = request(scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"], layout)
             wanted |= {replace(first, guidance_scale=arms[name].guidance_scale): name for name in lacking}
     return wanted

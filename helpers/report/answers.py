@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.report import box_scores, certainty, comparisons, tables
+from helpers.report import box_scores, certainty, comparisons, tables, training_effect
 from helpers.report.claims import against_best, best, capital, differences, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
@@ -134,6 +134,7 @@ def training(run: Run) -> Answer:
         (
             f"The same detector and CLIP pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
             "Shares with intervals, and how to read them, stand in the section below.",
+            *training_effect.sentences(run),
         ),
         section,
     )

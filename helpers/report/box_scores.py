@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.generation.draw import fitted
 from helpers.report import comparisons
+from helpers.runs.layouts import asked
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES, largest
@@ -48,9 +48,9 @@ def by_box(run: Run, arm: str) -> pd.DataFrame:
     rows = run.boxes(arm).astype({"found": "boolean", "crop_correct": "boolean"})
     rows["mark"] = rows.found.map({True: FOUND, False: MISSED}).fillna("")
     crowded = {name for name, number in rows.scene.value_counts().items() if number > PLACES}
-    for scene in run.scenes:
+    for scene in asked(run, arm, run.scenes) if crowded else ():
         if scene.name in crowded:
-            left_out = largest(fitted(scene, run.card["protocol"]).boxes)[1]
+            left_out = largest(scene.boxes)[1]
             rows.loc[(rows.scene == scene.name) & rows.box.isin(left_out), "mark"] = DROPPED
     return rows
 

@@ -18,6 +18,7 @@ MOST_STEPS = {"pndm": 999, "ddim": 999, "dpm++2m": 998, "unipc": 998}
 SCHEDULERS = tuple(MOST_STEPS)
 FITS = ("squash", "crop")
 CROPS = ("squash", "centre")
+LAYOUTS = ("mirrored", "jittered", "other", "random")  # made of the photos' own: see `runs.layouts`
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Arm:
 
     grounding "none" draws with the text checkpoint and no boxes; grounded_fraction is the share of denoising
     steps that see the boxes, in [0, 1]; steps 0 and scheduler "" are those of the run's protocol;
-    guidance_share is the share of the steps, the middle ones, that have guidance. Raises ParameterError for a
-    value that cannot be right.
+    guidance_share is the share of the steps, the middle ones, that have guidance; layout is "" for the boxes
+    of the photos, or one of LAYOUTS. Raises ParameterError for a value that cannot be right.
     """
 
     template: str
@@ -38,6 +39,7 @@ class Arm:
     steps: int = 0
     scheduler: str = ""
     guidance_share: float = 1.0
+    layout: str = ""
 
     def __post_init__(self) -> None:
         settings = dict(vars(self))
@@ -45,27 +47,33 @@ class Arm:
         if not (isinstance(template, str) and re.fullmatch("[a-z][a-z0-9_]*", template)):
             raise ParameterError(f"template = {template!r}: use lower-case letters, digits and '_' only")
         given = {
-            name: value for name, value in settings.items() if value or name not in ("steps", "scheduler")
+            name: value
+            for name, value in settings.items()
+            if value or name not in ("steps", "scheduler", "layout")
         }
         check(**given)
+        if self.layout and self.grounding == "image":
+            raise ParameterError(
+                f"layout = {self.layout!r}: image grounding shows what stands in the photo's own boxes"
+            )
         # Whole numbers and -0.0 become the float that prints the same everywhere.
         for name in ("guidance_scale", "grounded_fraction", "guidance_share"):
             object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has the steps, the scheduler and the guidance in all steps of its run's protocol."""
-        return (self.steps, self.scheduler, self.guidance_share) == (0, "", 1)
+        """Whether it has its run's steps and scheduler, guidance in all steps, and the photos' own boxes."""
+        return (self.steps, self.scheduler, self.guidance_share, self.layout) == (0, "", 1, "")
 
     @property
     def name(self) -> str:
         """Such as `suffix-text-g7.5`, then `-f0.3` and `-s1` where fraction and seed are not 1 and 0, and
-        `-n8`, `-dpm++2m` and `-i0.6` for steps, scheduler and guidance_share of its own."""
+        `-n8`, `-dpm++2m`, `-i0.6` and `-mirrored` for its own steps, scheduler, guidance_share, layout."""
         numbers = self.guidance_scale, self.grounded_fraction, self.guidance_share
         guidance, fraction, share = (np.format_float_positional(x, trim="-") for x in numbers)
         suffix = (f"-f{fraction}" if fraction != "1" else "") + (f"-s{self.seed}" if self.seed else "")
         suffix += f"-n{self.steps}" * bool(self.steps) + f"-{self.scheduler}" * bool(self.scheduler)
-        suffix += f"-i{share}" if share != "1" else ""
+        suffix += (f"-i{share}" if share != "1" else "") + f"-{self.layout}" * bool(self.layout)
         return f"{self.template}-{self.grounding}-g{guidance}{suffix}"
 
     @classmethod
@@ -73,13 +81,14 @@ class Arm:
         """The arm of that name: `Arm.parse(arm.name) == arm`. Raises ParameterError for any other text."""
         pattern = r"([a-z0-9_]+)-(none|text|image)-g(\d+\.?\d*)(?:-f(\d+\.?\d*))?(?:-s(\d+))?"
         pattern += rf"(?:-n(\d+))?(?:-({'|'.join(map(re.escape, SCHEDULERS))}))?(?:-i(\d+\.?\d*))?"
+        pattern += f"(?:-({'|'.join(LAYOUTS)}))?"
         if (found := re.fullmatch(pattern, name)) is None:
             raise ParameterError(
                 f"arm = {name!r}: not an arm's name; they look like 'suffix-text-g7.5-f0.3-s1'"
             )
-        template, grounding, guidance, fraction, seed, steps, scheduler, share = found.groups()
+        template, grounding, guidance, fraction, seed, steps, scheduler, share, layout = found.groups()
         numbers = float(guidance), float(fraction or 1), int(seed or 0), int(steps or 0)
-        return cls(template, grounding, *numbers, scheduler or "", float(share or 1))
+        return cls(template, grounding, *numbers, scheduler or "", float(share or 1), layout or "")
 
 
 def dataset(value: object) -> str | None:
@@ -105,6 +114,7 @@ RULES: dict[str, Rule] = {
     "scheduler": option(SCHEDULERS),
     "fit": option(FITS),
     "crops": option(CROPS),
+    "layout": option(("", *LAYOUTS)),
     "beams": number(WHOLE, 1, 100, "give a whole number from 1 to 100; the original study used 4"),
     "safety": flag,
     "batch_size": number(WHOLE, 1, 4096, "give a whole number from 1 to 4096"),

@@ -27,7 +27,7 @@ WRITTEN_BY = {
 NUMBERS = ["value", "standard_error", "low", "high"]
 COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
 COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
-COLUMNS += ["steps", "scheduler", "guidance_share"]
+COLUMNS += ["steps", "scheduler", "guidance_share", "layout"]
 
 
 class Run:

@@ -4,16 +4,16 @@ only where the hash of its input changed."""
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from helpers.files import beside
+from helpers.runs.layouts import asked
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene, fitted
+from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import Detections
 from helpers.scoring.judges import Judges
@@ -35,7 +35,7 @@ class Pictures:
         self.run, self.arm, self.judges = run, arm, judges
         self.names = [scene.name for scene in scenes]
         self.paths = [scene.path if arm == PHOTOS else run.picture(arm, scene) for scene in scenes]
-        self.layouts = _layouts(run, tuple(scenes))
+        self.layouts = asked(run, arm, scenes)
         self.labels = tuple(sorted({label for scene in run.scenes for label in scene.labels}))
         self.digests = _digests(run.folder / "features" / "digests" / f"{arm}.npz", self.names, self.paths)
 
@@ -196,11 +196,6 @@ def text_embeds(run: Run, texts: Sequence[str], kind: str, arm: str, judges: Jud
 
 def _unknown(arm: str, what: str) -> str:
     return f"arm {arm!r}: {what} are not in the run folder; score it first"
-
-
-@lru_cache(maxsize=4)  # all arms of a run have the same layouts
-def _layouts(run: Run, scenes: tuple[Scene, ...]) -> tuple[Scene, ...]:
-    return tuple(fitted(scene, run.card["protocol"]) for scene in scenes)
 
 
 def _facts(path: Path) -> tuple[float, ...]:

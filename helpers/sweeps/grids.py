@@ -11,7 +11,7 @@ from helpers.runs.arms import GROUNDINGS, Arm, check
 from helpers.runs.run import Run
 
 # the first varies slowest
-AXES = ("grounding", "template", "grounded_fraction", "guidance_share", "guidance_scale", "seed")
+AXES = ("grounding", "template", "grounded_fraction", "guidance_share", "guidance_scale", "seed", "layout")
 FOLDER = "sweeps"  # of a run: the arms that were asked for, one file per grid
 Grid = Mapping[str, Sequence]
 
@@ -34,7 +34,8 @@ def arms(run: Run, grid: Grid) -> list[str]:
     """Names of the arms of a grid, each once, in an order that loads every checkpoint once.
 
     What the grid does not name: every grounding, the chosen template, full grounding, seed 0; and the
-    guidance_scale of the comparison. Without boxes grounded_fraction means nothing, and is 1.
+    guidance_scale of the comparison. Without boxes grounded_fraction means nothing, and is 1; with image
+    grounding there are no other layouts than the photos' own.
     Raises ParameterError listing every value that cannot be right, a template without prompts among them.
     """
     choice = run.read_json("choices/template.json")
@@ -45,12 +46,14 @@ def arms(run: Run, grid: Grid) -> list[str]:
         "guidance_share": [1.0],
         "guidance_scale": [choice["guidance_scale"]],
         "seed": [0],
+        "layout": [""],
     }
     grid = {name: list(grid.get(name) or usual[name]) for name in AXES}
     templates = sorted(path.stem for path in (run.folder / "prompts").glob("*.jsonl"))
     check(templates, **{f"{name}s": values for name, values in grid.items()})
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     settings = [dict(zip(AXES, values, strict=True)) for values in product(*grid.values())]
+    settings = [one for one in settings if not (one["layout"] and one["grounding"] == "image")]
     for one in settings:
         one["grounded_fraction"] = 1 if one["grounding"] == "none" else one["grounded_fraction"]
     return list(dict.fromkeys(Arm(**one).name for one in settings))

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 
 from helpers.captioning.prompts import TEMPLATES
 from helpers.report.comparisons import grounding_arms, second_seed_arms
 from helpers.runs.arms import Arm
+from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.sweeps import grids, progress
 from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task
@@ -23,9 +25,7 @@ TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
-    asked = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
-    asked += ("crops", "detector", "detector_labels")
-    known = run.card["protocol"]
+    known, asked = run.card["protocol"], signature(protocol).parameters
     yield Task("00_overview", parameters={name: known[name] for name in asked if name in known})
     yield Task("01_captioning")
     compared = tuple(Arm(template, "text", guidance).name for template in TEMPLATES)
@@ -40,6 +40,11 @@ def closing(external: Mapping[str, str]) -> Iterator[Task]:
     """What scores all arms and shows them."""
     yield Task("04_fid", parameters={"external": dict(external)})
     yield from (Task("05_guidance_sweep"), Task(REPORT))
+
+
+def detector_study(**parameters: object) -> Iterator[Task]:
+    """What trains detectors on photos and pictures, and the report, which then says whether pictures help."""
+    yield from (Task("10_training", parameters=parameters), Task(REPORT))
 
 
 def _drawing(arms: Sequence[str], name: str, **parameters: object) -> Task:
@@ -120,8 +125,10 @@ def carry_out(
 
 
 def _render(run: Run) -> None:
-    from helpers.report import tables  # here, because pages take a while to import
+    from helpers.report.page import render  # here, because pages take a while to import
 
     executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
-    if not page.is_file() or page.stat().st_mtime < executed.stat().st_mtime:
-        tables.render(executed, page)
+    if page.is_file() and page.stat().st_mtime >= executed.stat().st_mtime:
+        return
+    if folder := render(executed, page):
+        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers.models.sets import model_set
+from helpers.parameters import ParameterError
+from helpers.report import comparisons, export
 from helpers.runs import external
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, scenes_of
@@ -71,6 +73,27 @@ def status(options: argparse.Namespace) -> Work:
     return lambda: print(*lines, sep="\n")
 
 
+def dataset(options: argparse.Namespace) -> Work:
+    """A training set of a run's pictures, written before the lines about it are given."""
+    if not options.to:
+        raise ParameterError("to: name the folder of the training set (TO=my_set)")
+    run = Run(options.run or "runs/demo")
+    names = ("format", "iou", "crops", "val", "seed")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    arms = options.arm or [comparisons.main_arm(run)]
+    lines = export.export(run, arms, options.to, **given, every=bool(options.all))
+    return lambda: print(*lines, sep="\n")
+
+
+def study_detector(options: argparse.Namespace) -> Work:
+    """Detectors trained on photos and on pictures, and the report with what came out."""
+    run = Run(options.run or "runs/demo")
+    given = {"arms": options.arm, "test_dataset": options.test, "steps": options.steps}
+    given |= {"checkpoint": options.checkpoint, "qualified": False if options.all else None}
+    tasks = plan.detector_study(**{name: value for name, value in given.items() if value is not None})
+    return lambda: _end(run, plan.make_report(run, tasks, Workers(1)))
+
+
 def check_data(options: argparse.Namespace) -> Work:
     """What a data set is; its problems are failures."""
     folder = options.dataset or PROTOCOL["dataset"]
@@ -103,6 +126,7 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
+COMMANDS |= {"dataset": dataset, "study-detector": study_detector}
 COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
 
 
@@ -152,8 +176,7 @@ def _ready(
     workers: Workers, settings: dict, captions: bool, pictures: int, options: argparse.Namespace
 ) -> None:
     """Say what is short or slow where the notebooks will run; what is missing there is an error."""
-    wanted = settings["models"], settings["safety"], captions, pictures, settings["steps"], bool(options.yes)
-    for note in workers.ask(machine.require, *wanted):
+    for note in workers.ask(machine.require, settings, captions, pictures, bool(options.yes)):
         print(f"  note: {note}", flush=True)
 
 

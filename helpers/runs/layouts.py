@@ -1,0 +1,89 @@
+"""Layouts of pictures: the photos' own boxes, or new ones made of them by an arm that names such a layout."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from helpers.parameters import ParameterError
+from helpers.runs.arms import Arm
+from helpers.runs.run import Run
+from helpers.scenes import boxes as rectangles
+from helpers.scenes.scenes import Scene, fitted
+
+MOVE, SCALE = (
+    0.15,
+    0.15,
+)  # deviation of a jittered box: of its place, in its own sides, and of log of its sides
+TRIES, CROWDED = 20, 0.3  # places that a random box tries, and the IoU with another that it avoids
+
+
+def asked(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    """Those scenes with boxes, labels and phrases as the pictures of an arm are asked for, in their order.
+
+    Arms from elsewhere and controls have the photos' own.
+    """
+    try:
+        name, seed = (parsed := Arm.parse(arm)).layout, parsed.seed
+    except ParameterError:
+        name, seed = "", 0
+    own = _fitted(tuple(scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
+    if not name:
+        return own
+    every = _fitted(tuple(run.scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
+    return tuple(apply(name, every, scene, seed) for scene in own)
+
+
+def apply(name: str, scenes: Sequence[Scene], scene: Scene, seed: int) -> Scene:
+    """A fitted scene with the layout of that name, the same for the same seed, scene and scenes.
+
+    mirrored: left and right changed. jittered: each box moved and scaled a little, inside the picture.
+    other: boxes, labels and phrases of another of the scenes. random: labels that stand together in one of
+    the scenes, each with size and place of boxes of that label from anywhere. No boxes stay no boxes.
+    """
+    digest = hashlib.sha256(f"{seed}:{name}:{scene.name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8]))
+    if name == "mirrored":
+        return replace(
+            scene, boxes=scene.boxes[:, [2, 1, 0, 3]] * np.float32([-1, 1, -1, 1]) + np.float32([1, 0, 1, 0])
+        )
+    if name == "jittered":
+        sides = scene.boxes[:, 2:] - scene.boxes[:, :2]
+        middles = (scene.boxes[:, 2:] + scene.boxes[:, :2]) / 2 + sides * rng.normal(0, MOVE, sides.shape)
+        return replace(scene, boxes=_inside(middles, sides * np.exp(rng.normal(0, SCALE, (len(sides), 1)))))
+    others = [one for one in scenes if one.name != scene.name and len(one.boxes)]
+    if not (others and len(scene.boxes)):
+        return scene
+    other = others[rng.integers(len(others))]
+    new = _scattered(scenes, other.labels, rng) if name == "random" else other.boxes
+    return replace(scene, boxes=new, labels=other.labels, phrases=other.phrases)
+
+
+def _scattered(scenes: Sequence[Scene], labels: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """A box (n, 4) per label: the size of one box of that label, the middle of another."""
+    placed = np.empty((0, 4), np.float32)
+    for label in labels:
+        known = np.array(
+            [box for one in scenes for box, its in zip(one.boxes, one.labels, strict=True) if its == label]
+        )
+        for _ in range(TRIES):
+            size, place = known[rng.integers(len(known), size=2)]
+            box = _inside((place[None, :2] + place[None, 2:]) / 2, (size[2:] - size[:2])[None])
+            if not (rectangles.iou(placed, box) > CROWDED).any():
+                break
+        placed = np.concatenate([placed, box])
+    return placed
+
+
+def _inside(middles: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) float32 of those middles and sides, moved into the picture."""
+    sides = np.clip(sides, 0, 1)
+    low = np.clip(middles - sides / 2, 0, 1 - sides)
+    return rectangles.clip(np.concatenate([low, low + sides], axis=1))
+
+
+@lru_cache(maxsize=4)
+def _fitted(scenes: tuple[Scene, ...], size: int, fit: str) -> tuple[Scene, ...]:
+    return tuple(fitted(scene, {"size": size, "fit": fit}) for scene in scenes)
