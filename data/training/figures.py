@@ -26,12 +26,12 @@ SIDE = 192  # pixels of a picture on the sheet, enlarged smoothly
 
 
 def samples(run: Run, columns: int = 8) -> Image.Image:
-    """Photos, their round trips and their text-grounded pictures, a row each guidance_scale, under the boxes
+    """Photos, their round trips and their text-grounded pictures, one row per guidance_scale, with the boxes
     asked for. The scenes are the first with at least two boxes: nobody picked the good ones."""
     scenes = [scene for scene in run.scenes if len(scene.boxes) > 1][:columns]
     rows = {"photo": None, "round trip": ROUND_TRIP}
     rows |= {f"guidance_scale {arm.guidance_scale:g}": arm.name for arm in _grounded(run)}
-    shown, told = [], []
+    shown, captions = [], []
     for name, arm in rows.items():
         for scene in scenes:
             picture = images.load(run.picture(arm, scene)) if arm else scene.photo()
@@ -41,8 +41,8 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
                     large, scene.boxes, [""] * len(scene.boxes), ["#ffffff"] * len(scene.boxes)
                 )
             )
-            told.append(name if scene is scenes[0] else "")
-    return drawing.grid(shown, len(scenes), told, padding=4)
+            captions.append(name if scene is scenes[0] else "")
+    return drawing.grid(shown, len(scenes), captions, padding=4)
 
 
 def guidance(run: Run) -> Figure:

@@ -64,7 +64,7 @@ def save_gligen(
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:
-    """A saved model in float32, to be trained on."""
+    """A saved model in float32."""
     if not issubclass(kind, ModelMixin):
         return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     model = kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
