@@ -19,20 +19,28 @@ from data.training.drawn_scenes import Scenes
 from data.training.training_loop import Recipe, train
 from data.training.world import SIZE
 
-RECIPE = Recipe(steps=2800, batch_size=4, learning_rate=8e-4, warmup=50, decay=0.0, average=0.998)
+RECIPE = Recipe(steps=2100, batch_size=4, learning_rate=8e-4, warmup=50, decay=0.0, average=0.998)
 CRISP = 0.9  # share of crisp photos, as for the autoencoder
 NOISE = 0.1  # most noise added to latents, in their standard deviations: a UNet's are not exact either
 CONTRAST = 6.0  # weight of the contrast loss
+ERRING = 2400  # photos whose latents are there with the UNet's errors as well
+RESTORED = 0.5  # how often those are taken
 INSIDE = 2.0  # weight of all losses once more inside the boxes: a fifth of the pixels, most of what is seen
 
 
 def fit_decoder(
-    scenes: Scenes, latents: torch.Tensor, folder: Path, model: AutoencoderKL, recipe: Recipe = RECIPE
+    scenes: Scenes,
+    latents: torch.Tensor,
+    restored: torch.Tensor,
+    folder: Path,
+    model: AutoencoderKL,
+    recipe: Recipe = RECIPE,
 ) -> AutoencoderKL:
     """Train decoder and post_quant_conv of `model`, in place; encoder and quant_conv do not change.
 
-    latents: (n, LATENT_CHANNELS, 16, 16) float32, not scaled, of the first n scenes. Whole photos, not
-    pieces: the statistics of group normalisation are then those of the pictures that are decoded later.
+    latents: (n, LATENT_CHANNELS, 16, 16) float32, not scaled, of the first n scenes; restored: the first
+    m <= n of them with the UNet's errors (restored_latents.py). Whole photos, not pieces: the statistics of
+    group normalisation are then those of the pictures that are decoded later.
     """
     torch.manual_seed(recipe.seed)
     model = model.requires_grad_(False).to(memory_format=torch.channels_last)
@@ -45,9 +53,12 @@ def fit_decoder(
         rows = np.where(rng.random(len(rows)) < CRISP, rng.choice(crisp, len(rows)), rows)
         photos = torch.from_numpy(np.stack([scenes.photos[row] for row in rows])).permute(0, 3, 1, 2)
         photos = (photos.float() / 127.5 - 1).to(model.device, memory_format=torch.channels_last)
-        noise = torch.randn_like(latents[rows]) * torch.rand(len(rows), 1, 1, 1) * spread
+        known = latents[rows]
+        erring = (rows < len(restored)) & (rng.random(len(rows)) < RESTORED)
+        known[erring] = restored[rows[erring]]
+        noise = torch.randn_like(known) * torch.rand(len(rows), 1, 1, 1) * spread
         with torch.autocast(model.device.type, torch.bfloat16):  # twice as fast where the processor has it
-            decoded = model.decode((latents[rows] + noise).to(photos)).sample.float()
+            decoded = model.decode((known + noise).to(photos)).sample.float()
         boxes = torch.from_numpy(scenes.boxes[rows])
         inside = (coverage(boxes, SIZE).amax(-1) > 0).view(-1, 1, SIZE, SIZE).to(photos)
         objects = losses(decoded * inside, photos * inside)

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
@@ -19,9 +18,9 @@ from transformers import CLIPModel, CLIPTokenizer, Owlv2ForObjectDetection
 
 from data.training import autoencoder, captioner, clip, decoder, detector, gligen, saving
 from data.training.drawn_scenes import load_scenes
+from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
-from helpers.files import beside
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
@@ -93,20 +92,25 @@ class Workshop:
     @cached_property
     def latents(self) -> torch.Tensor:
         """Latents (latent_count, c, 16, 16) of the first photos, not scaled, encoded once and kept."""
-        encoder = torch.nn.ModuleList([self.autoencoder.encoder, self.autoencoder.quant_conv])
-        file = self.work / f"latents-{self.latent_count}-{saving.digest(encoder)}.npy"
-        if not file.exists():
-            latents = autoencoder.encode(self.autoencoder, self.scenes.photos[: self.latent_count])
-            with beside(file) as partial, partial.open("wb") as stream:
-                np.save(stream, latents.numpy())
-        return torch.from_numpy(np.load(file))
+        photos, model = self.scenes.photos[: self.latent_count], self.autoencoder
+        encoder = torch.nn.ModuleList([model.encoder, model.quant_conv])
+        file = self.work / f"latents-{len(photos)}-{saving.digest(encoder)}.npy"
+        return saving.kept(file, lambda: autoencoder.encode(model, photos))
+
+    @cached_property
+    def restored(self) -> torch.Tensor:
+        """Latents of the first photos with the UNet's errors, not scaled."""
+        count, models = min(decoder.ERRING, len(self.latents)), [self.autoencoder.encoder, self.gligen_text]
+        file = self.work / f"restored-{count}-{saving.digest(torch.nn.ModuleList(models))}.npy"
+        latents = saving.kept(file, lambda: restored_latents(self.frozen, self.gligen_text, count))
+        return latents / self.autoencoder.config.scaling_factor
 
     @cached_property
     def vae(self) -> AutoencoderKL:
         """The autoencoder with its decoder fine-tuned, in place: the same latents, sharper pictures."""
         if "decoder" in self.parts:
             recipe = self.recipe(decoder.RECIPE)
-            decoder.fit_decoder(self.scenes, self.latents, self.work, self.autoencoder, recipe)
+            decoder.fit_decoder(self.scenes, self.latents, self.restored, self.work, self.autoencoder, recipe)
         return self.autoencoder.eval().requires_grad_(False)
 
     @cached_property
