@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 
 import matplotlib
 import numpy as np
@@ -17,14 +18,11 @@ from helpers.runs.arms import SCHEDULERS, Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scoring import scores, significance, verdicts
-from helpers.scoring.intervals import Estimate
+from helpers.scoring import scores, verdicts
 from helpers.scoring.judges import Judges
 
 STEPS = (0.75, 0.5, 0.4, 0.3, 0.2)  # of the run's own number, the costliest first
 SHARES = (0.8, 0.6, 0.4, 0.2)  # of the steps that have guidance
-MARGIN = 0.1  # by which a setting counts as worse, of what grounding by text changes in that metric
-PROTOCOL = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
 MARKS = dict(zip(SCHEDULERS, ("o", "s", "^", "D"), strict=True))
 
 
@@ -34,7 +32,8 @@ def subset(run: Run, scenes: int) -> Run:
     selection = known.get("selection", {})
     if "limit" not in selection and scenes < len(run.scenes):
         selection = selection | {"limit": scenes}
-    settings = protocol(**{name: known[name] for name in PROTOCOL}, selection=selection)
+    settings = {name: known[name] for name in signature(protocol).parameters if name in known}
+    settings = protocol(**settings | {"selection": selection})
     part = Run.open(run.folder / "09_cost" / str(scenes), **settings)
     names = {scene.name for scene in part.scenes}
     for path in run.folder.glob("prompts/*.jsonl"):
@@ -85,15 +84,12 @@ def holds(run: Run, name: str) -> bool:
 
 
 def not_worse(run: Run, metric: str, name: str) -> dict:
-    """holds, bound (by how much it may be worse, one-sided 95 %) and margin of an arm against the run's own
-    setting. The margin is a tenth of the difference between that setting and the same without grounding."""
-    reference, lower = main_arm(run), scores.metrics_of(run)[metric].lower_is_better
-    margin = MARGIN * abs(verdicts.difference(run, metric, reference, _ungrounded(run))["difference"])
-    row = verdicts.difference(run, metric, name, reference)
-    estimate = Estimate(row["difference"], *(row[key] for key in ("standard_error", "low", "high", "n")))
-    if not margin:
-        return {"holds": False, "bound": math.nan, "margin": margin}
-    return {"margin": margin, **significance.not_worse(estimate, margin, lower)._asdict()}
+    """`verdicts.not_worse` of an arm against the run's own setting; by a margin of a tenth of what grounding
+    changes. Where there can be no verdict it does not hold, and `reason` says why."""
+    try:
+        return verdicts.not_worse(run, metric, name, main_arm(run))
+    except ValueError as error:  # too few photos, or nothing that grounding changes
+        return {"holds": False, "bound": math.nan, "reason": str(error)}
 
 
 def cheapest(run: Run, tried: Sequence[str]) -> str:
@@ -119,7 +115,7 @@ def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
         unet_rows, seconds = costs(run, name)
         row = {"setting": setting(run, name), "UNet rows": unet_rows, "seconds": seconds}
         for metric in (realism(run), FOUND):
-            row[metric] = known[name, metric]
+            row[metric] = known.get((name, metric))
             row[f"{metric}: at most worse by"] = (
                 not_worse(run, metric, name)["bound"] if name != tried[0] else None
             )
@@ -169,8 +165,16 @@ def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
     found = {"arm": best, "scheduler": arm.scheduler or own["scheduler"], "steps": arm.steps or own["steps"]}
     found |= {"guidance_share": arm.guidance_share, "unet_rows": rows, "reference_rows": most}
     if best == tried[0]:
-        said = f"No cheaper setting was shown to be not worse than {setting(run, best)}, N = {n} photos"
-        return found | {"sentence": f"{said}; more of them may show it: --scenes {2 * n}.", "lines": []}
+        why = {
+            one["reason"]
+            for metric in _metrics(run)
+            if "reason" in (one := not_worse(run, metric, tried[-1]))
+        }
+        more = "; ".join(sorted(why)) or f"more of them may show it: --scenes {2 * n}"
+        said = (
+            f"No cheaper setting was shown to be not worse than {setting(run, best)}, N = {n} photos; {more}."
+        )
+        return found | {"sentence": said, "lines": []}
     bounds = {metric: not_worse(run, metric, best) for metric in _metrics(run)}
     worse = " and in ".join(
         f"{metric} (by {one['bound']:.3g} at most, where {one['margin']:.3g} would count)"

@@ -61,8 +61,9 @@ def _measurable(scenes: Scenes, folder: str | Path) -> Scenes:
         )
     if not any(len(scene.boxes) for scene in scenes):
         raise ParameterError(
-            f"dataset = {str(folder)!r}: no photo has a box ({len(scenes)} photos); pictures are asked to "
-            "follow boxes: give labels and bboxes for some of them"
+            f"dataset = {str(folder)!r}: no photo has a box ({len(scenes)} photos); a study asks pictures to "
+            "follow boxes: give labels and bboxes for some of them. Without boxes photos can be captioned "
+            f"(helpers.captioning), no more{''.join(f'. {note}' for note in scenes.notes)}"
         )
     return scenes
 

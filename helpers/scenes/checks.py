@@ -3,16 +3,18 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from helpers.scenes.photos import Photo
 from helpers.scenes.problems import Problem
 
+PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
+TEXTS = ("caption", "generated_text")
 REQUIRED = ("image", "width", "height", "labels", "bboxes")
 OURS = "boxes are [x_min, y_min, x_max, y_max] in pixels"
 SLACK = 0.02  # of a side, or 2 pixels: by so much boxes leave the picture through rounding
+NUMBERS, LARGEST = {int, float}, 1e9  # types and size of coordinates; a JSON file may hold more
 SMALLEST_SIDE = 1e-3  # of a pixel: what float32 fractions can still tell apart
 
 # Other formats, turned into left top and right bottom corners in pixels. a, b: the first and the last two
@@ -40,29 +42,14 @@ BROKEN = 0.2  # share that must be wrong in ours, before the whole data set is t
 
 def check(entries: Sequence, photos: Mapping[int, Photo]) -> list[Problem]:
     """What is wrong with the entries. photos: what is known of their photos, by the entry's index."""
-    found, objects = [], {}
+    found = []
     for index, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            found.append(
-                Problem(index, f"{entry!r:.60} is not an object; write {', '.join(REQUIRED)} in braces")
-            )
-            continue
-        objects[index] = entry
-        found += [Problem(index, text, box) for text, box in _check_entry(entry)]
-        size = entry.get("width"), entry.get("height")
-        if index in photos and (text := _check_size(photos[index], *size)):
+        if isinstance(entry, dict):
+            found += [Problem(index, *told) for told in _check_entry(entry, photos.get(index))]
+        else:
+            text = f"{entry!r:.60} is not an object; write {', '.join(REQUIRED)} in braces"
             found.append(Problem(index, text))
-    return [*found, *_check_boxes(objects)]
-
-
-def is_number(value: object) -> bool:
-    """Whether a value from a JSON file can be a coordinate: finite, no boolean, no integer beyond floats."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
-
-
-def is_size(value: object) -> bool:
-    """Whether a value from a JSON file can be a width or height in pixels."""
-    return is_number(value) and value >= 1 and value % 1 == 0
+    return [*found, *_check_boxes(entries)]
 
 
 def guess(boxes: np.ndarray, sizes: np.ndarray, share: float = 1) -> str | None:
@@ -85,57 +72,55 @@ def _fits(other: str, boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return ((low < high) & (low >= -slack) & (high <= sizes + slack)).all(axis=1)
 
 
-def _check_entry(entry: dict) -> Iterator[tuple[str, str]]:
-    """What is wrong with an entry but for the numbers of its boxes: the text, and the box or ""."""
-    for key in (key for key in REQUIRED if key not in entry):
-        near = difflib.get_close_matches(key, entry, n=1, cutoff=0.5)
-        yield f"has no {key!r}" + (f"; is {near[0]!r} meant for it?" if near else "; add it"), ""
+def _check_entry(entry: dict, photo: Photo | None) -> Iterator[tuple[str, ...]]:
+    """What is wrong with an entry but for the numbers of its boxes: a text, and the box where it is one's."""
+    for key in REQUIRED:
+        if key not in entry:
+            near = difflib.get_close_matches(key, entry, n=1, cutoff=0.5)
+            yield (f"has no {key!r}" + (f"; is {near[0]!r} meant for it?" if near else "; add it"),)
     for key in ("width", "height"):
-        if key in entry and not is_size(entry[key]):
-            yield (
-                f"{key} {entry[key]!r:.60} is no whole number of pixels above 0; give the upright photo's",
-                "",
-            )
-    boxes = entry.get("bboxes")
-    if "bboxes" in entry and not isinstance(boxes, list):
-        yield f"bboxes {boxes!r:.60} is not a list; {OURS}", ""
-    for key in ("labels", "phrases"):
-        if key in entry and not (key == "phrases" and entry[key] is None):
-            yield from _check_texts(key, entry[key], boxes)
-    for key, text in entry.items():
-        is_text = key in ("caption", "generated_text") or key.startswith("prompt_w_")
-        if is_text and text is not None and not _is_text(text):
-            yield f"{key} {text!r:.60} is not a text", ""
+        if key in entry and not _is_size(entry[key]):
+            said = "is no whole number of pixels above 0; give the upright photo's"
+            yield (f"{key} {entry[key]!r:.60} {said}",)
+    boxes = entry.get("bboxes", [])
+    if not isinstance(boxes, list):
+        yield (f"bboxes {boxes!r:.60} is not a list; {OURS}",)
+    for key, value in entry.items():
+        if key == "labels" or (key == "phrases" and value is not None):
+            yield from _check_texts(key, value, entry.get("bboxes"))
+        elif (key in TEXTS or key.startswith(PROMPT)) and value is not None and not _is_text(value):
+            yield (f"{key} {value!r:.60} is not a text",)
+    size = entry.get("width"), entry.get("height")
+    if photo and all(map(_is_size, size)) and not _is_resized(photo[:2], size):
+        yield (_other_shape(photo[:2], *size),)
 
 
-def _check_texts(key: str, texts: object, boxes: object) -> Iterator[tuple[str, str]]:
+def _check_texts(key: str, texts: object, boxes: object) -> Iterator[tuple[str, ...]]:
     if not isinstance(texts, list):
-        yield f"{key} {texts!r:.60} is not a list of texts", ""
+        yield (f"{key} {texts!r:.60} is not a list of texts",)
         return
     for index, text in enumerate(texts):
-        if not _is_text(text) or not text.strip():
+        if not _is_text(text) or not text or text.isspace():
             yield f"{key[:-1]} {text!r:.60} is not a text; say what stands in the box", f"box {index}"
     if isinstance(boxes, list) and len(texts) != len(boxes):
-        yield f"{len(texts)} {key} for {len(boxes)} bboxes; give every box one", ""
+        yield (f"{len(texts)} {key} for {len(boxes)} bboxes; give every box one",)
 
 
 def _is_text(value: object) -> bool:
     """Whether a value is a text that a file can hold; half of a surrogate pair (a cut emoji) is none."""
-    return isinstance(value, str) and not re.search(r"[\ud800-\udfff]", value)
+    return isinstance(value, str) and (value.isascii() or not re.search(r"[\ud800-\udfff]", value))
 
 
-def _check_size(photo: Photo, width: object, height: object) -> str | None:
-    size = photo.width, photo.height
-    if not is_size(width) or not is_size(height) or _is_resized(size, (width, height)):
-        return None
-    said = (
-        f"width and height say {width:g} x {height:g}, but the picture is {size[0]} x {size[1]} when upright"
-    )
-    said += " (EXIF orientation applied)"
-    if _is_resized(size, (height, width)):
-        return f"{said}: it lies on its side; give width, height and bboxes of the upright picture"
-    scales = f"x times {size[0] / width:g}, y times {size[1] / height:g}"
-    return f"{said}: another shape; give its own, and {scales}"
+def _is_size(value: object) -> bool:
+    return type(value) in NUMBERS and 1 <= value < LARGEST and value % 1 == 0
+
+
+def is_box(box: object) -> bool:
+    """Whether a value from a JSON file is four numbers that float64 can hold; booleans are none."""
+    if type(box) is not list or len(box) != 4 or not NUMBERS.issuperset(map(type, box)):
+        return False
+    a, b, c, d = box
+    return -LARGEST < a < LARGEST > b > -LARGEST < c < LARGEST > d > -LARGEST
 
 
 def _is_resized(size: tuple[int, int], other: tuple[float, float]) -> bool:
@@ -143,77 +128,91 @@ def _is_resized(size: tuple[int, int], other: tuple[float, float]) -> bool:
     return abs(size[0] * other[1] - size[1] * other[0]) <= max(*size, *other)
 
 
-class _Boxes(NamedTuple):
-    """The boxes of one entry that are four numbers, by their place in it, and what is wrong with them."""
-
-    size: tuple[int, int]
-    sound: dict[int, list]
-    wrong: dict[int, str]
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        boxes = np.array(list(self.sound.values()), dtype=np.float64).reshape(-1, 4)
-        return boxes, np.full((len(boxes), 2), self.size, dtype=np.float64)
+def _other_shape(size: tuple[int, int], width: float, height: float) -> str:
+    said = f"width and height say {width:g} x {height:g}, but the picture is {size[0]} x {size[1]}"
+    said += " when upright (EXIF orientation applied)"
+    if _is_resized(size, (height, width)):
+        return f"{said}: it lies on its side; give width, height and bboxes of the upright picture"
+    return (
+        f"{said}: another shape; give its own, and x times {size[0] / width:g}, y times {size[1] / height:g}"
+    )
 
 
-def _check_boxes(entries: Mapping[int, dict]) -> Iterator[Problem]:
+class _Boxes:
+    """All boxes of a data set that are four numbers: rows as they are written, boxes (n, 4), the width and
+    height of their pictures, sizes (n, 2), the index of their entries, owner (n,), ascending, and their
+    numbers there; wrong: (n,) bool. scenes: how many entries have a list of boxes."""
+
+    def __init__(self, entries: Sequence, strange: list[Problem]) -> None:
+        self.rows, self.numbers, self.scenes, owner, sizes = [], [], 0, [], []
+        for index, entry in enumerate(entries):
+            keys = ("bboxes", "width", "height")
+            boxes, *size = map(entry.get, keys) if isinstance(entry, dict) else keys
+            if not isinstance(boxes, list) or not all(map(_is_size, size)):
+                continue
+            self.scenes += 1
+            for number, box in enumerate(boxes):
+                if is_box(box):
+                    self.rows.append(box)
+                    self.numbers.append(number)
+                    owner.append(index)
+                    sizes.append(size)
+                else:
+                    text = f"{box!r:.80} is not four finite numbers; {OURS}"
+                    strange.append(Problem(index, text, f"box {number}"))
+        self.owner, self.sizes = np.array(owner, dtype=int), np.array(sizes, dtype=float).reshape(-1, 2)
+        self.boxes = np.array(self.rows, dtype=float).reshape(-1, 4)
+        low, high = self.boxes[:, :2], self.boxes[:, 2:]
+        inside = np.clip(np.minimum(high, self.sizes) - np.maximum(low, 0), 0, None)
+        reversed_or_empty = (high - low < SMALLEST_SIDE).any(axis=1)
+        self.wrong = reversed_or_empty | (inside.prod(axis=1) < (high - low).prod(axis=1) / 2)
+
+    def problems(self, index: int, other: str | None = None) -> Iterator[Problem]:
+        """What is wrong with an entry's boxes, in one problem where all are right in another format."""
+        places = range(*np.searchsorted(self.owner, [index, index + 1]))
+        boxes, sizes = self.boxes[places], self.sizes[places]
+        wrong = [place for place in places if self.wrong[place]]
+        other = other or guess(boxes, sizes)
+        if other in FRACTIONS or (other and wrong):
+            shown = wrong or places
+            box, size = self.rows[shown[0]], sizes[0]
+            said = _problem(box, *size) if wrong else f"{box} lies in one pixel of {size[0]:g} x {size[1]:g}"
+            named = ", ".join(str(self.numbers[place]) for place in shown)
+            yield Problem(index, f"{said}; {OURS}, these look like {other}", f"box {named}")
+            return
+        for place in wrong:
+            text = f"{_problem(self.rows[place], *self.sizes[place])}; {OURS}"
+            yield Problem(index, text, f"box {self.numbers[place]}")
+
+    def in_other_format(self) -> tuple[str | None, list[int]]:
+        """Another format in which nearly all boxes are right, or None, and the entries where all are."""
+        other = guess(self.boxes, self.sizes, WHOLE)
+        if other is None or (other in PIXELS and self.wrong.mean() < BROKEN):
+            return None, []
+        strange = set(self.owner[~_fits(other, self.boxes, self.sizes)].tolist())
+        alike = [index for index in np.unique(self.owner).tolist() if index not in strange]
+        shown = other in FRACTIONS or self.wrong[np.isin(self.owner, alike)].any()
+        return (other, alike) if shown else (None, [])
+
+
+def _check_boxes(entries: Sequence) -> list[Problem]:
     """What is wrong with the numbers of all boxes; their format is judged over the whole data set first."""
-    scenes: dict[int, _Boxes] = {}
-    for index, entry in entries.items():
-        size, boxes = (entry.get("width"), entry.get("height")), entry.get("bboxes")
-        if not (all(map(is_size, size)) and isinstance(boxes, list)):
-            continue
-        sound = {number: box for number, box in enumerate(boxes) if _is_box(box)}
-        wrong = {number: text for number, box in sound.items() if (text := _problem(box, *size))}
-        scenes[index] = _Boxes(size, sound, wrong)
-        for number in (number for number in range(len(boxes)) if number not in sound):
-            yield Problem(index, f"{boxes[number]!r:.80} is not four finite numbers; {OURS}", f"box {number}")
-    other, alike = _in_other_format(scenes)
+    found: list[Problem] = []
+    table = _Boxes(entries, found)
+    tiny = table.boxes.max(axis=1, initial=-np.inf) <= 1 + SLACK
+    wrong = set(table.owner[table.wrong].tolist())
+    suspects = wrong | set(table.owner.tolist()).difference(table.owner[~tiny].tolist())
+    other, alike = table.in_other_format()
     if alike:
-        first = next((index for index in alike if scenes[index].wrong), alike[0])
-        (problem,) = _scene_problems(first, scenes[first], other)
-        count = f"all {len(alike):,}" if len(alike) == len(scenes) else f"{len(alike):,} of {len(scenes):,}"
+        first = next((index for index in alike if index in wrong), alike[0])
+        (problem,) = table.problems(first, other)
+        count = f"all {len(alike):,}" if len(alike) == table.scenes else f"{len(alike):,} of {table.scenes:,}"
         where = f", in {count} scenes, also where it does not show" if len(alike) > 1 else ""
-        yield problem._replace(text=problem.text + where)
-    for index in scenes.keys() - set(alike):
-        yield from _scene_problems(index, scenes[index])
+        found.append(problem._replace(text=problem.text + where, also=tuple(alike)))
+    return found + [one for index in sorted(suspects.difference(alike)) for one in table.problems(index)]
 
 
-def _in_other_format(scenes: dict[int, _Boxes]) -> tuple[str | None, list[int]]:
-    """Another format in which nearly all of a data set's boxes are right, if there is one, and the scenes
-    where all are."""
-    filled = {index: scene for index, scene in scenes.items() if scene.sound}
-    if not filled:
-        return None, []
-    arrays = {index: scene.arrays() for index, scene in filled.items()}
-    boxes, sizes = (np.concatenate(parts) for parts in zip(*arrays.values(), strict=True))
-    other = guess(boxes, sizes, WHOLE)
-    wrong = sum(len(scene.wrong) for scene in filled.values())
-    if other is None or (other in PIXELS and wrong < BROKEN * len(boxes)):
-        return None, []
-    alike = [index for index, (boxes, sizes) in arrays.items() if _fits(other, boxes, sizes).all()]
-    shown = other in FRACTIONS or any(scenes[index].wrong for index in alike)
-    return (other, alike) if shown else (None, [])
-
-
-def _scene_problems(index: int, scene: _Boxes, other: str | None = None) -> Iterator[Problem]:
-    """What is wrong with an entry's boxes, in one problem where all are right in another format."""
-    tiny = all(max(box) <= 1 + SLACK for box in scene.sound.values())
-    other = other or (guess(*scene.arrays()) if scene.wrong or tiny else None)
-    if other in FRACTIONS or (other and scene.wrong):
-        numbers = list(scene.wrong or scene.sound)
-        box = scene.sound[numbers[0]]
-        text = scene.wrong.get(numbers[0], f"{box} lies in one pixel of {scene.size[0]} x {scene.size[1]}")
-        named = ", ".join(map(str, numbers))
-        yield Problem(index, f"{text}; {OURS}, these look like {other}", f"box {named}")
-    else:
-        yield from (Problem(index, f"{text}; {OURS}", f"box {k}") for k, text in scene.wrong.items())
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
-
-
-def _problem(box: list, width: float, height: float) -> str | None:
+def _problem(box: list, width: float, height: float) -> str:
     for axis, low, high, side in (("x", box[0], box[2], "right of"), ("y", box[1], box[3], "below")):
         if low > high:
             return f"{axis}_min {low:g} is {side} {axis}_max {high:g} in {box}"
@@ -221,8 +220,5 @@ def _problem(box: list, width: float, height: float) -> str | None:
             return f"{axis}_min {low:g} and {axis}_max {high:g} leave {box} empty"
     across, down = min(box[2], width) - max(box[0], 0), min(box[3], height) - max(box[1], 0)
     inside = max(across, 0) * max(down, 0)
-    share = inside / ((box[2] - box[0]) * (box[3] - box[1]))
-    if share < 0.5:
-        where = "wholly" if inside == 0 else "mostly"
-        return f"{box} lies {where} outside the {width:g} x {height:g} picture ({share:.0%} inside)"
-    return None
+    share, where = inside / ((box[2] - box[0]) * (box[3] - box[1])), "mostly" if inside else "wholly"
+    return f"{box} lies {where} outside the {width:g} x {height:g} picture ({share:.0%} inside)"

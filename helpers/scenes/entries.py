@@ -1,19 +1,43 @@
 """Entries of a data set, put in order: one per photo, one spelling per label, each box once."""
 
+import gc
 import posixpath
 import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
+from helpers.scenes.checks import PROMPT, TEXTS, is_box
 from helpers.scenes.photos import Folder, Photo, normal
-from helpers.scenes.problems import Problem
+from helpers.scenes.problems import Problem, examples
 
 LISTS = ("labels", "bboxes", "phrases")  # what an entry has one of per box
 LONGEST = 251  # bytes of a scene's name: file systems take 255, and its pictures are called NAME.png
+CLASHES = (  # of an entry with an earlier one: in path, in content, in the scene's name
+    "is listed twice with other sizes or texts, here and as {}; join their boxes in one",
+    "is byte for byte the picture of {}; keep one of the two, with all boxes",
+    "has, without suffix and case, the name of {}; rename it",
+)
 NEAR = 0.5  # pixels: boxes with one label whose sides differ by less are one box
+
+
+@contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Garbage is collected a hundred times less often: 100,000 entries, which are none, are else gone through
+    again and again, for a third of the time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100 * before[0], *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def join(entries: Sequence) -> tuple[list, str | None]:
@@ -27,9 +51,9 @@ def join(entries: Sequence) -> tuple[list, str | None]:
         key = normal(image) if isinstance(image, str) and image.strip() else index
         groups.setdefault(key, []).append(index)
     joined, photos = dict(enumerate(entries)), 0
-    for indices in groups.values():
+    for indices in (indices for indices in groups.values() if len(indices) > 1):
         group = [entries[index] for index in indices]
-        if len(group) > 1 and _agree(group):
+        if _agree(group):
             photos += 1
             lists = {key: [one for entry in group for one in entry[key]] for key in ("labels", "bboxes")}
             if any(entry.get("phrases") for entry in group):
@@ -37,31 +61,29 @@ def join(entries: Sequence) -> tuple[list, str | None]:
             joined[indices[0]] = {key: value for one in reversed(group) for key, value in one.items()} | lists
             for index in indices[1:]:
                 del joined[index]
-    told = f"photos that stand in several entries, whose boxes were joined: {photos:,}" if photos else None
-    return list(joined.values()), told
+    note = f"photos that stand in several entries, whose boxes were joined: {photos:,}" if photos else None
+    return list(joined.values()), note
 
 
 def _agree(group: Sequence[dict]) -> bool:
     for entry in group:
-        lists = [entry.get(key) for key in LISTS if entry.get(key) is not None]
+        lists = [entry[key] for key in LISTS if entry.get(key) is not None]
         if len(lists) < 2 or not all(isinstance(one, list) and len(one) == len(lists[0]) for one in lists):
             return False
-    keys = {
-        key for entry in group for key in entry if key in ("width", "height", "caption", "generated_text")
-    }
-    keys |= {key for entry in group for key in entry if key.startswith("prompt_w_")}
+    keys = [key for key in set(chain(*group)) if key in ("width", "height", *TEXTS) or key.startswith(PROMPT)]
     return all(len({repr(e[key]) for e in group if e.get(key) is not None}) <= 1 for key in keys)
 
 
+@lru_cache(maxsize=2**18)
 def name_of(image: str) -> str:
     """A scene's name: the picture's path without suffix, folders joined by two underscores."""
     return posixpath.splitext(normal(image))[0].replace("/", "__")
 
 
-def locate(folder: Path, found: Sequence) -> tuple[dict[int, Path], list[Problem]]:
+def locate(folder: Path, entries: Sequence) -> tuple[dict[int, Path], list[Problem]]:
     """Index of an entry -> the file of its photo; and what is wrong with the names of the others."""
     files, paths, problems = Folder(folder), {}, []
-    for index, entry in enumerate(found):
+    for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or "image" not in entry:
             continue
         image = entry["image"]
@@ -86,10 +108,9 @@ def complete(entry: dict, photo: Photo | None, fractions: bool) -> dict:
     if photo is None:
         return {"width": 1, "height": 1} | entry | ({"labels": [], "bboxes": []} if fractions else {})
     entry = {"width": photo.width, "height": photo.height} | entry
-    if fractions:
-        size = (photo.width, photo.height) * 2
-        pixels = [[one * side for one, side in zip(box, size, strict=True)] for box in entry["bboxes"]]
-        entry["bboxes"] = pixels
+    if fractions and isinstance(entry["bboxes"], list):
+        sides, boxes = np.array(photo[:2] * 2), entry["bboxes"]
+        entry["bboxes"] = [(box * sides).tolist() if is_box(box) else box for box in boxes]
     return entry
 
 
@@ -98,19 +119,14 @@ def clashes(entries: Sequence[dict], photos: Mapping[int, Photo]) -> list[Proble
     found, taken = [], {}
     for index, photo in photos.items():
         image = entries[index]["image"]
-        keys = {  # file systems that ignore case would mix up results with one name
-            normal(
-                image
-            ): "is listed twice with other sizes or texts, here and as {}; join their boxes in one",
-            photo.content: "is byte for byte the picture of {}; keep one of the two, with all boxes",
-            f"name {name_of(image).casefold()}": "has, without suffix and case, the name of {}; rename it",
-        }
-        for key, text in keys.items():
+        # names in lower case: file systems that ignore case would mix up results with one name
+        keys = normal(image), photo.content, ("name", name_of(image).casefold())
+        for key, said in zip(keys, CLASHES, strict=True):
             other = taken.setdefault(key, index)
             if other != index:
                 first = entries[other]["image"]
-                told = text.format(f"entry {other}, {first!r}")
-                found.append(Problem(index, told, pair=f"{image!r} and {first!r}"))
+                text = said.format(f"entry {other}, {first!r}")
+                found.append(Problem(index, text, pair=f"{image!r} and {first!r}"))
                 break
     return found
 
@@ -121,71 +137,74 @@ def sample(entries: Sequence, limit: int, seed: int = 0) -> list:
     return [entries[index] for index in sorted(chosen)]
 
 
-def rename(entries: Sequence[dict], names: Mapping[str, str | None]) -> list[dict]:
+def rename(entries: Sequence[dict], names: Mapping[str, str | None]) -> Sequence[dict]:
     """Entries with other labels. names: label -> its new name, or None to drop its boxes.
 
     Raises ValueError naming labels that no box has.
     """
+    if not names:
+        return entries
     there = {label for entry in entries for label in entry["labels"]}
     if strange := sorted(names.keys() - there):
         raise ValueError(f"labels {strange} stand on no box; the labels are {sorted(there)}")
-    renamed = []
-    for entry in entries:
-        kept = [i for i, label in enumerate(entry["labels"]) if names.get(label, label) is not None]
-        lists = {key: [entry[key][i] for i in kept] for key in LISTS if entry.get(key)}
-        lists["labels"] = [names.get(label, label) for label in lists.get("labels", [])]
-        renamed.append(entry | lists)
-    return renamed
+    new = [[names.get(label, label) for label in entry["labels"]] for entry in entries]
+    return [
+        _only(entry | {"labels": labels}, [i for i, label in enumerate(labels) if label is not None])
+        for entry, labels in zip(entries, new, strict=True)
+    ]
 
 
-def spell(entries: Sequence[dict]) -> tuple[list[dict], list[str]]:
+def spell(entries: Sequence[dict]) -> tuple[Sequence[dict], list[str]]:
     """Entries in which labels that differ only in case, blanks, "_", "-" or the Unicode form of letters are
     spelled alike, as most boxes have it; and what to say of it."""
-    counts = Counter(label for entry in entries for label in entry["labels"])
-    groups: dict[str, list[str]] = {}
+    counts = Counter(chain.from_iterable(entry["labels"] for entry in entries))
+    groups: dict[str, Counter] = {}
     for label in counts:
-        groups.setdefault(_key(label), []).append(label)
-    names, told = {}, []
-    for spellings in groups.values():
-        clean = Counter()
-        for label in spellings:
-            clean[" ".join(unicodedata.normalize("NFC", label).split())] += counts[label]
-        best = clean.most_common(1)[0][0]
-        names |= dict.fromkeys(spellings, best)
-        others = [label for label in spellings if label != best]
-        if others:
-            boxes = ", ".join(f"{label!r} ({counts[label]:,})" for label in others)
-            told.append(f"labels read as {best!r}, because nothing but case, blanks, _ or - differs: {boxes}")
-    return [entry | {"labels": [names[label] for label in entry["labels"]]} for entry in entries], told
+        key = " ".join(re.sub(r"[_-]", " ", _composed(label)).split()).casefold()
+        groups.setdefault(key, Counter())[_composed(label)] += counts[label]
+    best = {spelling: group.most_common(1)[0][0] for group in groups.values() for spelling in group}
+    others: dict[str, list[str]] = {}
+    for label in counts:
+        if label != best[_composed(label)]:
+            others.setdefault(best[_composed(label)], []).append(label)
+    notes = [
+        f"labels read as {name!r}, because nothing but case, blanks, _ or - differs: "
+        + ", ".join(f"{label!r} ({counts[label]:,})" for label in labels)
+        for name, labels in others.items()
+    ]
+    return rename(entries, {label: name for name, labels in others.items() for label in labels}), notes
+
+
+@lru_cache(maxsize=2**16)
+def words(label: str) -> str:
+    """A class name as words of a text: `Hard-Hat`, `hard_hat` and `HardHat` are "hard hat"."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
+    return " ".join(re.sub(r"[_-]+", " ", parted).lower().split()) or label
 
 
 def once(entries: Sequence[dict]) -> tuple[list[dict], str | None]:
     """Entries without boxes that stand twice with one label; and what to say of it."""
     changed, copies, places = [], 0, []
     for entry in entries:
-        kept = []
-        for index, (label, box) in enumerate(zip(entry["labels"], entry["bboxes"], strict=True)):
-            if not any(label == entry["labels"][k] and _near(box, entry["bboxes"][k]) for k in kept):
-                kept.append(index)
-        if dropped := len(entry["labels"]) - len(kept):
-            copies += dropped
+        labels, boxes, kept = entry["labels"], entry["bboxes"], []
+        for i, label in enumerate(labels):
+            if not any(label == labels[k] and _near(boxes[i], boxes[k]) for k in kept):
+                kept.append(i)
+        if len(kept) < len(labels):
+            copies += len(labels) - len(kept)
             places.append(entry["image"])
-            lists = {key: entry[key] for key in LISTS if entry.get(key)}
-            entry = entry | {key: [values[k] for k in kept] for key, values in lists.items()}
+            entry = _only(entry, kept)
         changed.append(entry)
-    if not copies:
-        return changed, None
-    return changed, f"boxes that stood twice with one label, used once: {copies:,}, in {examples(places)}"
+    said = f"boxes that stood twice with one label, used once: {copies:,}, in {examples(places)}"
+    return changed, said if copies else None
 
 
-def examples(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, quoted, and how many there are."""
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+def _only(entry: dict, kept: Sequence[int]) -> dict:
+    return entry | {key: [entry[key][i] for i in kept] for key in LISTS if entry.get(key)}
 
 
-def _key(label: str) -> str:
-    return " ".join(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", label)).split()).casefold()
+def _composed(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", label).split())
 
 
 def _near(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -7,7 +7,9 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import PurePath
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import numpy as np
@@ -45,17 +47,17 @@ def coco(documents: Sequence[dict]) -> Entries:
     entries, crowds = {}, 0
     for document in documents:
         names = {category["id"]: category["name"] for category in document.get("categories", [])}
-        photos = {}
-        for photo in document["images"]:
-            entry = {"image": photo["file_name"], "labels": [], "bboxes": []}
-            entry |= {key: photo[key] for key in ("width", "height") if photo.get(key)}
-            photos[photo["id"]] = entries.setdefault(photo["file_name"], entry)
+        photos = {
+            photo["id"]: entries.setdefault(photo["file_name"], _entry(photo["file_name"], (), photo))
+            for photo in document["images"]
+        }
         for annotation in document.get("annotations", []):
             entry = photos.get(annotation["image_id"])
             if entry is None:
                 raise ValueError(f"an annotation is of image {annotation['image_id']!r}, which is not listed")
             if "caption" in annotation:
                 entry.setdefault("captions", []).append(annotation["caption"])
+                entry.setdefault("caption", annotation["caption"])
             elif annotation.get("iscrowd"):
                 crowds += 1
             elif annotation.get("bbox") or annotation.get("segmentation"):
@@ -63,11 +65,7 @@ def coco(documents: Sequence[dict]) -> Entries:
                     raise ValueError(f"category {annotation['category_id']!r} of a box has no name")
                 entry["labels"].append(names[annotation["category_id"]])
                 entry["bboxes"].append(_coco_box(annotation))
-    for entry in entries.values():
-        if "captions" in entry:
-            entry["caption"] = entry["captions"][0]
-    said = [f"crowd regions left out, being no boxes of single things: {crowds:,}"] if crowds else []
-    return list(entries.values()), said
+    return list(entries.values()), _count("crowd regions left out, being no boxes of single things", crowds)
 
 
 def _coco_box(annotation: dict) -> list:
@@ -83,34 +81,29 @@ def _coco_box(annotation: dict) -> list:
     return around([number for part in outline for number in part])
 
 
-def createml(value: Sequence[dict]) -> Entries:
+def createml(photos: Sequence[dict]) -> Entries:
     """Entries of a CreateML list; its boxes are centre and size in pixels."""
     entries = []
-    for photo in value:
-        found = photo.get("annotations", photo.get("annotation", []))
-        places = [one["coordinates"] for one in found]
-        boxes = [
-            corners(p["x"] - p["width"] / 2, p["y"] - p["height"] / 2, p["width"], p["height"])
-            for p in places
+    for photo in photos:
+        things = [
+            (one["label"], centred(*(one["coordinates"][key] for key in ("x", "y", "width", "height"))))
+            for one in photo.get("annotations", photo.get("annotation", []))
         ]
-        image = photo.get("image") or photo.get("imagefilename")
-        entries.append({"image": image, "labels": [one["label"] for one in found], "bboxes": boxes})
+        entries.append(_entry(photo.get("image") or photo.get("imagefilename"), things))
     return entries, []
 
 
 def labelme(documents: Mapping[str, dict]) -> Entries:
     """Entries of LabelMe files, by their paths from the data set's folder; outlines become boxes."""
-    entries = []
+    entries, dropped = [], 0
     for path, document in documents.items():
-        folder = PurePath(path).parent
         shapes = [s for s in document["shapes"] if s.get("shape_type") not in ("point", "line", "linestrip")]
-        image = document["imagePath"].replace("\\", "/")
-        entry = {"image": (folder / image).as_posix(), "labels": [shape["label"] for shape in shapes]}
-        entry["bboxes"] = [_labelme_box(shape) for shape in shapes]
-        sides = (("width", "imageWidth"), ("height", "imageHeight"))
-        entries.append(entry | {key: document[theirs] for key, theirs in sides if document.get(theirs)})
-    dropped = sum(len(d["shapes"]) for d in documents.values()) - sum(len(e["labels"]) for e in entries)
-    return entries, [f"points and lines left out, being no boxes: {dropped:,}"] if dropped else []
+        dropped += len(document["shapes"]) - len(shapes)
+        image = PurePath(path).parent / document["imagePath"].replace("\\", "/")
+        sides = {"width": document.get("imageWidth"), "height": document.get("imageHeight")}
+        things = [(shape["label"], _labelme_box(shape)) for shape in shapes]
+        entries.append(_entry(image.as_posix(), things, sides))
+    return entries, _count("points and lines left out, being no boxes", dropped)
 
 
 def _labelme_box(shape: dict) -> list:
@@ -121,43 +114,38 @@ def _labelme_box(shape: dict) -> list:
     return around(points.ravel().tolist())
 
 
-def label_studio(value: Sequence[dict]) -> Entries:
+def label_studio(tasks: Sequence[dict]) -> Entries:
     """Entries of a Label Studio export: percentages of the photo; of several annotators the first."""
     entries, several = [], 0
-    for task in value:
+    for task in tasks:
         address = next(text for text in task["data"].values() if isinstance(text, str))
         image = re.sub(r"^[0-9a-f]{8}-", "", unquote(address.split("?d=")[-1].split("/")[-1]))
-        entry = {"image": image, "labels": [], "bboxes": []}
         several += len(task.get("annotations", [])) > 1
+        things, sides = [], {}
         for result in (task.get("annotations") or [{}])[0].get("result", []):
             place = result.get("value", {})
             if names := place.get("rectanglelabels"):
-                entry["width"], entry["height"] = result["original_width"], result["original_height"]
-                sides = (entry["width"] / 100, entry["height"] / 100) * 2
-                box = [place[key] for key in ("x", "y", "width", "height")]
-                entry["labels"].append(names[0])
-                entry["bboxes"].append(corners(*(a * b for a, b in zip(box, sides, strict=True))))
-        entries.append(entry)
-    said = f"photos with several annotators, of whom the first is taken: {several:,}"
-    return entries, [said] if several else []
+                width, height = result["original_width"], result["original_height"]
+                x, y, across, down = (place[key] / 100 for key in ("x", "y", "width", "height"))
+                things.append((names[0], corners(x * width, y * height, across * width, down * height)))
+                sides = {"width": width, "height": height}
+        entries.append(_entry(image, things, sides))
+    return entries, _count("photos with several annotators, of whom the first is taken", several)
 
 
 def via(value: dict) -> Entries:
     """Entries of a VGG Image Annotator project or export; outlines become boxes."""
     entries = []
     for photo in value.get("_via_img_metadata", value).values():
-        regions = photo["regions"]
-        entry = {"image": photo["filename"], "labels": [], "bboxes": []}
+        regions, things = photo["regions"], []
         for region in regions.values() if isinstance(regions, dict) else regions:
             shape, texts = region["shape_attributes"], region["region_attributes"]
             if "all_points_x" in shape:
-                points = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
-                box = around([number for point in points for number in point])
+                box = around([*chain(*zip(shape["all_points_x"], shape["all_points_y"], strict=True))])
             else:
                 box = corners(shape["x"], shape["y"], shape["width"], shape["height"])
-            entry["bboxes"].append(box)
-            entry["labels"].append(next((text for text in texts.values() if isinstance(text, str)), ""))
-        entries.append(entry)
+            things.append((next((text for text in texts.values() if isinstance(text, str)), ""), box))
+        entries.append(_entry(photo["filename"], things))
     return entries, []
 
 
@@ -177,33 +165,33 @@ def rows(values: Sequence[dict]) -> Entries:
         if numbers := [label for label in labels if isinstance(label, int)]:
             raise ValueError(f"class {numbers[0]} of {image!r} is a number; give the names of classes")
         caption = next((row[key] for key in ("caption", "prompt", "text") if row.get(key)), None)
-        sides = {key: row[key] for key in ("width", "height") if row.get(key)}
-        entries.append({"image": image, "labels": labels, "bboxes": boxes, "caption": caption} | sides)
+        entries.append(_entry(image, (), row) | {"labels": labels, "bboxes": boxes, "caption": caption})
     return entries, []
 
 
 def voc(documents: Mapping[str, str]) -> Entries:
     """Entries of Pascal VOC files. documents: XML by its path."""
-    entries = []
+    entries, corner = [], ("xmin", "ymin", "xmax", "ymax")
     for path, text in documents.items():
         root = ElementTree.fromstring(text)
-        objects = root.findall("object")
-        entry = {"image": root.findtext("filename", "").strip() or PurePath(path).stem}
-        entry["labels"] = [one.findtext("name", "") for one in objects]
-        corner = ("xmin", "ymin", "xmax", "ymax")
-        entry["bboxes"] = [[float(one.findtext(f"bndbox/{key}")) for key in corner] for one in objects]
+        things = [
+            (one.findtext("name", ""), [float(one.findtext(f"bndbox/{key}")) for key in corner])
+            for one in root.findall("object")
+        ]
         sides = {key: int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height")}
-        entries.append(entry | ({} if 0 in sides.values() else sides))
+        entries.append(_entry(root.findtext("filename", "").strip() or PurePath(path).stem, things, sides))
     return entries, []
 
 
-def yolo(text: str, names: Mapping[int, str], keypoints: bool = False) -> tuple[list[str], list[list[float]]]:
+def yolo(
+    lines: Sequence[str], names: Mapping[int, str], keypoints: bool = False
+) -> tuple[list[str], list[list[float]]]:
     """Labels and boxes of one YOLO file, as fractions (x_min, y_min, x_max, y_max); outlines become boxes.
 
     keypoints: the numbers after a box are points. Raises ValueError naming the line that cannot be read.
     """
     labels, boxes = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -214,9 +202,8 @@ def yolo(text: str, names: Mapping[int, str], keypoints: bool = False) -> tuple[
                 raise ValueError("neither class, x, y, width, height nor class and the points of an outline")
         except ValueError as error:
             raise ValueError(f"line {number}, {line.strip()!r:.80}: {error}") from error
-        x, y, width, height = numbers[:4]
         outline = len(numbers) > 5 and not keypoints
-        boxes.append(around(numbers) if outline else corners(x - width / 2, y - height / 2, width, height))
+        boxes.append(around(numbers) if outline else centred(*numbers[:4]))
         labels.append(names[int(which)])
     return labels, boxes
 
@@ -224,6 +211,11 @@ def yolo(text: str, names: Mapping[int, str], keypoints: bool = False) -> tuple[
 def corners(x: float, y: float, width: float, height: float) -> list[float]:
     """(x_min, y_min, width, height) as [x_min, y_min, x_max, y_max]."""
     return [x, y, x + width, y + height]
+
+
+def centred(x: float, y: float, width: float, height: float) -> list[float]:
+    """(x_centre, y_centre, width, height) as [x_min, y_min, x_max, y_max]."""
+    return corners(x - width / 2, y - height / 2, width, height)
 
 
 def around(numbers: Sequence[float]) -> list[float]:
@@ -235,3 +227,13 @@ def words(entries: Sequence[dict]) -> str:
     """How many photos, boxes and classes entries have."""
     labels = Counter(label for entry in entries for label in entry.get("labels", []))
     return f"{len(entries):,} photos, {labels.total():,} boxes, {len(labels):,} labels"
+
+
+def _entry(image: str, things: Sequence[tuple[str, list]], sides: Mapping = MappingProxyType({})) -> dict:
+    """things: label and box of each. sides: where width and height stand, if they are known."""
+    entry = {"image": image, "labels": [label for label, _ in things], "bboxes": [box for _, box in things]}
+    return entry | {key: sides[key] for key in ("width", "height") if sides.get(key)}
+
+
+def _count(what: str, number: int) -> list[str]:
+    return [f"{what}: {number:,}"] if number else []

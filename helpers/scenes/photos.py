@@ -49,9 +49,9 @@ class Folder:
 
         Separators of Windows and both Unicode forms of accented letters are understood.
         """
-        for name in dict.fromkeys((image, image.replace("\\", "/"))):
-            for place in (os.path.join(self.path, name), os.path.join(self.path, "images", name)):
-                if os.path.isfile(place):
+        for name in (image, image.replace("\\", "/")):
+            for below in ("", "images"):
+                if os.path.isfile(place := os.path.join(self.path, below, name)):
                     return Path(place)
         ends = self.ending(image)
         return self.path / ends[0] if len(ends) == 1 else None
@@ -74,12 +74,19 @@ class Folder:
     def _files(self) -> dict[str, list[str]]:
         """File name in composed Unicode -> paths relative to the folder, with "/"."""
         files: dict[str, list[str]] = {}
-        for place, folders, names in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            below = Path(place).relative_to(self.path)
-            for name in sorted(names):
-                files.setdefault(unicodedata.normalize("NFC", name), []).append((below / name).as_posix())
+        for path in below(self.path):
+            files.setdefault(unicodedata.normalize("NFC", posixpath.basename(path)), []).append(path)
         return files
+
+
+def below(folder: Path) -> list[str]:
+    """Paths of the files below a folder, as seen from it, with "/"; none that is hidden."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place).relative_to(folder)
+        found += [(here / name).as_posix() for name in sorted(names) if not name.startswith(".")]
+    return found
 
 
 @lru_cache(maxsize=2**18)
@@ -97,13 +104,14 @@ def look(folder: Path, paths: Iterable[Path]) -> dict[Path, Photo | str]:
     """
     memory = _memory(folder)
     known, found, new = _read(memory), {}, []
-    for path in dict.fromkeys(paths):
-        fact = path.stat()
-        row = known.get(os.path.abspath(path), [])
-        if row[:2] == [fact.st_size, fact.st_mtime_ns]:
+    for path in paths:
+        size, changed = (fact := os.stat(path)).st_size, fact.st_mtime_ns
+        row = known.get(_name(folder, path), ())
+        if row[:2] == [size, changed]:
             found[path] = Photo(*row[2:])
-        else:
-            new.append((path, [fact.st_size, fact.st_mtime_ns]))
+        elif path not in found:
+            found[path] = ""
+            new.append((path, [size, changed]))
     written = time.monotonic()
     bar = tqdm(total=len(new), desc="checking photos", unit="photo", disable=len(new) < MANY, leave=False)
     with bar, ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
@@ -113,7 +121,7 @@ def look(folder: Path, paths: Iterable[Path]) -> dict[Path, Photo | str]:
                 found[path] = photo
                 bar.update()
                 if isinstance(photo, Photo) and fact[1] < time.time_ns() - SETTLED:
-                    known[os.path.abspath(path)] = [*fact, *photo]
+                    known[_name(folder, path)] = [*fact, *photo]
             if time.monotonic() - written > PAUSE or start + CHUNK >= len(new):
                 written = _write(memory, known)
     return found
@@ -149,6 +157,10 @@ def _write(memory: Path, known: dict[str, list]) -> float:
     with suppress(OSError), beside(memory) as partial:
         partial.write_text(json.dumps(known), encoding="utf-8")
     return time.monotonic()
+
+
+def _name(folder: Path, path: Path) -> str:
+    return str(path).removeprefix(f"{folder}{os.sep}")
 
 
 def _stem(name: str) -> str:

@@ -21,12 +21,14 @@ class Problem(NamedTuple):
     """One thing that is wrong. index: of the entry. text: what, and what to do. box: "", or "box 3".
 
     pair: of two scenes that clash, how they are named where others of the same cause are listed; all are.
+    also: indices of other entries that this is wrong with, counted in the text.
     """
 
     index: int
     text: str
     box: str = ""
     pair: str = ""
+    also: tuple[int, ...] = ()
 
 
 def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str]:
@@ -51,6 +53,12 @@ def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str
             line += ", ...)" if len(others) > len(named) else ")"
         told.append(line)
     return told
+
+
+def examples(names: Sequence[str], most: int = EXAMPLES) -> str:
+    """The first few names, quoted, and how many there are."""
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def _scene(entries: Sequence, index: int) -> str:

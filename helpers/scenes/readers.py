@@ -2,18 +2,21 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from helpers.scenes import formats, images
+from helpers.scenes.photos import below
 from helpers.scenes.problems import DatasetError
 
 FILE = "annotations.json"
 LAYOUT = "a list of {image, width, height, labels, bboxes}"
 KNOWN = "COCO, YOLO, Pascal VOC, LabelMe, CreateML, Label Studio, VIA or JSON lines"
+UNBOXED = f"they can be captioned and drawn without grounding; for a study, write {LAYOUT}"
 NAMES = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, a line each, beside YOLO's files
 BROKEN = (KeyError, TypeError, AttributeError, IndexError, ValueError, StopIteration, SyntaxError)
 
@@ -44,12 +47,11 @@ def read(folder: Path, split: str | None = None) -> Source:
         raise DatasetError(folder, [f"there is no such folder; give one with photos and {FILE}"])
     if (folder / FILE).is_file():
         return _from_json(folder, {FILE: _document(folder, FILE)})
-    names = [path for path in _below(folder, 2) if split is None or split in path]
-    if "data.yaml" in _below(folder, 0) or any(
-        "labels" in Path(p).parts and p.endswith(".txt") for p in names
-    ):
-        return _from_yolo(folder, split)
-    if xml := {name: folder.joinpath(name).read_bytes() for name in _voc(folder, names, split)}:
+    files = below(folder)
+    names = [path for path in files if path.count("/") <= 2 and (split is None or split in path)]
+    if "data.yaml" in files or any(re.search(r"(^|/)labels/.*\.txt$", path) for path in names):
+        return _from_yolo(folder, files, split)
+    if xml := {name: folder.joinpath(name).read_bytes() for name in _voc(folder, files, names, split)}:
         return _from(folder, "Pascal VOC", formats.voc, xml)
     if found := [name for name in names if name.endswith(".jsonl")]:
         values = [row for name in found for row in _rows(folder, name)]
@@ -57,13 +59,16 @@ def read(folder: Path, split: str | None = None) -> Source:
         source.fractions = any("locations" in row for row in values)
         return source
     documents = {name: _document(folder, name) for name in names if name.endswith(".json")}
-    documents = {name: value for name, value in documents.items() if formats.kind(value)}
-    if documents:
+    if documents := {name: value for name, value in documents.items() if formats.kind(value)}:
         return _from_json(folder, documents)
-    photos = sum(Path(name).suffix.lower() in images.SUFFIXES for name in _below(folder, 9))
-    found = f"{photos:,} photos" if photos else "no photos"
+    entries = [{"image": path, "labels": [], "bboxes": []} for path in files if _is_photo(path)]
     wanted = f"split {split!r} of annotations" if split else "no annotations"
-    raise DatasetError(folder, [f"{FILE} is missing beside {found}, and {wanted} of {KNOWN}; write {LAYOUT}"])
+    said = (
+        f"{FILE} is missing beside {f'{len(entries):,}' if entries else 'no'} photos, and {wanted} of {KNOWN}"
+    )
+    if split or not entries:
+        raise DatasetError(folder, [f"{said}; write {LAYOUT}"])
+    return Source(folder.name, entries, "photos without annotations", notes=[f"{said}; {UNBOXED}"])
 
 
 def _document(folder: Path, name: str) -> object:
@@ -76,9 +81,16 @@ def _document(folder: Path, name: str) -> object:
         raise DatasetError(folder, [said]) from error
 
 
+def _lines(folder: Path, name: str) -> list[str]:
+    try:  # by "\n" alone: texts may hold what else ends a line in Unicode
+        return (folder / name).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DatasetError(folder, [f"{name} cannot be read as UTF-8: {error}; save it so"]) from error
+
+
 def _rows(folder: Path, name: str) -> list[dict]:
-    rows, text = [], (folder / name).read_text(encoding="utf-8-sig")
-    for number, line in enumerate(text.split("\n"), start=1):
+    rows = []
+    for number, line in enumerate(_lines(folder, name), start=1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -100,7 +112,9 @@ def _from_json(folder: Path, documents: dict[str, object]) -> Source:
         raise DatasetError(folder, [f"{said}, or the COCO file that they were found with"])
     same = {name: value for name, value in documents.items() if formats.kind(value) == tool}
     if tool == "COCO":
-        return _from(folder, tool, formats.coco, same, [_beside(folder, *pair) for pair in same.items()])
+        return _from(
+            folder, tool, lambda all: formats.coco([_beside(folder, *one) for one in all.items()]), same
+        )
     if tool == "LabelMe":
         return _from(folder, tool, formats.labelme, same)
     read = {"CreateML": formats.createml, "Label Studio": formats.label_studio, "VIA": formats.via}[tool]
@@ -122,28 +136,26 @@ def _from(folder: Path, tool: str, read: object, files: Mapping, value: object =
 
 def _beside(folder: Path, name: str, document: dict) -> dict:
     """A COCO document whose photos are named from the data set's folder, where they lie beside the file."""
-    below = os.path.dirname(name)
-    if not below:
-        return document
-    photos = [
-        photo | {"file_name": f"{below}/{photo['file_name']}"}
-        if os.path.isfile(folder / below / photo["file_name"])
-        else photo
-        for photo in document["images"]
-    ]
-    return document | {"images": photos}
+    place = f"{os.path.dirname(name)}/".lstrip("/")
+    return document | {
+        "images": [
+            photo | {"file_name": place + photo["file_name"]}
+            if os.path.isfile(folder / (place + photo["file_name"]))
+            else photo
+            for photo in document["images"]
+        ]
+    }
 
 
-def _from_yolo(folder: Path, split: str | None) -> Source:
-    file, settings = _yolo_settings(folder)
+def _from_yolo(folder: Path, files: list[str], split: str | None) -> Source:
+    file, settings = _yolo_settings(folder, files)
     names = settings["names"]
-    names = dict(enumerate(names)) if isinstance(names, list) else {int(k): v for k, v in names.items()}
     entries, problems, alone = [], [], 0
-    for image in _yolo_photos(folder, settings, split):
+    for image in _yolo_photos(files, settings, split):
         label = _yolo_label(folder, image)
         alone += label is None
+        text = _lines(folder, label) if label else []
         try:
-            text = (folder / label).read_text(encoding="utf-8-sig") if label else ""
             labels, boxes = formats.yolo(text, names, keypoints="kpt_shape" in settings)
             entries.append({"image": image, "labels": labels, "bboxes": boxes})
         except ValueError as error:
@@ -155,43 +167,54 @@ def _from_yolo(folder: Path, split: str | None) -> Source:
     return Source(file, entries, f"{file}: YOLO", fractions=True, notes=notes)
 
 
-def _yolo_settings(folder: Path) -> tuple[str, dict]:
-    for name in [path for path in _below(folder, 0) if path.endswith((".yaml", ".yml"))]:
+def _yolo_settings(folder: Path, files: list[str]) -> tuple[str, dict]:
+    for name in [path for path in files if "/" not in path and path.endswith((".yaml", ".yml"))]:
+        text = "\n".join(_lines(folder, name))
         try:
-            settings = yaml.safe_load((folder / name).read_text(encoding="utf-8-sig"))
-        except (yaml.YAMLError, ValueError) as error:
-            raise DatasetError(folder, [f"{name} is not YAML: {error}"]) from error
-        if isinstance(settings, dict) and isinstance(settings.get("names"), list | dict):
-            return name, settings
-    for name in [path for path in _below(folder, 1) if os.path.basename(path) in NAMES]:
-        lines = (folder / name).read_text(encoding="utf-8-sig").split("\n")
-        return name, {"names": [line.strip() for line in lines if line.strip()]}
+            settings = yaml.safe_load(text)
+            names = settings.get("names") if isinstance(settings, dict) else None
+            if isinstance(names, list | dict):
+                numbered = enumerate(names) if isinstance(names, list) else names.items()
+                return name, settings | {"names": {int(number): label for number, label in numbered}}
+        except yaml.YAMLError as error:
+            raise DatasetError(folder, [f"{name} is not YAML: {error}; mend it"]) from error
+        except (TypeError, ValueError) as error:
+            said = f"{name}: names {names!r:.60} are neither a list nor by number ({error}); mend them"
+            raise DatasetError(folder, [said]) from error
+    for name in [path for path in files if path.count("/") < 2 and os.path.basename(path) in NAMES]:
+        return name, {"names": dict(enumerate(line.strip() for line in _lines(folder, name) if line.strip()))}
     said = f"YOLO labels without the names of classes; add data.yaml with names, or {NAMES[0]}, a line each"
     raise DatasetError(folder, [said])
 
 
-def _yolo_photos(folder: Path, settings: dict, split: str | None) -> Iterator[str]:
+def _yolo_photos(files: list[str], settings: dict, split: str | None) -> list[str]:
     """Photos of a YOLO data set, or of its split: where data.yaml says, else by the folder's name."""
     places = settings.get(split or "", [])
-    places = [Path(place).name if os.path.isabs(place) else place for place in _list(places)]
-    for path in _below(folder, 9):
-        parts = Path(path).parts
-        if Path(path).suffix.lower() in images.SUFFIXES and (
-            split is None
-            or split in parts
-            or any(os.path.normpath(place).strip("./") in path for place in places)
-        ):
-            yield path
+    places = [
+        os.path.basename(one) if os.path.isabs(one) else one
+        for one in (places if isinstance(places, list) else [places])
+    ]
+    places = [os.path.normpath(place).strip("./") for place in places]
+    return [
+        path
+        for path in files
+        if _is_photo(path)
+        and (split is None or split in path.split("/") or any(place in path for place in places))
+    ]
 
 
-def _voc(folder: Path, names: list[str], split: str | None) -> list[str]:
+def _is_photo(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in images.SUFFIXES
+
+
+def _voc(folder: Path, files: list[str], names: list[str], split: str | None) -> list[str]:
     """Pascal VOC's files; of a split those that ImageSets/Main/SPLIT.txt names, where it is there."""
     lists = [name for name in names if split and name.endswith(f"ImageSets/Main/{split}.txt")]
     if not lists:
         return [name for name in names if name.endswith(".xml")]
-    lines = [line for name in lists for line in (folder / name).read_text(encoding="utf-8-sig").split("\n")]
+    lines = [line for name in lists for line in _lines(folder, name)]
     stems = {line.split()[0] for line in lines if line.split()}
-    return [name for name in _below(folder, 3) if name.endswith(".xml") and Path(name).stem in stems]
+    return [name for name in files if name.endswith(".xml") and Path(name).stem in stems]
 
 
 def _yolo_label(folder: Path, image: str) -> str | None:
@@ -204,19 +227,3 @@ def _yolo_label(folder: Path, image: str) -> str | None:
         if (folder / f"{stem_there}.txt").is_file():
             return f"{stem_there}.txt"
     return f"{stem}.txt" if (folder / f"{stem}.txt").is_file() else None
-
-
-def _list(value: object) -> list:
-    return value if isinstance(value, list) else [value]
-
-
-def _below(folder: Path, depth: int) -> list[str]:
-    """Paths of files at most so many folders down, from the folder, with "/", in order; no hidden ones."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        below = Path(place).relative_to(folder)
-        folders[:] = (
-            sorted(name for name in folders if not name.startswith(".")) if len(below.parts) < depth else []
-        )
-        found += [(below / name).as_posix() for name in sorted(names) if not name.startswith(".")]
-    return found

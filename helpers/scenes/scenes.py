@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from PIL import Image
 from helpers.files import beside
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import checks, entries, formats, images, photos, readers
-from helpers.scenes.entries import examples
+from helpers.scenes.checks import PROMPT
+from helpers.scenes.entries import name_of, rarely_collected, words
 from helpers.scenes.photos import Photo
-from helpers.scenes.problems import DatasetError, Problem, lines
+from helpers.scenes.problems import DatasetError, Problem, examples, lines
 
-PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
-KEYS = {"caption": "generated_text"}  # template -> its key there, where that is not PROMPT + template
+KEYS = {"caption": "generated_text"}  # template -> its key in the file, where that is not PROMPT + template
+KNOWN = {*checks.REQUIRED, *checks.TEXTS, "phrases"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ class Scenes(list[Scene]):
         self.format, self.notes = format, list(notes)
 
 
+@rarely_collected()
 def read_scenes(
     folder: str | Path,
     split: str | None = None,
@@ -98,7 +100,7 @@ def read_scenes(
         found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
     problems += [*checks.check(found, known), *entries.clashes(found, known)]
     notes = [*source.notes, joined]
-    bad = {problem.index for problem in problems}
+    bad = {index for problem in problems for index in (problem.index, *problem.also)}
     if bad:
         told = lines(source.file, found, problems)
         if not skip_bad or len(bad) == len(found):
@@ -108,7 +110,7 @@ def read_scenes(
     kept = [found[index] for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
     kept, copies = entries.once(kept)
-    scenes = [_scene(paths[index], known[index], entry) for index, entry in zip(good, kept, strict=True)]
+    scenes = list(_scenes(kept, [paths[index] for index in good], [known[index] for index in good]))
     notes += [*spelled, copies, *_remarks(scenes)]
     return Scenes(scenes, f"{source.format}, {formats.words(kept)}", filter(None, notes))
 
@@ -140,12 +142,6 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
 
 
-def words(label: str) -> str:
-    """A class name as words of a text: `Hard-Hat`, `hard_hat` and `HardHat` are "hard hat"."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
-    return " ".join(re.sub(r"[_-]+", " ", parted).lower().split()) or label
-
-
 def write_annotations(
     path: str | Path,
     scenes: Iterable[Scene],
@@ -159,10 +155,9 @@ def write_annotations(
     Raises ValueError naming texts for scenes that are not there.
     """
     scenes = list(scenes)
+    keys = {template: KEYS.get(template, PROMPT + template) for template in prompts or {}}
     texts = {"generated_text": generated_text or {}}
-    texts |= {
-        KEYS.get(template, PROMPT + template): by_scene for template, by_scene in (prompts or {}).items()
-    }
+    texts |= {keys[template]: by_scene for template, by_scene in (prompts or {}).items()}
     for key, by_scene in texts.items():
         strange = sorted(by_scene.keys() - {scene.name for scene in scenes})
         if strange:
@@ -191,30 +186,33 @@ def _remarks(scenes: Sequence[Scene]) -> Iterator[str]:
         yield f"{said}: {len(turned):,}, {examples(turned)}; {look}"
 
 
-def _scene(path: Path, photo: Photo, entry: dict) -> Scene:
-    width, height, labels = int(entry["width"]), int(entry["height"]), tuple(entry["labels"])
-    pixels = np.array(entry["bboxes"], dtype=np.float64).reshape(-1, 4)
-    outside = np.maximum(-pixels, pixels - [width, height, width, height]).max(axis=1, initial=0)
-    texts = {key: value for key, value in entry.items() if key.startswith(PROMPT) and value is not None}
-    known = {*checks.REQUIRED, "phrases", "caption", "generated_text", *texts}
-    names = {key: template for template, key in KEYS.items()}
-    return Scene(
-        name=entries.name_of(entry["image"]),
-        path=path,
-        width=width,
-        height=height,
-        labels=labels,
-        phrases=tuple(entry.get("phrases") or map(words, labels)),
-        boxes=rectangles.to_fractions(pixels, width, height),
-        caption=entry.get("caption"),
-        generated_text=entry.get("generated_text"),
-        prompts={names.get(key, key.removeprefix(PROMPT)): value for key, value in texts.items()},
-        image=entry["image"],
-        clipped=tuple(np.flatnonzero(outside >= 1).tolist()),
-        extra={key: value for key, value in entry.items() if key not in known},
-        content=photo.content,
-        orientation=photo.orientation,
-    )
+def _scenes(entries: Sequence[dict], paths: Sequence[Path], photos: Sequence[Photo]) -> Iterator[Scene]:
+    counts = [len(entry["bboxes"]) for entry in entries]
+    pixels = np.array(list(chain.from_iterable(entry["bboxes"] for entry in entries)), dtype=float)
+    sides = np.repeat([(entry["width"], entry["height"]) * 2 for entry in entries], counts, axis=0)
+    pixels, sides, ends = pixels.reshape(-1, 4), sides.reshape(-1, 4), np.cumsum(counts).tolist()
+    outside = (np.maximum(-pixels, pixels - sides).max(axis=1, initial=-np.inf) >= 1).tolist()
+    boxes = rectangles.clip(pixels / sides)  # of all scenes at once: 100,000 calls take seconds
+    for entry, path, photo, count, end in zip(entries, paths, photos, counts, ends, strict=True):
+        own, labels = slice(end - count, end), tuple(entry["labels"])
+        prompts = {key: text for key, text in entry.items() if key.startswith(PROMPT) and text is not None}
+        yield Scene(
+            name=name_of(entry["image"]),
+            path=path,
+            width=int(entry["width"]),
+            height=int(entry["height"]),
+            labels=labels,
+            phrases=tuple(entry.get("phrases") or map(words, labels)),
+            boxes=boxes[own],
+            caption=entry.get("caption"),
+            generated_text=entry.get("generated_text"),
+            prompts={key.removeprefix(PROMPT): text for key, text in prompts.items()},
+            image=entry["image"],
+            clipped=tuple(box for box, leaves in enumerate(outside[own]) if leaves),
+            extra={key: value for key, value in entry.items() if key not in KNOWN and key not in prompts},
+            content=photo.content,
+            orientation=photo.orientation,
+        )
 
 
 def _entry(scene: Scene) -> dict:

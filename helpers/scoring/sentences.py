@@ -30,16 +30,16 @@ def not_worse(row: dict, digits: int = 3, margin_is: str = "") -> str:
     """What `verdicts.not_worse` found, in words: by how much at most the arm is worse, or that these photos
     do not show that it is not worse by the margin; margin_is: what the margin is a part of."""
     margin, bound = (f"{row[key]:.{digits}f}" for key in ("margin", "bound"))
-    margin += f" ({margin_is})" if margin_is else ""
+    allowed = f"the margin{f', {margin_is},' if margin_is else ''} is {margin}"
     arm, other, metric = row["arm"], row["other"], row["metric"]
     sure = f"(one-sided 95 %, N = {row['n']} photos)"
     if row["holds"] and row["bound"] <= 0:
         return f"{arm} is not worse than {other} in {metric} at all {sure}."
     if row["holds"]:
         less = f"{arm} is not worse than {other} in {metric} by more than {bound}"
-        return f"{less}; the margin is {margin} {sure}."
+        return f"{less}; {allowed} {sure}."
     unsure = f"{arm} may be worse than {other} in {metric} by as much as {bound}"
-    return f"{unsure}, so it is not shown to be not worse; the margin is {margin} {sure}."
+    return f"{unsure}, so it may not be called not worse; {allowed} {sure}."
 
 
 def _needed(estimate: Estimate, row: dict) -> str:

@@ -2,40 +2,40 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers.models import checkpoints
 from helpers.models.checkpoints import INCEPTION, RESTORE, Missing, missing
 from helpers.models.sets import MODEL_SETS, model_set
 from helpers.parameters import ParameterError
-from helpers.runs.protocol import ROOT
+from helpers.runs.protocol import ROOT, models_of
 from helpers.sweeps.progress import size
 
 USUAL = 100  # pictures, of which `doctor` says how long they take
 
 
-def require(models: str, safety: bool, captions: bool, pictures: int, steps: int, yes: bool) -> list[str]:
+def require(protocol: Mapping, captions: bool, pictures: int, yes: bool) -> list[str]:
     """What of a study will be short or slow on this machine, in a sentence each.
 
-    captions: whether the captioners are needed. yes: that it is slow has been accepted.
+    protocol: of the run. captions: whether the captioners are needed. yes: that it is slow has been accepted.
     Raises ParameterError with everything that is missing, its size and one command; and where published
     models would run without a GPU, until that is accepted.
     """
-    chosen = model_set(models)
+    chosen, safety = models_of(protocol), protocol["safety"]
     spared = () if captions else chosen.captioners.values()
     if lacking := [one for one in missing(chosen, safety) if one.checkpoint not in spared]:
         count = f"{len(lacking)} checkpoint{'s are' if len(lacking) > 1 else ' is'} missing"
         named = [
             f"  {one.checkpoint.name}{_size([one])}: {one.problem}; looked in {one.place}" for one in lacking
         ]
-        ways = ["  " + way for way in _ways(lacking, models, safety)]
+        ways = ["  " + way for way in _ways(lacking, chosen.name, safety)]
         raise ParameterError("\n".join([f"{count}{_size(lacking)}; nothing was begun", *named, *ways]))
-    if models == "demo":
+    if chosen.name == "demo":
         return []  # which fits everywhere, and who uses it waits for no torch
     from helpers.models import devices
 
-    slow = devices.slowness(chosen, pictures, steps)
+    slow = devices.slowness(chosen, pictures, protocol["steps"])
     if slow and not yes:
         raise ParameterError(f"{slow}\n  to do it all the same, say so: --yes (make: YES=1)")
     needs = devices.needs(chosen, safety)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 
 from helpers.captioning.prompts import TEMPLATES
 from helpers.report.comparisons import grounding_arms, second_seed_arms
 from helpers.runs.arms import Arm
+from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.sweeps import grids, progress
 from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task
@@ -23,9 +25,7 @@ TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
-    asked = ("dataset", "models", "steps", "scheduler", "fit", "beams", "safety")
-    asked += ("crops", "detector", "detector_labels")
-    known = run.card["protocol"]
+    known, asked = run.card["protocol"], signature(protocol).parameters
     yield Task("00_overview", parameters={name: known[name] for name in asked if name in known})
     yield Task("01_captioning")
     compared = tuple(Arm(template, "text", guidance).name for template in TEMPLATES)

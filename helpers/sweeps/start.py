@@ -176,8 +176,7 @@ def _ready(
     workers: Workers, settings: dict, captions: bool, pictures: int, options: argparse.Namespace
 ) -> None:
     """Say what is short or slow where the notebooks will run; what is missing there is an error."""
-    wanted = settings["models"], settings["safety"], captions, pictures, settings["steps"], bool(options.yes)
-    for note in workers.ask(machine.require, *wanted):
+    for note in workers.ask(machine.require, settings, captions, pictures, bool(options.yes)):
         print(f"  note: {note}", flush=True)
 
 

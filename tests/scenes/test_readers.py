@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask
 
+from helpers.parameters import ParameterError
+from helpers.runs.protocol import protocol
 from helpers.scenes.problems import DatasetError
 from helpers.scenes.scenes import read_scenes
 
@@ -401,12 +403,168 @@ def test_a_split_that_is_not_there_is_told(folder):
         read_scenes(folder, split="test")
 
 
-def test_files_of_other_kinds_are_not_taken_for_annotations(folder):
-    photos(folder)
+def test_photos_without_annotations_are_scenes_without_boxes(folder):
+    """Files of other kinds are not taken for annotations."""
+    photos(folder, "deep")
     write(folder / "package.json", {"name": "x"})
     write(folder / "notes.txt", "hello")
     write(folder / "sub" / "list.json", [1, 2])
+    scenes = read_scenes(folder)
+    assert [scene.name for scene in scenes] == ["deep__a", "deep__b", "deep__c"]
+    assert all(scene.boxes.shape == (0, 4) and scene.width == SIZE[0] for scene in scenes)
+    assert scenes.format == "photos without annotations, 3 photos, 0 boxes, 0 labels"
+    (note,) = scenes.notes
+    assert note.startswith("annotations.json is missing beside 3 photos, and no annotations of COCO")
+    assert "they can be captioned and drawn without grounding; for a study, write a list" in note
     with pytest.raises(
-        DatasetError, match=r"annotations\.json is missing beside 3 photos, and no annotations of COCO"
+        ParameterError, match=r"no photo has a box \(3 photos\).*annotations\.json is missing"
     ):
+        protocol(str(folder), "demo")
+
+
+def test_a_folder_without_photos_and_annotations_is_told(folder):
+    with pytest.raises(
+        DatasetError, match=r"annotations\.json is missing beside no photos, and no annotations"
+    ):
+        read_scenes(folder)
+
+
+ONE = {  # one photo in each format
+    "LabelMe": {
+        "imagePath": "a.jpg",
+        "imageWidth": 160,
+        "imageHeight": 120,
+        "shapes": [{"label": "cone", "points": [[1, 2], [30, 40]], "shape_type": "rectangle"}],
+    },
+    "CreateML": [
+        {
+            "image": "a.jpg",
+            "annotations": [{"label": "cone", "coordinates": {"x": 40, "y": 40, "width": 20, "height": 30}}],
+        }
+    ],
+    "Label Studio": [
+        {
+            "data": {"image": "a.jpg"},
+            "annotations": [
+                {
+                    "result": [
+                        {
+                            "original_width": 160,
+                            "original_height": 120,
+                            "value": {
+                                "x": 10,
+                                "y": 10,
+                                "width": 20,
+                                "height": 20,
+                                "rectanglelabels": ["cone"],
+                            },
+                        }
+                    ]
+                }
+            ],
+        }
+    ],
+    "VIA": {
+        "a.jpg1": {
+            "filename": "a.jpg",
+            "regions": [
+                {
+                    "shape_attributes": {"x": 1, "y": 2, "width": 30, "height": 40},
+                    "region_attributes": {"label": "cone"},
+                }
+            ],
+        }
+    },
+    "COCO": {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 160, "height": 120}],
+        "categories": [{"id": 3, "name": "cone"}],
+        "annotations": [{"image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 40]}],
+    },
+    "lines": [{"image": "a.jpg", "phrases": ["cone"], "locations": [[0.1, 0.1, 0.5, 0.5]]}],
+}
+
+
+def changed(value, junk):
+    """Copies of a JSON value in which one part, at any depth, is junk or, for keys, missing."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        for other in (*junk, *changed(part, junk)):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+        if isinstance(value, dict):
+            yield {name: one for name, one in value.items() if name != key}
+
+
+@pytest.mark.parametrize("tool", ONE)
+def test_whatever_is_broken_is_told_with_its_file(folder, tool):
+    """Read, or one error that names the file: never an error of the reader's own."""
+    photo(folder / "a.jpg")
+    told = []
+    for value in changed(ONE[tool], (None, 7, "x", [], {}, [[1, "x"]])):
+        below, lines = folder / "set", tool == "lines"
+        text = "".join(json.dumps(row) + "\n" for row in value) if lines else json.dumps(value)
+        write(below / f"set.json{'l' * lines}", text)
+        try:
+            read_scenes(folder)
+        except DatasetError as error:
+            assert all("set/set.json" in problem for problem in error.problems), error
+            told += error.problems
+    assert len(set(told)) > 5
+
+
+@pytest.mark.parametrize(
+    ("tool", "change", "said"),
+    [
+        ("LabelMe", {"imagePath": None}, "looks like LabelMe, but cannot be followed: "),
+        (
+            "LabelMe",
+            {"shapes": [{"points": [[1, 2], [3, 4]]}]},
+            "cannot be followed: 'label' is missing somewhere",
+        ),
+        (
+            "LabelMe",
+            {"shapes": [{"label": "", "points": [[1, 2], [30, 40]]}]},
+            "box 0: label '' is not a text",
+        ),
+        ("LabelMe", {"imagePath": "gone.jpg"}, "scene 'set/gone.jpg': there is no such file"),
+        ("LabelMe", {"imageWidth": 999}, "width and height say 999 x 120, but the picture is 160 x 120"),
+        ("COCO", {"categories": [{"id": 3, "name": 7}]}, "box 0: label 7 is not a text"),
+        ("COCO", {"images": [{"id": 1}]}, "looks like COCO, but cannot be followed: 'file_name' is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_another_tool_is_told(folder, tool, change, said):
+    photo(folder / "set" / "a.jpg")
+    write(folder / "set" / "one.json", ONE[tool] | change)
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    (problem,) = caught.value.problems
+    assert problem.startswith("set/one.json") and said in problem
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("data.yaml", "names: [cone", "data.yaml is not YAML: "),
+        ("data.yaml", "names: {x: cone}", "data.yaml: names {'x': 'cone'} are neither a list nor by number"),
+        ("data.yaml", b"names: [caf\xe9]", "data.yaml cannot be read as UTF-8: "),
+        ("classes.txt", b"caf\xe9", "classes.txt cannot be read as UTF-8: "),
+        ("labels/a.txt", b"0 \xe9", "labels/a.txt cannot be read as UTF-8: "),
+    ],
+)
+def test_what_is_wrong_with_yolo_files_is_told(folder, file, text, said):
+    photos(folder, "images")
+    write(folder / "labels" / "a.txt", yolo_lines("a"))
+    if file.startswith("labels"):
+        write(folder / "data.yaml", YAML)
+    (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    assert said in caught.value.problems[0]
+
+
+def test_json_lines_in_another_encoding_are_told(folder):
+    photos(folder)
+    (folder / "set.jsonl").write_bytes(b'{"image": "caf\xe9"}')
+    with pytest.raises(DatasetError, match=r"set\.jsonl cannot be read as UTF-8: .*; save it so"):
         read_scenes(folder)

@@ -193,8 +193,8 @@ def test_words_of_not_worse():
     )
     assert sentences.not_worse(found | {"bound": -0.2}) == f"a is not worse than b in KID at all {sure}"
     told = sentences.not_worse(found | {"bound": 2.4, "holds": False}, 1, "a tenth")
-    assert told.startswith("a may be worse than b in KID by as much as 2.4, so it is not")
-    assert "the margin is 2.0 (a tenth) (one-sided" in told
+    assert told.startswith("a may be worse than b in KID by as much as 2.4, so it may not")
+    assert "the margin, a tenth, is 2.0 (one-sided" in told
 
 
 def test_what_is_not_judged_gives_no_verdict(run, tmp_path):

@@ -381,3 +381,11 @@ def test_what_is_asked_of_workers_is_answered_where_they_are():
         assert one.ask(max, 1, 3) == 3
         with pytest.raises(ZeroDivisionError):
             one.ask(divmod, 1, 0)
+
+
+def test_the_first_notebook_knows_which_scenes_were_selected(run, tmp_path):
+    chosen = {"limit": 3, "seed": 1, "labels": {"cone": None}}
+    settings = protocol(run.card["protocol"]["dataset"], "demo", selection=chosen)
+    few = Run.open(tmp_path / "few", **settings)
+    first = next(plan.study(few, 7.5, {}))
+    assert first.parameters["selection"] == chosen and perform(few.folder, first).what == DONE
