@@ -1,90 +1,206 @@
-"""The interactive bench: one scene, its settings as widgets, photo and picture side by side."""
+"""The interactive bench: one scene, its boxes and settings as widgets, and the pictures drawn with them."""
 
+from collections import deque
+from dataclasses import replace
 from html import escape
 
 import ipywidgets as widgets
-from IPython.display import HTML, display
+import transformers
+from PIL import Image
 
-from helpers.captioning.prompts import TEMPLATES, fill
+from helpers.captioning.prompts import TEMPLATES, fill, truncate
 from helpers.generation.draw import request
 from helpers.generation.generate import generate
-from helpers.models.loading import Gligen, load_gligen, release
+from helpers.models.checkpoints import locate
+from helpers.models.loading import Detector, Gligen, load_detector, load_gligen, release
+from helpers.models.parts import read
 from helpers.models.sets import model_set
-from helpers.report import comparisons, gallery
+from helpers.report import comparisons
+from helpers.report.figures import Figure
+from helpers.report.tables import piece
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, protocol
-from helpers.scenes.scenes import Scene, read_scenes
+from helpers.scenes import boxes
+from helpers.scenes.editor import FITTING, BoxEditor, png
+from helpers.scenes.scenes import Scene, fitted, read_scenes
+from helpers.scoring import adherence, features
 
 EXPECTED = (ValueError, OSError, MemoryError)  # what users can mend: shown without a traceback
 WARNING = "The demo models know drawn worksites only: of such photos their pictures show nothing."
+SIDE, KEPT = 448, 8  # pixels that a picture is wide; pictures in the strip
+WIDE = {"width": "36rem"}
 
 
 class Bench:
-    """`view` is what a notebook shows. One checkpoint is in memory at a time, and stays there."""
+    """`view` is what a notebook shows. In memory are one checkpoint that draws, and the detector."""
 
     def __init__(self, dataset: str, models: str) -> None:
         self.protocol, self.models = protocol(dataset, models), model_set(models)
         self.scenes = {scene.name: scene for scene in read_scenes(at(dataset))}
+        self.colours = boxes.colours_of(label for one in self.scenes.values() for label in one.labels)
         self.loaded: dict[str, Gligen] = {}
+        self.detector: Detector | None = None
+        self.last: deque[tuple[str, bytes]] = deque(maxlen=KEPT)  # a figure and its small picture
+        self._knobs()
+        self.editor = BoxEditor(
+            sorted(self.colours) or ["object"], self.colours or {"object": boxes.PALETTE[0]}
+        )
+        self.button = widgets.Button(description="draw", button_style="primary")
+        self.steps_done = widgets.IntProgress(0, 0, self.steps.value, layout={"visibility": "hidden"})
+        self.status, self.output = widgets.HTML(), widgets.Output()
+        self.line = widgets.HTML(description="as a sweep")
+        self.pinned, self.result, self.strip = widgets.HTML(), widgets.HTML(), widgets.HBox()
+        self.button.on_click(self.draw)
+        self.scene.observe(self._turn, "value")
+        self._turn()
+        known = comparisons.knows_photos(models, list(self.scenes.values()))
+        warning = widgets.HTML("" if known else f'<b role="note">{WARNING}</b>')
+        knobs = (self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed)
+        words_of = (self.prompt, self.tokens, self.reset, self.negative)
+        press = widgets.HBox([self.button, self.steps_done])
+        pictures = widgets.HBox(
+            [self.editor.view, self.pinned, self.result], layout={"flex_flow": "row wrap"}
+        )
+        below = [press, self.status, pictures, self.strip, self.line, self.output]
+        self.view = widgets.VBox([warning, self.scene, *knobs, *words_of, *below])
+
+    def draw(self, _: widgets.Button | None = None) -> None:
+        """Draw the scene as the widgets say and mark what the detector finds, or say what went wrong."""
+        self.button.disabled = True
+        with self.output:  # else Jupyter shows nothing of an error in a callback
+            try:
+                self.output.clear_output()
+                self.status.value = self._drawn()
+            except EXPECTED as error:
+                self.status.value = f'<pre role="alert">{escape(f"{type(error).__name__}: {error}")}</pre>'
+            finally:
+                self.button.disabled, self.steps_done.layout.visibility = False, "hidden"
+
+    def _drawn(self) -> str:
+        """Draw, show and keep a picture. Returns why it has no marks, "" where it has them."""
+        knobs = (self.template, self.grounding, self.guidance, self.fraction, self.seed)
+        arm, scene = Arm(*(knob.value for knob in knobs)), self.editor.edited()
+        kind = "image" if arm.grounding == "image" else "text"
+        wanted = request(scene, self.prompt.value, arm, self.protocol)
+        wanted = replace(wanted, negative_prompt=self.negative.value)
+        side, steps = self.protocol["size"], self.steps.value
+        gligen = self._gligen(kind)
+        self.status.value = f"drawing {arm.name}, {steps} steps …"
+        self.steps_done.layout.visibility = "visible"
+        options = {"height": side, "width": side, "progress": False, "step": self._step}
+        image = next(generate(gligen, [wanted], steps, **options)).image
+        asked, why, marks = fitted(scene, self.protocol), "", None
+        try:
+            marks = self._marks(image, asked)
+        except EXPECTED as error:
+            why = f"<p>no marks: {escape(str(error))}</p>"
+        lines = [f"{steps} steps, seed {arm.seed}", self.prompt.value]
+        if marks is not None:
+            given = [mark for mark in marks if mark != boxes.DROPPED]
+            lines.insert(0, f"{given.count(boxes.FOUND)} of {len(given)} boxes found")
+        shades = boxes.colours_of(asked.labels) | self.colours
+        figure = piece("figure", Figure(image, asked, arm.name, lines, marks, shades)).data
+        self._keep(f'<div style="width:{SIDE}px;line-height:1.4">{figure}</div>', image)
+        self.line.value = f"<code>{escape(self._as_sweep(arm))}</code>"
+        return why
+
+    def _gligen(self, kind: str) -> Gligen:
+        if kind not in self.loaded:
+            self.status.value = f"loading {self.models.gligen[kind].name} …"
+            release(*self.loaded.values())
+            self.loaded = {}
+            self.loaded = {kind: load_gligen(self.models.gligen[kind], kind)}
+        return self.loaded[kind]
+
+    def _marks(self, image: Image.Image, asked: Scene) -> list[str]:
+        """Per box whether the detector, loaded when it is first wanted, finds it in the picture."""
+        if self.detector is None:
+            self.status.value = f"loading {self.models.detector.name} …"
+            self.detector = load_detector(self.models.detector)
+        (found,) = features.detect(self.detector, [image], [asked.labels])
+        reached = adherence.reaches(adherence.match(asked, found))
+        dropped = set(boxes.largest(asked.boxes)[1].tolist())
+        marks = [boxes.FOUND if one else boxes.MISSED for one in reached]
+        return [boxes.DROPPED if place in dropped else mark for place, mark in enumerate(marks)]
+
+    def _keep(self, figure: str, image: Image.Image) -> None:
+        """Show a picture and put it first in the strip, where each can be shown again or pinned."""
+        small = image.copy()
+        small.thumbnail((96, 96))
+        self.result.value = figure
+        self.last.appendleft((figure, png(small)))
+        self.strip.children = [self._kept(*one) for one in self.last]
+
+    def _kept(self, figure: str, small: bytes) -> widgets.VBox:
+        show, pin = (widgets.Button(description=name, layout=FITTING) for name in ("show", "pin"))
+        show.on_click(lambda _: setattr(self.result, "value", figure))
+        pin.on_click(lambda _: setattr(self.pinned, "value", "" if self.pinned.value == figure else figure))
+        return widgets.VBox([widgets.Image(value=small, width=96), widgets.HBox([show, pin])])
+
+    def _as_sweep(self, arm: Arm) -> str:
+        given = {
+            "DATASET": self.protocol["dataset"],
+            "MODELS": self.protocol["models"],
+            "STEPS": self.steps.value,
+        }
+        given |= {"TEMPLATE": arm.template, "GROUNDING": arm.grounding, "GUIDANCE": f"{arm.guidance_scale:g}"}
+        given |= {"FRACTION": f"{arm.grounded_fraction:g}", "SEED": arm.seed}
+        own = " (its prompts are those of the template)" if self.prompt.value != self._filled() else ""
+        return "grounded sweep " + " ".join(f"{name}={value}" for name, value in given.items()) + own
+
+    def _step(self, done: int, total: int) -> None:
+        self.steps_done.max, self.steps_done.value = total, done
+
+    def _knobs(self) -> None:
         self.scene = widgets.Dropdown(options=list(self.scenes), description="scene")
         self.template = widgets.Dropdown(options=list(TEMPLATES), value="suffix", description="template")
-        self.prompt = widgets.Textarea(description="prompt", layout={"width": "36rem"})
+        self.prompt = widgets.Textarea(description="prompt", layout=WIDE)
+        self.negative = widgets.Text(description="negative", placeholder="what is not wanted", layout=WIDE)
+        self.tokens = widgets.HTML()
+        self.reset = widgets.Button(description="prompt of the template", icon="undo", layout=FITTING)
         self.grounding = widgets.ToggleButtons(options=GROUNDINGS, value="text", description="grounding")
         usual = self.models.guidance_scale
         self.guidance = widgets.FloatSlider(usual, min=0, max=15, step=0.5, description="guidance")
         self.fraction = widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="grounded")
         self.steps = widgets.IntSlider(self.protocol["steps"], min=2, max=100, description="steps")
         self.seed = widgets.BoundedIntText(0, min=0, max=2**31, description="seed")
-        self.button = widgets.Button(description="draw", button_style="primary")
-        self.status, self.output = widgets.HTML(), widgets.Output()
-        for knob in (self.scene, self.template):
-            knob.observe(self._fill, "value")
-        self.button.on_click(self.draw)
+        self.template.observe(self._fill, "value")
+        self.prompt.observe(self._count, "value")
+        self.reset.on_click(self._reset)
+        self.before = ""  # the prompt as it was filled in
+
+    def _turn(self, _: object = None) -> None:
+        """Another scene: its photo and boxes at once, and the picture of the one before it faded."""
+        self.editor.show(self.scenes[self.scene.value])
+        self.result.value = f'<div style="opacity:.35">{self.result.value}</div>' if self.result.value else ""
         self._fill()
-        known = comparisons.knows_photos(models, list(self.scenes.values()))
-        warning = widgets.HTML("" if known else f'<b role="note">{WARNING}</b>')
-        knobs = [
-            self.scene,
-            self.template,
-            self.grounding,
-            self.guidance,
-            self.fraction,
-            self.steps,
-            self.seed,
-        ]
-        self.view = widgets.VBox([warning, *knobs, self.prompt, self.button, self.status, self.output])
 
-    def draw(self, _: widgets.Button | None = None) -> None:
-        """Draw the scene with the widgets' values: photo and picture, or the error, below the button."""
-        self.button.disabled = True
-        self.output.clear_output(wait=True)
-        with self.output:  # else Jupyter shows nothing of an error in a callback
-            try:
-                display(self._drawn())
-                self.status.value = ""
-            except EXPECTED as error:
-                self.status.value = f'<pre role="alert">{escape(f"{type(error).__name__}: {error}")}</pre>'
-            finally:
-                self.button.disabled = False
-
-    def _drawn(self) -> HTML:
-        scene, kind = self.scenes[self.scene.value], "image" if self.grounding.value == "image" else "text"
-        knobs = (self.template, self.grounding, self.guidance, self.fraction, self.seed)
-        arm = Arm(*(knob.value for knob in knobs))
-        if kind not in self.loaded:
-            self.status.value = f"loading {self.models.gligen[kind].name} …"
-            release(*self.loaded.values())
-            self.loaded = {}
-            self.loaded = {kind: load_gligen(self.models.gligen[kind], kind)}
-        self.status.value = f"drawing {arm.name}, {self.steps.value} steps …"
-        wanted = request(scene, self.prompt.value, arm, self.protocol)
-        side, steps = self.protocol["size"], self.steps.value
-        made = next(generate(self.loaded[kind], [wanted], steps, height=side, width=side, progress=False))
-        return gallery.pair(scene, made.image, arm.name, list(self.scenes.values()))
+    def _filled(self) -> str:
+        scene = self.scenes[self.scene.value]
+        return fill(TEMPLATES[self.template.value], _words(scene), scene.labels)
 
     def _fill(self, _: object = None) -> None:
-        scene = self.scenes[self.scene.value]
-        self.prompt.value = fill(TEMPLATES[self.template.value], _words(scene), scene.labels)
+        if self.prompt.value == self.before:  # one's own prompt is overwritten by the button alone
+            self._reset()
+        self._count()
+
+    def _reset(self, _: object = None) -> None:
+        self.before = self.prompt.value = self._filled()
+
+    def _count(self, _: object = None) -> None:
+        """Below the prompt: its tokens, what is cut, and whether it is one's own."""
+        if (text := self.prompt.value).strip():
+            tokens, kept, cut = truncate(text, self._tokenizer())
+            told = f"{tokens} tokens" + (f"; cut after “…{escape(kept[-30:])}”" if cut else "")
+        else:
+            told = "an empty prompt: the picture follows its boxes alone"
+        self.tokens.value = told + ("; your own prompt is kept" if text != self._filled() else "")
+
+    def _tokenizer(self) -> transformers.CLIPTokenizer:
+        checkpoint = self.models.gligen["text"]
+        if not hasattr(self, "tokenizer"):
+            self.tokenizer = read(transformers.CLIPTokenizer, checkpoint, locate(checkpoint)[0], "tokenizer")
+        return self.tokenizer
 
 
 def _words(scene: Scene) -> str:

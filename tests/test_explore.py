@@ -1,5 +1,6 @@
 """The interactive bench, turned by hand as a person would, on tiny random checkpoints."""
 
+import numpy as np
 import pytest
 
 from helpers.explore import Bench
@@ -17,12 +18,11 @@ def bench(tmp_path_factory):
         yield bench
 
 
-def shown(bench, monkeypatch):
-    """What the last draw displayed: an output widget keeps it only under a running kernel."""
-    seen = []
-    monkeypatch.setattr("helpers.explore.display", seen.append)
-    bench.draw()
-    return seen[0].data
+def shown(bench):
+    """The picture that a press on the button shows."""
+    bench.button.click()
+    assert not bench.button.disabled and bench.status.value == "", bench.status.value
+    return bench.result.value
 
 
 def test_the_prompt_follows_scene_and_template(bench):
@@ -32,14 +32,69 @@ def test_the_prompt_follows_scene_and_template(bench):
     assert bench.prompt.value == "a cone and a crate"
 
 
-def test_photo_and_picture_stand_side_by_side_and_knobs_change_the_picture(bench, monkeypatch):
+def test_knobs_change_the_picture_and_the_last_ones_are_kept(bench):
     bench.grounding.value, bench.guidance.value = "text", 7.5
-    first = shown(bench, monkeypatch)
-    assert first.count("<img") == 2 and "caption-text-g7.5" in first
-    assert shown(bench, monkeypatch) == first
+    first = shown(bench)
+    assert first.count("<img") == 1 and "caption-text-g7.5" in first and "of 2 boxes found" in first
+    assert shown(bench) == first
+    assert bench.line.value.removesuffix("</code>").endswith(
+        "TEMPLATE=caption GROUNDING=text GUIDANCE=7.5 FRACTION=1 SEED=0"
+    )
     bench.guidance.value = 1
-    assert shown(bench, monkeypatch) != first.replace("g7.5", "g1")
-    assert not bench.button.disabled
+    assert shown(bench) != first.replace("g7.5", "g1")
+    assert bench.steps_done.value == bench.steps_done.max > 1
+    assert len(bench.strip.children) == 3
+    show, pin = bench.strip.children[2].children[1].children
+    pin.click()
+    assert bench.pinned.value == first != bench.result.value
+    show.click()
+    assert bench.result.value == first
+    for _ in range(8):
+        shown(bench)
+    assert len(bench.strip.children) == 8
+
+
+def test_a_prompt_of_ones_own_is_kept_until_it_is_reset(bench):
+    bench.prompt.value = "my own words " * 80
+    assert "; cut after" in bench.tokens.value and "your own prompt is kept" in bench.tokens.value
+    bench.template.value = "suffix"
+    assert bench.prompt.value.startswith("my own words")
+    bench.reset.click()
+    assert bench.prompt.value == "a cone and a crate, professional quality, highly detailed"
+    assert "own prompt" not in bench.tokens.value
+    bench.template.value = "caption"
+    assert bench.prompt.value == "a cone and a crate"
+
+
+def test_boxes_are_drawn_named_and_put_back(bench):
+    editor = bench.editor
+    assert np.allclose(editor.edited().boxes, editor.scene.boxes, atol=2 / 448)
+    assert editor.edited().labels == editor.scene.labels and editor.edited().phrases == editor.scene.phrases
+    editor.canvas.bboxes = [{"x": 0, "y": 112, "width": 224, "height": 224, "label": "cone"}]
+    editor.canvas.selected_index = 0
+    editor.text.value = "a green <bicycle>"
+    drawn = editor.edited()
+    assert drawn.boxes.tolist() == [[0, 0.25, 0.5, 0.75]]
+    assert drawn.labels == drawn.phrases == ("a green <bicycle>",)
+    assert "a green &lt;bicycle&gt;" in shown(bench) and "of 1 boxes found" in bench.result.value
+    editor.text.value = "a green Cone"
+    assert (editor.edited().labels, editor.edited().phrases) == (("cone",), ("a green Cone",))
+    photo = editor.canvas.image_bytes
+    editor.blank.value = True
+    assert editor.canvas.image_bytes != photo and len(editor.canvas.bboxes) == 1
+    editor.blank.value = False
+    editor.reset.click()
+    assert editor.canvas.image_bytes == photo and len(editor.canvas.bboxes) == 2
+    editor.canvas.bboxes = []
+    assert editor.edited().boxes.shape == (0, 4)
+
+
+def test_another_scene_shows_its_photo_and_boxes_at_once(bench):
+    before, photo = shown(bench), bench.editor.canvas.image_bytes
+    bench.scene.value = "photo-1"
+    assert bench.editor.canvas.image_bytes != photo and len(bench.editor.canvas.bboxes) == 2
+    assert before in bench.result.value and "opacity" in bench.result.value
+    bench.scene.value = "photo-0"
 
 
 def test_what_goes_wrong_is_said_below_the_button(bench, monkeypatch):
@@ -55,11 +110,11 @@ def test_the_demo_models_warn_of_photos_that_they_do_not_know(bench):
     assert "drawn worksites only" in bench.view.children[0].value
 
 
-def test_one_checkpoint_is_in_memory(bench, monkeypatch):
+def test_one_checkpoint_is_in_memory(bench):
     bench.grounding.value = "image"
-    assert "caption-image-g1" in shown(bench, monkeypatch) and list(bench.loaded) == ["image"]
+    assert "caption-image-g1" in shown(bench) and list(bench.loaded) == ["image"]
     bench.grounding.value = "none"
-    assert "caption-none-g1" in shown(bench, monkeypatch) and list(bench.loaded) == ["text"]
+    assert "caption-none-g1" in shown(bench) and list(bench.loaded) == ["text"]
 
 
 def test_a_folder_without_photos_is_refused(tmp_path):

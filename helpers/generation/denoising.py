@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,12 +65,18 @@ class Denoiser:
         self.unet = _reading_tokens(gligen.unet)
 
     @torch.inference_mode()
-    def latents(self, requests: Sequence[Request], rows: int = 0) -> torch.Tensor:
+    def latents(
+        self,
+        requests: Sequence[Request],
+        rows: int = 0,
+        step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> torch.Tensor:
         """Denoised latents (n, c, h, w) float32, in the order of the requests, on the model's device.
 
         Rows of a UNet call: the conditional row of every picture, then the unconditional rows of those with
         guidance_scale over 1, which calls outside the interval of guidance leave out. rows: fill every call
         up to so many, or to half of them where no picture has guidance, so that shapes never change.
+        step: called after each UNet call with how many are done, and how many there are.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
         n, device = len(requests), self.gligen.device
@@ -85,13 +91,14 @@ class Denoiser:
         picture = torch.tensor([*range(n), *guided], device=device)  # of each row
         latents, signals = noises * scheduler.init_noise_sigma, scheduler.alphas_cumprod[timesteps].sqrt()
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
-        for t, t_there, signal, split, scale in calls:
+        for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
             latents = photo.keep(latents, signal)
             x = photo.channels(scheduler.scale_model_input(latents, t))[picture]
             noise_pred = self._predict(split, x, t_there, embeds, tokens)
             noise_pred_text, noise_pred_uncond = noise_pred[picture[n:]], noise_pred[n:]
             noise_pred[picture[n:]] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
             latents = scheduler.step(noise_pred[:n], t, latents).prev_sample
+            step(done, len(timesteps))
         return photo.keep(latents, 1.0)
 
     @torch.inference_mode()

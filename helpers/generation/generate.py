@@ -37,6 +37,7 @@ def generate(
     fixed_shapes: bool = False,
     safety: bool = False,
     progress: bool = True,
+    step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Picture]:
     """Pictures of requests, in their order, batch after batch.
 
@@ -44,6 +45,7 @@ def generate(
     batch_size: pictures per batch; None: as many as free memory should hold. Halved when memory runs out.
     fixed_shapes: fill every UNet call up to a full batch, so that a picture is the same to the last bit
     however many others there are. safety: withhold pictures that the safety checker flags.
+    step: called after each UNet call of a batch with how many are done, and how many there are.
     Crops are read when their batch is due. Raises RequestError or ParameterError, before any model runs, for
     requests and settings that cannot be right.
     """
@@ -55,7 +57,7 @@ def generate(
     rows_each = 1 + guided if fixed_shapes else 0
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
-        return _make(denoiser, some, batch_size * rows_each, safety)
+        return _make(denoiser, some, batch_size * rows_each, safety, step)
 
     return _stream(make, requests, batch_size or fitting(gligen, denoiser.size), progress)
 
@@ -101,10 +103,16 @@ def _check_memory(error: RuntimeError, size: int) -> None:
     warnings.warn(f"out of memory at batch_size {size}; going on with {size // 2}", stacklevel=4)
 
 
-def _make(denoiser: Denoiser, requests: list[Request], rows: int, safety: bool) -> list[Picture]:
+def _make(
+    denoiser: Denoiser,
+    requests: list[Request],
+    rows: int,
+    safety: bool,
+    step: Callable[[int, int], None],
+) -> list[Picture]:
     gligen, (height, width) = denoiser.gligen, denoiser.size
     began = time.monotonic()
-    pictures = denoiser.pictures(denoiser.latents(requests, rows))
+    pictures = denoiser.pictures(denoiser.latents(requests, rows, step))
     flags = _flags(gligen, pictures) if safety else [False] * len(pictures)
     more = {"steps": denoiser.steps, "scheduler": denoiser.scheduler, "height": height, "width": width}
     more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "commit": gligen.commit}

@@ -8,12 +8,12 @@ from html import escape
 import matplotlib
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from helpers.report.comparisons import GROUNDING
+from helpers.report.page import Visual
 
 matplotlib.use("agg")
 INK = "#010203"  # a colour that nothing else has: replaced by the page's own
@@ -140,8 +140,8 @@ def trade_off(table: pd.DataFrame, x: str, y: str) -> Figure:
     return page
 
 
-def as_svg(page: Figure, alt: str) -> HTML:
-    """A chart as inline SVG whose text is text; alt says in words what it shows."""
+def as_svg(page: Figure, alt: str) -> Visual:
+    """A chart as inline SVG whose text is text, and as PNG for notebooks; alt says in words what it shows."""
     salt = re.sub(r"\W+", "-", alt)
     file = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):  # else two charts of a page share names
@@ -152,7 +152,15 @@ def as_svg(page: Figure, alt: str) -> HTML:
     svg = svg.replace(BLUE, f"light-dark({BLUE}, {SKY})")
     label = escape(alt, quote=True)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return HTML(f'<div class="chart" tabindex="0" role="group" aria-label="{label}">{svg}</div>')
+    html = f'<div class="chart" tabindex="0" role="group" aria-label="{label}">{svg}</div>'
+    return Visual(html, alt, lambda: _png(page))
+
+
+def _png(page: Figure) -> tuple[str, bytes]:
+    file = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        page.savefig(file, format="png", dpi=110, facecolor="white")
+    return "image/png", file.getvalue()
 
 
 def _point_out(axes: Axes, x: float) -> None:

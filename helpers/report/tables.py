@@ -1,19 +1,20 @@
-"""Tables, answers and the protocol as HTML, and the report's page."""
+"""Tables, answers and the protocol as HTML."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pandas as pd
 from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader
 from pandas.io.formats.style import Styler
 
-from helpers.files import beside
 from helpers.report.comparisons import Comparison
 from helpers.scoring.metrics import NOT_JUDGED
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jinja2.environment import TemplateModule
 
 FOLDER = Path(__file__).with_name("template")
+CSV = ("arm", "metric", "value", "low", "high", "n")
 LEFT = ("caption", "td.text", "th.row_heading", "th.index_name")  # in notebooks, which align all to the right
 
 
@@ -77,33 +79,7 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:
     frame = frame.reset_index(drop=True)
     styler = frame.style.format(precision=decimals, na_rep="–", escape="html").hide(axis="index")
     classes = frame.map(lambda value: "text" if isinstance(value, str) else "")
-    return HTML(_html(styler.format_index(escape="html", axis=1), caption, classes))
-
-
-def render(notebook: Path, page: Path) -> None:
-    """An executed notebook as one HTML file that needs no other: no code, nothing fetched, light and dark."""
-    import nbformat  # here, because notebooks that show tables wait for no exporter
-    from nbconvert import HTMLExporter
-    from traitlets.config import Config
-
-    remove = {
-        "enabled": True,
-        "remove_cell_tags": ["remove-cell"],
-        "remove_input_tags": [],
-        "remove_all_outputs_tags": [],
-    }
-    exporter = HTMLExporter(
-        template_name="grounded",
-        extra_template_basedirs=[str(FOLDER)],
-        exclude_input=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-        config=Config({"TagRemovePreprocessor": remove}),
-    )
-    book = nbformat.read(notebook, as_version=4)
-    text, _ = exporter.from_notebook_node(book, {"metadata": {"name": page.stem}})
-    with beside(page) as partial:
-        partial.write_text(text, encoding="utf-8")
+    return HTML(_html(styler.format_index(escape="html", axis=1), caption, classes, frame))
 
 
 @cache
@@ -130,7 +106,9 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
     index = pd.Index([escape(name) for name in rows.values()])
     frame = pd.DataFrame(columns).set_index(index).rename_axis(columns="arm")  # stands over the rows' names
     classes = pd.DataFrame([[kind] * len(columns) for kind in kinds], index, frame.columns)
-    return _html(frame.style, comparison.caption, classes)
+    long = scores[scores.arm.isin(rows)].reindex(columns=CSV)
+    long["arm"] = long.arm.map(rows)
+    return _html(frame.style, comparison.caption, classes, long)
 
 
 def _cell(score: pd.Series, decimals: int | None) -> str:
@@ -148,10 +126,15 @@ def _number(value: float, decimals: int | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _html(frame: Styler, caption: str, classes: pd.DataFrame) -> str:
+def _html(frame: Styler, caption: str, classes: pd.DataFrame, numbers: pd.DataFrame) -> str:
+    """numbers: what the link below the table gives as CSV."""
     texts = [f"th.col{place}" for place, text in enumerate((classes == "text").all()) if text]
     left = [{"selector": selector, "props": "text-align: left"} for selector in (*LEFT, *texts)]
     styler = frame.set_caption(escape(caption)).set_td_classes(classes).set_table_styles(left)
     styler.cell_ids = False  # two tables of one page would use the same ids
     label = escape(caption, quote=True)
-    return f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">{styler.to_html()}</div>'
+    address = "data:text/csv;charset=utf-8," + quote(numbers.to_csv(index=False))
+    link = piece("download", address, re.sub(r"\W+", "_", caption)[:40].strip("_") + ".csv").data
+    return (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">{styler.to_html()}</div>{link}'
+    )

@@ -20,6 +20,7 @@ FOUND, MISSED, DROPPED = "found", "missed", "not given to the model"
 DASHES = {MISSED: (2.4, 1.5), DROPPED: (0.8, 1.1)}  # lengths of line and gap, in line widths
 WIDTHS = (0.4, 1.1)  # of the line of a small and of a large box, in hundredths of the picture's width
 GREY = "#8a8f99"
+LETTER = 2.4  # width of one at the size of TEXT
 OVER = "position:absolute;inset:0;width:100%;height:100%"
 TEXT = 'font-size="4.4" fill="#fff" stroke="#000" stroke-opacity=".65" stroke-width=".9" paint-order="stroke"'
 
@@ -155,12 +156,14 @@ def overlay(
         stroke = np.clip(min(x_max - x_min, y_max - y_min) / 8, *WIDTHS)
         lengths = " ".join(f"{length * stroke:.2f}" for length in DASHES.get(marks[index], ()))
         dash = f' stroke-dasharray="{lengths}"' if lengths else ""
+        beyond = x_min + 1 + LETTER * len(labels[index]) > 100  # a long label would be cut at the right edge
+        at = 'x="99" text-anchor="end"' if beyond else f'x="{x_min + 1:.2f}"'
         label, colour = escape(labels[index]), GREY if marks[index] == DROPPED else colours[index]
         parts.append(
             f'<g><title>{texts[index]}</title><rect x="{x_min:.2f}" y="{y_min:.2f}" '
             f'width="{x_max - x_min:.2f}" height="{y_max - y_min:.2f}" rx="0.8" fill="none" '
             f'stroke-width="{stroke:.2f}" stroke="{colour}"{dash}/>'
-            f'<text {TEXT} x="{x_min + 1:.2f}" y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
+            f'<text {TEXT} {at} y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
         )
     summary = f"boxes: {', '.join(texts) or 'none'}"
     return (

@@ -125,8 +125,10 @@ def carry_out(
 
 
 def _render(run: Run) -> None:
-    from helpers.report import tables  # here, because pages take a while to import
+    from helpers.report.page import render  # here, because pages take a while to import
 
     executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
-    if not page.is_file() or page.stat().st_mtime < executed.stat().st_mtime:
-        tables.render(executed, page)
+    if page.is_file() and page.stat().st_mtime >= executed.stat().st_mtime:
+        return
+    if folder := render(executed, page):
+        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")

@@ -13,6 +13,7 @@ from playwright.sync_api import sync_playwright
 
 from helpers.report import charts, gallery, tables
 from helpers.report.comparisons import Comparison
+from helpers.report.page import Visual, render
 from helpers.report.tables import Answer
 from helpers.runs import run as runs
 from helpers.runs.arms import Arm
@@ -51,7 +52,7 @@ def pieces(run):
     sweep = Comparison({arm.name: "" for row in arms.values() for arm in row}, {}, "", arms["text"][0].name)
     yield tables.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
     yield tables.answers([Answer("Which?", "This one.", (EVIL, "Because."), "Section")])
-    yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"}, scored=True)
+    yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"}, scored=True, sortable=True)
     yield gallery.folded(gallery.row(run.scenes, 4), "More")
     yield tables.score_table(scores, compared)
     yield charts.as_svg(charts.curves(scores, MEASURES, "guidance_scale", 11), "Curves")
@@ -60,6 +61,11 @@ def pieces(run):
     yield gallery.captions(run, run.scenes, ["opt"])
     yield tables.table(pd.DataFrame({"scene": ["a"], "n": [0.5]}), "A table")
     yield tables.card({"protocol": {"steps": 20}, "device": "toaster"})
+
+
+def bundle(piece):
+    """What Jupyter keeps of a piece."""
+    return piece._repr_mimebundle_() if isinstance(piece, Visual) else {"text/html": piece.data}
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +90,11 @@ def address(tmp_path_factory):
         run.write_jsonl(f"boxes/{arm}.jsonl", rows)
     caption = {"generated_text": EVIL, "flags": ["empty"], "seconds": 0.2}
     run.write_jsonl("captions/opt.jsonl", [{"scene": scene.name, **caption} for scene in run.scenes])
-    shown = [new_output("display_data", {"text/html": html.data}) for html in pieces(run)]
+    shown = [new_output("display_data", bundle(piece)) for piece in pieces(run)]
     cells = [new_code_cell("show()", outputs=[one]) for one in shown]
     cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
     nbformat.write(new_notebook(cells=cells, metadata={"title": "A report"}), folder / "a.ipynb")
-    tables.render(folder / "a.ipynb", folder / "report.html")
+    render(folder / "a.ipynb", folder / "report.html")
     return (folder / "report.html").as_uri()
 
 
@@ -187,6 +193,48 @@ def test_contents_and_answers_lead_to_their_section(page):
         page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
 
 
+def test_scenes_can_be_sorted_and_filtered_by_keyboard(page):
+    scenes = page.locator(".scenes > .scene:visible h3")
+    assert scenes.all_inner_texts() == ["photo-0", "photo-1", "photo-2", "photo-3"]
+    page.get_by_label("order").focus()
+    page.keyboard.press("ArrowDown")
+    assert scenes.all_inner_texts() == ["photo-3", "photo-2", "photo-1", "photo-0"]
+    page.get_by_label("with label").select_option(EVIL)
+    assert scenes.all_inner_texts() == ["photo-0"]
+    assert page.locator(".scenes output").inner_text() == "1 of 4 scenes"
+    page.get_by_label("with label").select_option("")
+    page.get_by_label("box missed by").select_option("text")
+    assert scenes.count() == 4
+
+
+def test_two_pictures_stand_in_one_frame_with_a_divider(page):
+    page.get_by_role("button", name="Two pictures of photo-1 in one frame").press("Enter")
+    closer = page.get_by_role("dialog")
+    assert closer.locator("select").evaluate_all("all => all.map(one => one.value)") == ["0", "1"]
+    before = closer.locator(".divider").bounding_box()["x"]
+    page.keyboard.press("ArrowRight")
+    assert closer.locator(".divider").bounding_box()["x"] > before
+    assert Axe().run(page).violations_count == 0
+    page.keyboard.press("Escape")
+    assert not closer.is_visible()
+    page.locator(".scene .frame").nth(2).click()
+    assert closer.is_visible()
+
+
+def test_a_picture_that_stands_again_is_taken_from_the_first(page):
+    assert page.locator("img[data-same]").count() > 4
+    assert page.locator("img[data-same]").evaluate_all("all => all.every(one => one.src.startsWith('data:'))")
+
+
+def test_on_paper_folds_are_open_and_four_pictures_stand_in_a_row(page):
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    columns = page.locator(".pictures").first.evaluate("one => getComputedStyle(one).gridTemplateColumns")
+    assert len(columns.split()) == 4
+    assert not page.locator(".toggle").is_visible() and not page.locator(".download").first.is_visible()
+
+
 def test_it_fits_a_telephone(page):
     page.set_viewport_size({"width": 380, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
@@ -196,4 +244,6 @@ def test_without_javascript_every_picture_is_there(browser, address):
     page = browser.new_page(java_script_enabled=False)
     page.goto(address)
     assert page.locator(".slider figure:visible").count() == 2 * (1 + 6)
+    sources = page.locator("img[src]").evaluate_all("all => all.map(one => one.src)")
+    assert len(sources) == len(set(sources)) >= 4 + 1  # photos and the noise of every arm
     page.close()

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -13,7 +14,8 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers.report import charts, gallery, tables
+from helpers.report import charts, figures, gallery, tables
+from helpers.report import page as page_of
 from helpers.report.comparisons import Comparison
 from helpers.report.tables import Answer
 from helpers.runs import run as runs
@@ -102,7 +104,7 @@ def test_text_of_the_opening_the_answers_and_the_card_is_escaped():
 
 def test_a_figure_holds_the_picture_itself_with_a_text_for_those_who_cannot_see_it(tmp_path):
     scene = read_scenes(write_scenes(tmp_path))[0]
-    figure = gallery.Figure(Image.new("RGB", (64, 32), "red"), scene, "a & b", ["<i>line</i>"])
+    figure = figures.Figure(Image.new("RGB", (64, 32), "red"), scene, "a & b", ["<i>line</i>"])
     page = soup(tables.piece("figure", figure))
     shown = picture_in(page.img)
     assert shown.size == (256, 128) and shown.getpixel((9, 9))[0] > 240
@@ -111,9 +113,9 @@ def test_a_figure_holds_the_picture_itself_with_a_text_for_those_who_cannot_see_
 
 
 def test_large_pictures_are_reduced_and_shapes_are_kept():
-    data = gallery.as_data(Image.new("RGB", (2000, 1000)))
+    data = figures.as_data(Image.new("RGB", (2000, 1000)))
     assert Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).size == (512, 256)
-    data = gallery.as_data(Image.new("RGB", (2000, 1000)), most=256)
+    data = figures.as_data(Image.new("RGB", (2000, 1000)), most=256)
     assert Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).size == (256, 128)
 
 
@@ -246,12 +248,12 @@ def page(tmp_path):
         new_code_cell("finish()", outputs=[shown], metadata={"tags": ["remove-cell"]}),
     ]
     nbformat.write(new_notebook(cells=cells, metadata={"title": "A & B"}), tmp_path / "a.ipynb")
-    tables.render(tmp_path / "a.ipynb", tmp_path / "a.html")
+    page_of.render(tmp_path / "a.ipynb", tmp_path / "a.html")
     return (tmp_path / "a.html").read_text()
 
 
 def test_the_page_shows_results_and_no_code(page):
-    assert page.count("shown") == 1 and "secret_code" not in page and "a warning" not in page
+    assert page.count("<p>shown</p>") == 1 and "secret_code" not in page and "a warning" not in page
     assert soup(page).title.text == "A & B" and soup(page).h2.text == "Title of it"
 
 
@@ -267,9 +269,79 @@ def test_every_picture_of_the_page_has_a_text_for_it(page):
 
 
 def test_every_section_is_in_the_contents_and_can_be_linked(page):
-    (link,) = soup(page).nav.find_all("a")
+    link, glossary = soup(page).nav.find_all("a")
+    assert glossary["href"] == "#glossary" and soup(page).find(id="glossary").dl
     assert link.text == "Title of it"
     assert soup(page).find(id=link["href"].removeprefix("#")).h2.text == "Title of it"
+
+
+def test_a_picture_that_stands_twice_is_in_the_page_once():
+    one, other = (f'<img src="data:image/avif;base64,{data}" alt="x">' for data in ("AAAA", "BBBB"))
+    text = page_of.once(one + other + one)
+    assert text.count("AAAA") == text.count("BBBB") == 1
+    assert [tag.get("data-picture") or tag.get("data-same") for tag in soup(text).find_all("img")] == [
+        "0",
+        None,
+        "0",
+    ]
+
+
+def test_pictures_of_a_page_that_is_too_large_lie_beside_it(tmp_path):
+    picture = figures.as_data(Image.new("RGB", (64, 64), "red"))
+    shown = new_output(
+        "display_data", {page_of.PAGE_ONLY: f'<img src="{picture}" alt="x">', "text/plain": "x"}
+    )
+    nbformat.write(new_notebook(cells=[new_code_cell("show()", outputs=[shown])]), tmp_path / "a.ipynb")
+    assert page_of.render(tmp_path / "a.ipynb", tmp_path / "one.html") is None
+    folder = page_of.render(tmp_path / "a.ipynb", tmp_path / "two.html", largest=100)
+    text = (tmp_path / "two.html").read_text()
+    assert "data:image" not in text and "two_pictures beside it" in text
+    assert images.load(tmp_path / soup(text).img["src"]).size == (256, 256) and folder.is_dir()
+
+
+def test_a_term_is_explained_where_it_is_first_used():
+    terms = {"IoU": "shared <area>", "N": "photos", "unused": "nothing"}
+    text = page_of.link_terms(
+        "<h2>IoU</h2><p>At IoU 0.5, N 4. IoU again.</p><svg><text>N</text></svg>", terms
+    )
+    links = soup(text).find_all("a")
+    assert [(link.text, link["href"], link["title"]) for link in links] == [
+        ("IoU", "#term-IoU", "shared <area>"),
+        ("N", "#term-N", "photos"),
+    ]
+    assert not soup(text).h2.a and not soup(text).svg.a
+
+
+def test_a_notebook_gets_a_picture_of_what_the_page_shows_as_svg(run):
+    compared = gallery.compare(run, run.scenes, {"suffix-text-g1": "one"})._repr_mimebundle_()
+    shown = Image.open(io.BytesIO(base64.b64decode(compared["image/jpeg"])))
+    assert shown.format == "JPEG" and shown.width > 300 and "text/html" not in compared
+    rows = [{"arm": "a-text-g1", "metric": metric, **SCORE} for metric in MEASURES]
+    chart = charts.as_svg(charts.intervals(pd.DataFrame(rows), MEASURES, {"a-text-g1": "a"}), "three")
+    bundle = chart._repr_mimebundle_()
+    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).format == "PNG"
+    assert bundle["text/plain"] == "three" and "<svg" in bundle[page_of.PAGE_ONLY]
+    assert "image/jpeg" not in gallery.folded(gallery.row(run.scenes, 2), "More")._repr_mimebundle_()
+
+
+def test_a_table_can_be_taken_as_csv():
+    frame = pd.DataFrame({"scene": ["a,b"], "n": [0.123]})
+    link = soup(tables.table(frame, "A: table")).find("a", download="A_table.csv")
+    text = unquote(link["href"].removeprefix("data:text/csv;charset=utf-8,"))
+    assert pd.read_csv(io.StringIO(text)).equals(frame)
+    scores = pd.DataFrame([{"arm": "a", "metric": metric, **SCORE} for metric in MEASURES])
+    link = soup(tables.score_table(scores, Comparison({"a": "first & best"}, MEASURES, "x"))).a
+    rows = pd.read_csv(io.StringIO(unquote(link["href"].split(",", 1)[1])))
+    assert rows.arm.unique() == ["first & best"] and [*rows.value] == [SCORE["value"]] * 2
+
+
+def test_pictures_that_qualify_are_named(run):
+    run.write_json(gallery.QUALIFYING, {"suffix-text-g7.5": ["photo-1"], "mine": []})
+    run.write_json(
+        "choices/template.json", {"template": "suffix", "compared": ["suffix"], "guidance_scale": 7.5}
+    )
+    lists = [one.text for one in soup(gallery.qualifying(run)).find_all("details")]
+    assert lists == ["suffix, text grounding: 1 picturesphoto-1", "mine: 0 picturesnone"]
 
 
 def test_an_answer_links_to_a_section_of_the_report_notebook():

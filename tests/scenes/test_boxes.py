@@ -164,6 +164,14 @@ def test_boxes_lie_where_they_were_asked_for_the_large_ones_below():
     assert whole["stroke"] != small["stroke"]
 
 
+def test_a_long_label_at_the_right_edge_ends_inside_the_picture():
+    two = np.float32([[0.9, 0, 1, 1], [0.1, 0, 1, 1]])
+    page = BeautifulSoup(boxes.overlay(two, ["a worker in a vest", "cone"], 1), "html.parser")
+    texts = {one.text: one for one in page.find_all("text")}
+    assert texts["a worker in a vest"]["text-anchor"] == "end" and texts["a worker in a vest"]["x"] == "99"
+    assert "text-anchor" not in texts["cone"].attrs and texts["cone"]["x"] == "11.00"
+
+
 def test_found_missed_and_dropped_boxes_have_lines_of_their_own():
     three = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0.2, 0.2]])
     marks = [boxes.FOUND, boxes.MISSED, boxes.DROPPED]

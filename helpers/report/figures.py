@@ -1,0 +1,128 @@
+"""A picture under its boxes: as HTML for the page, and many as one raster picture for notebooks."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import fill
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Page
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from helpers.scenes import boxes
+from helpers.scenes.boxes import DROPPED, GREY, MISSED
+from helpers.scenes.scenes import Scene
+
+matplotlib.use("agg")
+SIDES = (256, 512)  # pixels: pictures are embedded with a longer side in this range
+QUALITY = 55  # of AVIF: two fifths of the bytes of WebP at its usual quality of 80, and as good to the eye
+LINES = {MISSED: "--", DROPPED: ":"}
+SIDE, MOST_COLUMNS, WRAP = 2.3, 6, 36  # inches of a picture; pictures per row; letters per line below it
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of a scene under the scene's boxes.
+
+    name: which picture it is; lines: what stands below the name; marks: as in `boxes.overlay`; colours: of
+    all labels that are shown together; data: attributes that the page's script reads; most: pixels of the
+    longer side at most.
+    """
+
+    image: Image.Image
+    scene: Scene
+    name: str
+    lines: Sequence[str] = ()
+    marks: Sequence[str] | None = None
+    colours: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
+    most: int = SIDES[1]
+
+    @property
+    def address(self) -> str:
+        return as_data(self.image, self.most)
+
+    @property
+    def alt(self) -> str:
+        return f"{self.name}, scene {self.scene.name}"
+
+    @property
+    def width(self) -> int:
+        return self.image.width
+
+    @property
+    def height(self) -> int:
+        return self.image.height
+
+    @property
+    def shades(self) -> list[str]:
+        """The colour of each box."""
+        known = self.colours or boxes.colours_of(self.scene.labels)
+        return [known[label] for label in self.scene.labels]
+
+    @property
+    def overlay(self) -> Markup:
+        aspect = self.height / self.width
+        return Markup(boxes.overlay(self.scene.boxes, self.scene.labels, aspect, self.shades, self.marks))
+
+
+def as_data(image: Image.Image, most: int = SIDES[1]) -> str:
+    """A picture as a `data:` address: AVIF, smaller ones enlarged smoothly, larger ones reduced."""
+    longer = max(image.size)
+    scale = min(max(longer, SIDES[0]), most) / longer
+    size = tuple(max(1, round(side * scale)) for side in image.size)
+    file = io.BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS).save(file, "AVIF", quality=QUALITY, speed=8)
+    return "data:image/avif;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[Figure]]]) -> tuple[str, bytes]:
+    """A JPEG of rows of pictures, each with its boxes, name and lines. rows: title and pictures.
+
+    A row of more than MOST_COLUMNS pictures goes on below. Returns (media type, file).
+    """
+    rows = [
+        (title if start == 0 else "", figures[start : start + MOST_COLUMNS])
+        for title, figures in rows
+        for start in range(0, len(figures), MOST_COLUMNS)
+    ]
+    columns = max((len(figures) for _, figures in rows), default=1)
+    lines = max((len(_text(one).split("\n")) for _, figures in rows for one in figures), default=1)
+    page = Page(
+        figsize=(SIDE * columns, (SIDE + 0.3 + 0.14 * lines) * max(1, len(rows))), layout="constrained"
+    )
+    grid = page.subplots(max(1, len(rows)), columns, squeeze=False)
+    for axes_row, (title, figures) in zip(grid, rows, strict=False):
+        axes_row[0].set_title(title, loc="left", fontsize=9, fontweight="bold", parse_math=False)
+        for axes, figure in zip(axes_row, figures, strict=False):
+            _draw(axes, figure)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.set_frame_on(False)
+    file = io.BytesIO()
+    page.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 80})
+    return "image/jpeg", file.getvalue()
+
+
+def _draw(axes: Axes, figure: Figure) -> None:
+    image, marks = figure.image, figure.marks or [""] * len(figure.scene.labels)
+    image = image.copy()
+    image.thumbnail((512, 512))
+    axes.imshow(image, extent=(0, 1, 1, 0), aspect=figure.height / figure.width)
+    for (x, y, x_max, y_max), shade, mark in zip(figure.scene.boxes, figure.shades, marks, strict=True):
+        colour = GREY if mark == DROPPED else shade
+        style = {"fill": False, "edgecolor": colour, "linestyle": LINES.get(mark, "-"), "linewidth": 1.6}
+        axes.add_patch(Rectangle((x, y), x_max - x, y_max - y, **style))
+    axes.set_xlabel(_text(figure), fontsize=8, loc="left", parse_math=False)
+
+
+def _text(figure: Figure) -> str:
+    lines = [
+        figure.name,
+        *(Markup(line).striptags() if isinstance(line, Markup) else line for line in figure.lines),
+    ]
+    return "\n".join(fill(line, WRAP) for line in lines)
