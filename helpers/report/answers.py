@@ -80,11 +80,13 @@ def groundings(run: Run) -> Answer:
     """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
     names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
     values = run.scores().set_index(["metric", "arm"]).value
-    found = comparisons.not_judged(run).get(FOUND) or _listed(values, FOUND, names, ".0%")
+    found = f"Boxes found: {_listed(values, FOUND, names, '.0%')}"
+    if reason := comparisons.not_judged(run).get(FOUND):
+        found = f"Boxes found are {reason}"
     if values.get((FOUND, scores.PHOTOS)) == 0:
         found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
     distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
-    short = f"Boxes found: {found}. {realism(run)}: {distances}."
+    short = f"{found}. {realism(run)}: {distances}."
     grounds = [
         line
         for metric in (FOUND, realism(run))
