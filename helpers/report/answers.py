@@ -120,7 +120,8 @@ def training(run: Run) -> Answer:
     question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
     withheld = comparisons.not_judged(run)
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
-        return Answer(question, f"{capital(reason)}.", (), section)
+        effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()
+        return Answer(question, f"{capital(reason)}.", tuple(effect), section)
     table, names = box_scores.qualifying(run).set_index("arm"), comparisons.main(run).names
     counts = [
         f"{name}, {row.qualify} of {row.pictures}"
