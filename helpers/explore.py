@@ -15,11 +15,10 @@ from helpers.models.checkpoints import locate
 from helpers.models.loading import Detector, Gligen, load_detector, load_gligen, release
 from helpers.models.parts import read
 from helpers.models.sets import model_set
-from helpers.report import comparisons
 from helpers.report.figures import Figure
 from helpers.report.tables import piece
 from helpers.runs.arms import GROUNDINGS, Arm
-from helpers.runs.protocol import at, protocol
+from helpers.runs.protocol import at, knows_photos, protocol
 from helpers.scenes import boxes
 from helpers.scenes.editor import FITTING, BoxEditor, png
 from helpers.scenes.scenes import Scene, fitted, read_scenes
@@ -53,8 +52,8 @@ class Bench:
         self.button.on_click(self.draw)
         self.scene.observe(self._turn, "value")
         self._turn()
-        known = comparisons.knows_photos(models, list(self.scenes.values()))
-        warning = widgets.HTML("" if known else f'<b role="note">{WARNING}</b>')
+        self.known = knows_photos(models, list(self.scenes.values()))
+        warning = widgets.HTML("" if self.known else f'<b role="note">{WARNING}</b>')
         knobs = (self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed)
         words_of = (self.prompt, self.tokens, self.reset, self.negative)
         press = widgets.HBox([self.button, self.steps_done])
@@ -91,12 +90,12 @@ class Bench:
         image = next(generate(gligen, [wanted], steps, **options)).image
         asked, why, marks = fitted(scene, self.protocol), "", None
         try:
-            marks = self._marks(image, asked)
+            marks = self._marks(image, asked) if self.known else None  # else not judged, as in a report
         except EXPECTED as error:
             why = f"<p>no marks: {escape(str(error))}</p>"
         lines = [f"{steps} steps, seed {arm.seed}", self.prompt.value]
         if marks is not None:
-            given = [mark for mark in marks if mark != boxes.DROPPED]
+            given = [mark for mark in marks if mark in (boxes.FOUND, boxes.MISSED)]
             lines.insert(0, f"{given.count(boxes.FOUND)} of {len(given)} boxes found")
         shades = boxes.colours_of(asked.labels) | self.colours
         figure = piece("figure", Figure(image, asked, arm.name, lines, marks, shades)).data
@@ -113,14 +112,17 @@ class Bench:
         return self.loaded[kind]
 
     def _marks(self, image: Image.Image, asked: Scene) -> list[str]:
-        """Per box whether the detector, loaded when it is first wanted, finds it in the picture."""
+        """FOUND, MISSED or DROPPED per box, "" where the detector knows no such label."""
+        names = self.models.detector_labels
         if self.detector is None:
             self.status.value = f"loading {self.models.detector.name} …"
-            self.detector = load_detector(self.models.detector)
+            self.detector = load_detector(self.models.detector, labels=names)
         (found,) = features.detect(self.detector, [image], [asked.labels])
         reached = adherence.reaches(adherence.match(asked, found))
         dropped = set(boxes.largest(asked.boxes)[1].tolist())
         marks = [boxes.FOUND if one else boxes.MISSED for one in reached]
+        known = [names.get(label, label) is not None for label in asked.labels]
+        marks = [mark if one else "" for mark, one in zip(marks, known, strict=True)]  # else not judged
         return [boxes.DROPPED if place in dropped else mark for place, mark in enumerate(marks)]
 
     def _keep(self, figure: str, image: Image.Image) -> None:
@@ -145,7 +147,8 @@ class Bench:
         }
         given |= {"TEMPLATE": arm.template, "GROUNDING": arm.grounding, "GUIDANCE": f"{arm.guidance_scale:g}"}
         given |= {"FRACTION": f"{arm.grounded_fraction:g}", "SEED": arm.seed}
-        own = " (its prompts are those of the template)" if self.prompt.value != self._filled() else ""
+        changed = self.editor.changed or self.negative.value or self.prompt.value != self._filled()
+        own = "  # without what is your own: boxes, prompt, negative prompt" if changed else ""
         return "grounded sweep " + " ".join(f"{name}={value}" for name, value in given.items()) + own
 
     def _step(self, done: int, total: int) -> None:

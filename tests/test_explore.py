@@ -77,6 +77,7 @@ def test_boxes_are_drawn_named_and_put_back(bench):
     assert drawn.boxes.tolist() == [[0, 0.25, 0.5, 0.75]]
     assert drawn.labels == drawn.phrases == ("a green <bicycle>",)
     assert "a green &lt;bicycle&gt;" in shown(bench) and "of 1 boxes found" in bench.result.value
+    assert "without what is your own" in bench.line.value
     editor.text.value = "a green Cone"
     assert (editor.edited().labels, editor.edited().phrases) == (("cone",), ("a green Cone",))
     photo = editor.canvas.image_bytes
@@ -106,8 +107,14 @@ def test_what_goes_wrong_is_said_below_the_button(bench, monkeypatch):
     assert "out of memory &lt;at&gt; batch_size 1" in bench.status.value and not bench.button.disabled
 
 
-def test_the_demo_models_warn_of_photos_that_they_do_not_know(bench):
-    assert "drawn worksites only" in bench.view.children[0].value
+def test_the_demo_models_warn_of_photos_that_they_do_not_know_and_judge_none(bench, tmp_path):
+    assert bench.view.children[0].value == ""
+    file = write_scenes(tmp_path / "photos") / "annotations.json"
+    file.write_text(file.read_text().replace('"drawn": true', '"drawn": false'))
+    other = Bench(str(tmp_path / "photos"), "demo")
+    other.steps.value = 2
+    assert "drawn worksites only" in other.view.children[0].value
+    assert "<rect" in shown(other) and "boxes found" not in other.result.value
 
 
 def test_one_checkpoint_is_in_memory(bench):

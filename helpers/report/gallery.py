@@ -8,7 +8,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from helpers.generation.draw import fitted
-from helpers.report import box_scores, comparisons
+from helpers.report import box_scores, comparisons, qualification
 from helpers.report.comparisons import GROUNDING, Comparison
 from helpers.report.figures import SIDES, Figure, sheet
 from helpers.report.page import Visual
@@ -18,9 +18,10 @@ from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import boxes, images
 from helpers.scenes.scenes import Scene
+from helpers.scoring import adherence
 
 PHOTOS = "photos"  # the arm that is the photos themselves
-QUALIFYING = "qualifying.json"  # of a run: arm -> scenes whose picture there qualifies
+QUALIFYING = "qualifying.json"  # of a run, see `qualification.remember`
 MOST_ROWS = 12  # scenes that a notebook shows as one picture; the page shows all
 
 
@@ -112,12 +113,14 @@ def slider(run: Run, scenes: Sequence[Scene], sweep: Comparison) -> Visual:
 
 
 def qualifying(run: Run) -> HTML:
-    """Which pictures qualify as training data, per arm, as links to their scenes; kept in qualifying.json."""
-    if not run.has(QUALIFYING):
-        passed = {arm: box_scores.by_scene(run, arm).qualifies for arm in comparisons.main(run).names}
-        run.write_json(QUALIFYING, {arm: [*rows.index[rows.fillna(False)]] for arm, rows in passed.items()})
+    """Which pictures qualify as training data, per arm that is judged, as links to their scenes; kept in
+    qualifying.json where there is none by another rule."""
     names = comparisons.main(run).names
-    lists = {names.get(arm, arm): scenes for arm, scenes in run.read_json(QUALIFYING).items()}
+    judged = [arm for arm in names if not qualification.unjudged(run, arm)]
+    table = qualification.qualifying(run, judged)
+    if not run.has(QUALIFYING):
+        qualification.remember(run, table, adherence.FOUND, 1.0)
+    lists = {names[arm]: table[(table.arm == arm) & table.qualifies].scene.tolist() for arm in judged}
     return piece("qualifying", lists)
 
 

@@ -40,11 +40,17 @@ class BoxEditor:
         x, y, x_max, y_max = boxes.to_pixels(scene.boxes, *self.size).T.tolist() or ((),) * 4
         rows = zip(x, y, x_max, y_max, scene.labels, scene.phrases, strict=True)
         self.canvas.selected_index = -1
-        self.canvas.bboxes = [
+        self.shown = [
             {"x": a, "y": b, "width": c - a, "height": d - b, "label": label}
             | {"text": "" if phrase in (label, words(label)) else phrase}
             for a, b, c, d, label, phrase in rows
         ]
+        self.canvas.bboxes = self.shown
+
+    @property
+    def changed(self) -> bool:
+        """Whether the boxes are others than the scene's."""
+        return self.canvas.bboxes != self.shown
 
     def edited(self) -> Scene:
         """The scene with the boxes as they are now."""

@@ -335,13 +335,18 @@ def test_a_table_can_be_taken_as_csv():
     assert rows.arm.unique() == ["first & best"] and [*rows.value] == [SCORE["value"]] * 2
 
 
-def test_pictures_that_qualify_are_named(run):
-    run.write_json(gallery.QUALIFYING, {"suffix-text-g7.5": ["photo-1"], "mine": []})
-    run.write_json(
-        "choices/template.json", {"template": "suffix", "compared": ["suffix"], "guidance_scale": 7.5}
-    )
-    lists = [one.text for one in soup(gallery.qualifying(run)).find_all("details")]
-    assert lists == ["suffix, text grounding: 1 picturesphoto-1", "mine: 0 picturesnone"]
+def test_pictures_that_qualify_are_named(run, monkeypatch):
+    names = {"suffix-text-g7.5": "suffix, text grounding", "mine": "mine", "other": "not judged"}
+    rows = [("suffix-text-g7.5", "photo-1", True), ("suffix-text-g7.5", "photo-2", False)]
+    table = pd.DataFrame([*rows, ("mine", "photo-1", False)], columns=["arm", "scene", "qualifies"])
+    monkeypatch.setattr("helpers.report.comparisons.main", lambda run: Comparison(names, {}, ""))
+    monkeypatch.setattr("helpers.report.qualification.unjudged", lambda run, arm: arm * (arm == "other"))
+    monkeypatch.setattr("helpers.report.qualification.qualifying", lambda run, arms: table)
+    lists = soup(gallery.qualifying(run))
+    texts = [one.text for one in lists.find_all("details")]
+    assert texts == ["suffix, text grounding: 1 picturesphoto-1", "mine: 0 picturesnone"]
+    assert lists.a["href"] == "#scene-photo-1"
+    assert run.read_json(gallery.QUALIFYING)["arms"] == {"suffix-text-g7.5": ["photo-1"], "mine": []}
 
 
 def test_an_answer_links_to_a_section_of_the_report_notebook():

@@ -1,0 +1,28 @@
+"""Realism by EfficientNet-Lite0: pooled features, and distances that rise with damage."""
+
+import numpy as np
+import pytest
+from PIL import ImageFilter
+
+from data.training import realism
+from data.training.world import SPLITS, draw_scene
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return [draw_scene(seed, crisp=True).image for seed in SPLITS["validation"][:6]]
+
+
+def test_features_do_not_depend_on_the_batch(photos):
+    network = realism.load()
+    whole = realism.features(network, photos)
+    assert whole.shape == (6, 1280) and whole.dtype == np.float64
+    np.testing.assert_allclose(realism.features(network, photos, batch_size=4), whole, atol=1e-4)
+
+
+def test_the_distance_rises_with_blur_and_bars_stand_where_they_are_asked_for(photos):
+    blurred = {f"blur {by}": [one.filter(ImageFilter.GaussianBlur(by)) for one in photos] for by in (1, 3)}
+    table = [*realism.rows({"round trip": photos} | blurred, photos)]
+    values = {row.measure.split(", ")[1]: row.value.value for row in table if "Fréchet" in row.measure}
+    assert values["round trip"] == 0 < values["blur 1"] < values["blur 3"]
+    assert [row.bar for row in table] == [80, None, None, None, None, None]
