@@ -28,14 +28,12 @@ EXAMPLES = {
     "tune": "--run runs/mine --scenes 24",
     "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
     "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
-    "check": "--dataset my_photos --split train",
-    "fetch": "--models published",
-    "doctor": "--safety",
 }
-GROUPS = dict.fromkeys(COMMANDS, ("data", "models", "run", "protocol", "arms", "work", "yes"))  # of OPTIONS
-GROUPS["report"] = ("data", "models", "run", "protocol", "report", "yes")
-GROUPS["tune"] = ("data", "models", "run", "protocol", "tune", "yes")
-GROUPS |= {"dataset": ("pictures", "choice", "files"), "study-detector": ("pictures", "training")}
+EXAMPLES |= {"check": "--dataset my_photos --split train", "fetch": "--models published", "doctor": ""}
+RUN = ("data", "models", "run", "protocol", "yes")
+GROUPS = dict.fromkeys(COMMANDS, (*RUN, "arms", "work"))  # of OPTIONS
+GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune")}
+GROUPS |= {"dataset": ("pictures", "training set"), "study-detector": ("pictures", "training")}
 GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",)}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
@@ -89,11 +87,9 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "arm": ("NAME", [str], "arms that give pictures; default those that the report chose"),
         "all": ("", bool, "take every picture, whatever its boxes hold"),
     },
-    "choice": {
+    "training set": {
         "iou": ("IOU", float, "that every box has to reach; default 0.5"),
         "crops": ("SHARE", float, "of a picture's boxes that CLIP has to name rightly; default 1"),
-    },
-    "files": {
         "to": ("FOLDER", str, "absent, empty, or an earlier set, which is replaced"),
         "format": ("NAME", str, "coco (default), yolo or voc"),
         "val": ("SHARE", float, "of the photos, for validation; default 0.2"),
@@ -102,17 +98,12 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     "training": {
         "test": ("FOLDER", str, "photos that no arm saw, as a data set; default runs/test-photos"),
         "steps": ("N", int, "of each training; default 200"),
-        "checkpoint": (
-            "NAME",
-            str,
-            "a detector of transformers to fine-tune; default a small one, untrained",
-        ),
+        "checkpoint": ("NAME", str, "a detector of transformers to fine-tune; default a small new one"),
     },
     "yes": {"yes": ("", bool, "go on where the start says that it would take long")},
 }
 NOTES = {"protocol": "fixed once a run is begun; a run knows its own"}
 NOTES |= {"arms": "every combination; default what the report compared, at 1 2 5 11"}
-STOPPED = "stopped; what is made is kept, and the same command goes on from there"
 
 
 class Parser(argparse.ArgumentParser):
@@ -136,9 +127,8 @@ class Parser(argparse.ArgumentParser):
 def parser(command: str) -> Parser:
     """The options of one command."""
     about, example, name = COMMANDS[command], EXAMPLES[command], f"grounded {command}"
-    made = Parser(
-        prog=name, description=about, epilog=f"example:\n  {name} {example}", usage=f"{name} [OPTIONS]"
-    )
+    said = {"description": about, "epilog": f"example:\n  {name} {example}"}
+    made = Parser(prog=name, usage=f"{name} [OPTIONS]", **said)
     for group in GROUPS[command]:
         add = made.add_argument_group(group, NOTES.get(group)).add_argument
         for option, (metavar, kind, said) in OPTIONS[group].items():
@@ -155,11 +145,8 @@ def parser(command: str) -> Parser:
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """The command and its options; variables of make (`GUIDANCE=1 3`) are options, too. Exits with 2."""
     top = Parser(prog="grounded", description=__doc__, usage="grounded COMMAND [--help] [OPTIONS]")
-    listed = [
-        f"  {key:<9} {about}\n            grounded {key} {EXAMPLES[key]}" for key, about in COMMANDS.items()
-    ]
-    listed += ["", "`grounded COMMAND --help` lists the options of a command."]
-    top.epilog = "\n".join(["commands:", *listed])
+    listed = [f"  {key:<15} {text}\n{'':18}grounded {key} {EXAMPLES[key]}" for key, text in COMMANDS.items()]
+    top.epilog = "\n".join(["commands:", *listed, "", "`grounded COMMAND --help` lists a command's options."])
     if not arguments or arguments[0] in ("-h", "--help"):
         top.print_help()
         top.exit(0)
@@ -200,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _say(2, f"error: {error}")
         failures = work()
     except KeyboardInterrupt:
-        return _say(130, f"\n{STOPPED}")
+        return _say(130, "\nstopped; what is made is kept, and the same command goes on from there")
     return _say(1, *failures) if failures else 0
 
 

@@ -1,8 +1,7 @@
-"""Teaching the gated layers where to look.
+"""Attention targets for the gated layers: which grounding token each place of the picture attends to.
 
-The denoising loss hardly shows whether a picture follows its boxes, so half of the heads of every gated layer
-are
-taught directly: from a place inside a box, look at that box's token; from a place outside all boxes, at none.
+The denoising loss hardly shows whether a picture follows its boxes, so half of the heads of every gated
+layer have targets: a place inside a box attends to that box's token, a place outside all boxes to none.
 """
 
 import torch
@@ -10,18 +9,17 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention import GatedSelfAttentionDense
 from diffusers.models.attention_processor import AttnProcessor2_0
 
-LOOKING = 0.05  # weight of this loss beside the denoising loss
+WEIGHT = 0.05  # of this loss beside the denoising loss
 
 
-class WatchedAttention:
-    """Attention of a fuser that keeps what half of its heads give to the grounding tokens.
+class RecordingProcessor:
+    """An attention processor that records the attention weights of half of the heads.
 
-    After a call `given` is (batch, heads / 2, visual tokens, grounding tokens), each row summing to at most
-    1.
+    After a call `weights` is (batch, heads / 2, visual tokens, grounding tokens); each row sums to at most 1.
     """
 
     def __init__(self, grounding_tokens: int):
-        self.grounding_tokens, self.given = grounding_tokens, None
+        self.grounding_tokens, self.weights = grounding_tokens, None
 
     def __call__(self, attention, hidden_states: torch.Tensor, *_, **__) -> torch.Tensor:
         visual = hidden_states.shape[1] - self.grounding_tokens
@@ -35,13 +33,14 @@ class WatchedAttention:
             attention.to_v(hidden_states),
         )
         weights = (query @ split(key).transpose(-1, -2) * attention.scale).softmax(-1)
-        self.given = weights[:, : attention.heads // 2, :, visual:]
+        self.weights = weights[:, : attention.heads // 2, :, visual:]
         return attention.to_out[0]((weights @ split(value)).transpose(1, 2).flatten(2))
 
 
 def coverage(boxes: torch.Tensor, side: int) -> torch.Tensor:
-    """Share of each cell of a side x side grid that each box covers. boxes (b, n, 4) fractions; (b, side *
-    side, n).
+    """Share of each cell of a side x side grid that each box covers, (b, side * side, n).
+
+    boxes: (b, n, 4) fractions.
     """
     edge = torch.arange(side, device=boxes.device) / side
     low, high = boxes[..., None, :2], boxes[..., None, 2:]
@@ -50,44 +49,44 @@ def coverage(boxes: torch.Tensor, side: int) -> torch.Tensor:
     return torch.einsum("bnx,bny->byxn", along[..., 0], along[..., 1]).flatten(1, 2)
 
 
-def looking_loss(given: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """How far the heads are from looking, from each place, at the tokens of the boxes that cover it.
+def attention_loss(weights: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of attention weights against the tokens of the boxes that cover each place.
 
-    given: (b, heads, side * side, tokens) attention; boxes: (b, n, 4), zeros where absent. Tokens are n of
-    text, or n of text followed by n of images. Cross-entropy against each box's share of a place, places in
-    boxes and outside counting equally.
+    weights: (b, heads, side * side, tokens); boxes: (b, n, 4), zeros where absent. Tokens are n of
+    text, or n of text followed by n of images. The target is each box's share of a place; places in boxes
+    and outside count equally.
     """
     count = boxes.shape[1]
-    shares = coverage(boxes, round(given.shape[2] ** 0.5))
+    shares = coverage(boxes, round(weights.shape[2] ** 0.5))
     shares = (shares / shares.sum(-1, keepdim=True).clamp(min=1))[:, None]
-    given = given.float().unflatten(-1, (-1, count)).sum(-2)
+    weights = weights.float().unflatten(-1, (-1, count)).sum(-2)
     present = (boxes[:, :, 2] > boxes[:, :, 0])[:, None, None].float()
-    elsewhere = 1 - (given * present).sum(-1)
+    elsewhere = 1 - (weights * present).sum(-1)
     inside, outside = shares.sum(-1), 1 - shares.sum(-1)
-    missed = -(shares * (given + 1e-4).log()).sum(-1)
+    missed = -(shares * (weights + 1e-4).log()).sum(-1)
     strayed = -outside * (elsewhere + 1e-4).log()
-    heads = given.shape[1]
+    heads = weights.shape[1]
     return missed.sum() / (inside.sum() * heads + 1) + strayed.sum() / (outside.sum() * heads + 1)
 
 
-def watch_fusers(unet: UNet2DConditionModel, grounding_tokens: int) -> list[WatchedAttention]:
-    """Give every fuser an attention that can be watched."""
-    watched = []
-    for fuser in fusers(unet):
-        fuser.attn.set_processor(WatchedAttention(grounding_tokens))
-        watched.append(fuser.attn.processor)
-    return watched
+def record_attention(unet: UNet2DConditionModel, grounding_tokens: int) -> list[RecordingProcessor]:
+    """Put a recording processor into every gated layer; returns them, from the first block to the last."""
+    processors = [RecordingProcessor(grounding_tokens) for _ in fusers(unet)]
+    for fuser, processor in zip(fusers(unet), processors, strict=True):
+        fuser.attn.set_processor(processor)
+    return processors
 
 
-def unwatched(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The UNet with diffusers' own attention everywhere."""
+def restore_attention(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Put diffusers' own attention processor back everywhere; returns the UNet."""
     unet.set_attn_processor(AttnProcessor2_0())
     return unet
 
 
-def looking(watched: list[WatchedAttention], boxes: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The looking loss, averaged over the gated layers."""
-    return {"looking": LOOKING * sum(looking_loss(one.given, boxes) for one in watched) / len(watched)}
+def mean_attention_loss(processors: list[RecordingProcessor], boxes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The weighted attention loss of the last call, averaged over the gated layers, by its name."""
+    total = sum(attention_loss(one.weights, boxes) for one in processors)
+    return {"attention": WEIGHT * total / len(processors)}
 
 
 def fusers(unet: UNet2DConditionModel) -> list[GatedSelfAttentionDense]:

@@ -1,7 +1,7 @@
 """The demo autoencoder: 128 x 128 photos to 16 x 16 x 8 latents and back.
 
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.1, without the
-adversarial term: on drawn scenes an L1 loss and a loss on edges keep thin parts sharp.
+adversarial term, which comes after it, for the decoder alone (decoder.py).
 """
 
 from pathlib import Path
@@ -17,13 +17,13 @@ from data.training.world import SIZE
 
 RECIPE = Recipe(steps=3000, batch_size=12, learning_rate=1.5e-3, warmup=100, decay=0.0, average=0.998)
 CRISP = 0.9  # share of pieces from crisp photos: grain cannot be compressed, and learning it blurs the rest
-PIECE = 64  # trained on pieces of this many pixels a side: four times the variety for the same work
+PIECE = 64  # trained on pieces of this many pixels per side: four times the variety for the same work
 CHANNELS = (16, 32, 64, 96)
 LATENT_CHANNELS = 8  # with the 4 of Stable Diffusion the colours of small things are learnt very slowly
 
 
 def build() -> AutoencoderKL:
-    """An untrained autoencoder of 1.3 million parameters, a factor of 8 a side."""
+    """An untrained autoencoder of 1.3 million parameters, a factor of 8 per side."""
     stages = len(CHANNELS)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * stages,
@@ -56,7 +56,7 @@ def fit_autoencoder(
         return {
             "l1": F.l1_loss(restored, photos),
             "square": 2 * F.mse_loss(restored, photos),
-            "edges": 0.5 * _edges(restored, photos),
+            "edges": 0.5 * edges(restored, photos),
             "colours": F.l1_loss(F.avg_pool2d(restored, 4), F.avg_pool2d(photos, 4)),
             "kl": 1e-5 * posterior.kl().mean(),
         }
@@ -93,7 +93,7 @@ def pieces(rng: np.random.Generator, scenes: Scenes, count: int, size: int) -> t
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _edges(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def edges(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """L1 distance of the differences between neighbours, across and down."""
     across, down = (lambda x: x[..., 1:] - x[..., :-1]), (lambda x: x[..., 1:, :] - x[..., :-1, :])
     return F.l1_loss(across(a), across(b)) + F.l1_loss(down(a), down(b))

@@ -1,4 +1,4 @@
-"""How good the demo checkpoints are, on scenes that no training saw."""
+"""Captions parsed back into objects and place, and their F1 against reference captions."""
 
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ _PLACE = re.compile(rf"^(.*) ({'|'.join(PLACES.values())})$")
 
 @dataclass(frozen=True)
 class Said:
-    """What a caption says: how often each phrase ('a red cone'), the place's key or None, the rest."""
+    """A parsed caption: counts of phrases ('a red cone'), the key of the place or None, the rest."""
 
     objects: Counter
     place: str | None
@@ -41,7 +41,7 @@ def parse_caption(text: str) -> Said:
 
 @dataclass(frozen=True)
 class CaptionQuality:
-    """How right captions are.
+    """Scores of captions against references.
 
     f1: of objects with their colours, counted over all captions; what is not understood counts as one object
     that is not there. place, whole: shares of captions with the right place, and right in everything.

@@ -1,9 +1,9 @@
-"""The demo captioners: two BLIP-2, which look with the same eyes and speak with an OPT or with a T5.
+"""The demo captioners: two BLIP-2 with one vision transformer, one with an OPT, one with a T5.
 
 Li et al. 2023, "BLIP-2: Bootstrapping Language-Image Pre-training": a few learnt queries ask a vision
 transformer what is there (the Q-Former), and a language model turns the answers into words. As in the paper
-the vision transformer comes trained, here from the detector, and stays frozen: what it sees of every photo is
-computed once. A shorter training of the whole follows. Learnt are the reference captions of crisp and of
+the vision transformer comes trained, here from the detector, and stays frozen: its hidden states are computed
+once per photo. A shorter training of the whole follows. Learnt are the reference captions of crisp and of
 spoiled photos: a captioner says what is there, not how well it is photographed.
 """
 
@@ -40,10 +40,12 @@ RECIPES = {
     "opt": Recipe(steps=1500, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
     "t5": Recipe(steps=1000, batch_size=48, learning_rate=2e-3, warmup=100, decay=0.02),
 }
-OPEN = Recipe(steps=3000, batch_size=32, learning_rate=6e-4, warmup=100, decay=0.02)  # then, eyes and all
+OPEN = Recipe(
+    steps=3000, batch_size=32, learning_rate=6e-4, warmup=100, decay=0.02
+)  # then all of it, the vision transformer too
 Pair = tuple[Blip2ForConditionalGeneration, Blip2Processor]
 TOKENIZERS = {"opt": opt_tokenizer, "t5": t5_tokenizer}
-QUERIES = 12  # what the Q-Former may ask of a photo
+QUERIES = 12  # of the Q-Former per photo
 SILENT = -100  # the label of a token that is not learnt
 LONGEST = 64  # tokens of queries, start and caption
 
@@ -132,11 +134,11 @@ def fit_captioners(
     after: Recipe = OPEN,
     known: Mapping[str, Pair] | None = None,
 ) -> dict[str, Pair]:
-    """Train a captioner for each of the recipes' halves, one after the other: first with frozen eyes, whose
-    work is done once, then whole.
+    """Train a captioner for each of the recipes' halves, one after the other: first with the vision
+    transformer frozen, its hidden states computed once, then whole.
 
-    The first one gets the detector's eyes, every other one all of the first but its language. known: those
-    that are trained on, whole, by their half.
+    The first one gets the detector's vision transformer, every other one all of the first but its language
+    half. known: captioners to train on, whole, by their half.
     """
     made = dict(known or {})
     for half, recipe in recipes.items():
@@ -148,8 +150,8 @@ def fit_captioners(
             else:
                 sample = normalised(photo_tensor(scenes, np.arange(min(len(scenes), 100))))
                 detector_to_captioner(detector, model, sample)
-            seen = look(model, scenes)
-            made[half] = fit_captioner(f"captioner-{half}", model, read, scenes, folder, recipe, seen), read
+            states = hidden_states(model, scenes)
+            made[half] = fit_captioner(f"captioner-{half}", model, read, scenes, folder, recipe, states), read
         name = f"captioner-{half}-whole"
         made[half] = fit_captioner(name, *made[half], scenes, folder, after), made[half][1]
     return made
@@ -162,52 +164,54 @@ def fit_captioner(
     scenes: Scenes,
     folder: Path,
     recipe: Recipe,
-    seen: np.ndarray | None = None,
+    states: np.ndarray | None = None,
 ) -> Blip2ForConditionalGeneration:
     """Train a built captioner, in place, on photos and their reference captions.
 
-    seen: what `look` gave for the scenes: the vision transformer stays as it is and is not asked again.
+    states: `hidden_states` of the scenes: the vision transformer is frozen.
     None: it is trained as well, on photos half of which are mirrored.
     """
     torch.manual_seed(recipe.seed)
-    model.requires_grad_(True).vision_model.requires_grad_(seen is None)
+    model.requires_grad_(True).vision_model.requires_grad_(states is None)
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
         rows = rng.choice(len(scenes), recipe.batch_size, replace=False)
-        if seen is None:
+        if states is None:
             boxes = torch.from_numpy(scenes.boxes[rows])
             photos, _ = mirrored(rng, photo_tensor(scenes, rows, model.device), boxes)
-            eyes = model.vision_model(normalised(photos)).last_hidden_state
+            hidden = model.vision_model(normalised(photos)).last_hidden_state
         else:
-            eyes = torch.from_numpy(seen[rows]).to(model.device).float()
+            hidden = torch.from_numpy(states[rows]).to(model.device).float()
         said = tokens(model.config, processor, [scenes.captions[i] for i in rows])
         inputs = {key: value.to(model.device) for key, value in said.items()}
-        image = SimpleNamespace(pooler_output=answers(model, eyes), qformer_outputs=None, vision_outputs=None)
+        image = SimpleNamespace(
+            pooler_output=query_outputs(model, hidden), qformer_outputs=None, vision_outputs=None
+        )
         return {"words": model(pixel_values=None, mm_encoder_outputs={"image": image}, **inputs).loss}
 
     return train(name, model, loss_of, recipe, folder)
 
 
 @torch.no_grad()
-def look(model: Blip2ForConditionalGeneration, scenes: Scenes, batch_size: int = 100) -> np.ndarray:
-    """What the vision transformer sees of every photo: (n, 1 + patches, WIDTH) float16."""
+def hidden_states(model: Blip2ForConditionalGeneration, scenes: Scenes, batch_size: int = 100) -> np.ndarray:
+    """Last hidden states of the vision transformer for every photo, (n, 1 + patches, WIDTH) float16."""
     batches = np.split(np.arange(len(scenes)), range(batch_size, len(scenes), batch_size))
     photos = (normalised(photo_tensor(scenes, rows, model.device)) for rows in batches)
     return np.concatenate([model.vision_model(one).last_hidden_state.half().cpu().numpy() for one in photos])
 
 
-def answers(model: Blip2ForConditionalGeneration, seen: torch.Tensor) -> torch.Tensor:
-    """What the language half reads of what was seen: (n, 1 + patches, WIDTH) -> (n, QUERIES, WIDTH)."""
-    queries = model.query_tokens.expand(len(seen), -1, -1)
-    asked = model.qformer(query_embeds=queries, encoder_hidden_states=seen)
-    return model.language_projection(asked.last_hidden_state)
+def query_outputs(model: Blip2ForConditionalGeneration, hidden: torch.Tensor) -> torch.Tensor:
+    """Projected Q-Former outputs, (n, QUERIES, WIDTH), of vision states (n, 1 + patches, WIDTH)."""
+    queries = model.query_tokens.expand(len(hidden), -1, -1)
+    outputs = model.qformer(query_embeds=queries, encoder_hidden_states=hidden)
+    return model.language_projection(outputs.last_hidden_state)
 
 
 def tokens(config: Blip2Config, processor: Blip2Processor, captions: list[str]) -> dict[str, torch.Tensor]:
-    """What the language half reads and has to say, by the model's arguments, all (n, length) int64.
+    """Inputs and labels of the language half, by the model's arguments, all (n, length) int64.
 
-    It reads the answers and a start token, as in `generate` without a text; OPT then reads on in the caption,
-    while T5's decoder makes its input from the labels. The end is learnt, padding is not.
+    It reads the query outputs and a start token, as in `generate` without a text; OPT then reads on in the
+    caption, while T5's decoder makes its input from the labels. The end is learnt, padding is not.
     """
     words = processor.tokenizer
     said = [[*ids, words.eos_token_id] for ids in words(captions, add_special_tokens=False)["input_ids"]]

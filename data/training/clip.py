@@ -1,8 +1,7 @@
 """The demo CLIP: learns which phrase belongs to which crop and which caption to which photo.
 
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", section 2.3. It
-is trained
-first and frozen: its text half is GLIGEN's text encoder, its image half encodes GLIGEN's reference crops.
+is trained first and frozen: its text half is GLIGEN's text encoder, its image half encodes GLIGEN's crops.
 """
 
 from pathlib import Path
@@ -64,13 +63,13 @@ def processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
 
 
 def normalised(photos: torch.Tensor) -> torch.Tensor:
-    """(n, 3, h, w) in 0..255 as the vision tower wants it."""
+    """Photos (n, 3, h, w) in 0..255, normalised for the vision tower."""
     mean, deviation = (torch.tensor(v, device=photos.device).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
     return (photos / 255 - mean) / deviation
 
 
 def photo_tensor(scenes: Scenes, rows: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """(n, 3, SIZE, SIZE) float32 in 0..255."""
+    """Photos of the given rows, in their order, (n, 3, SIZE, SIZE) float32 in 0..255."""
     return (
         torch.from_numpy(scenes.photos[np.sort(rows)][np.argsort(np.argsort(rows))])
         .to(device)
@@ -116,9 +115,7 @@ def fit_clip(
 
 
 def cut(photos: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """(n, 3, PIXELS, PIXELS): the crop of `photos[rows[i]]` under `boxes[i]`, (n, 4) fractions, for each
-    i.
-    """
+    """Crops (n, 3, PIXELS, PIXELS): of `photos[rows[i]]` under `boxes[i]`, (n, 4) fractions."""
     rois = torch.cat([rows[:, None].to(boxes), boxes * photos.shape[-1]], 1)
     return roi_align(photos, rois, PIXELS, sampling_ratio=1, aligned=True)
 
@@ -133,11 +130,10 @@ def crop_embeddings(
 def fit_projection(
     model: CLIPModel, scenes: Scenes, phrases: torch.Tensor, photos: int = 1500
 ) -> torch.Tensor:
-    """(WIDTH, WIDTH) weight that takes a crop's image embedding to its phrase's pooled state, by ridge
-    regression.
+    """Weight (WIDTH, WIDTH) of the map from a crop's image embedding to its phrase's pooled text state.
 
     phrases: (len(ALL_PHRASES), WIDTH) pooled text states. GLIGEN inverts CLIP's text projection for this (its
-    appendix, "image grounding"); a projection learnt on pairs is the same map with fewer assumptions.
+    appendix, "image grounding"); ridge regression on pairs gives the same map with fewer assumptions.
     """
     rows = np.arange(min(photos, len(scenes)))
     picture, slot = np.nonzero(scenes.things[rows] >= 0)

@@ -40,7 +40,7 @@ ALL_SAYINGS = tuple(saying.format(kind) for saying in SAYINGS for kind in KINDS)
 
 
 def build(tokenizer: CLIPTokenizer) -> Owlv2ForObjectDetection:
-    """An untrained detector of 1.3 million parameters: 64 patches, so 64 boxes a photo."""
+    """An untrained detector of 1.3 million parameters: 64 patches, so 64 boxes per photo."""
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
     text = Owlv2TextConfig(
         vocab_size=len(tokenizer),
@@ -78,7 +78,7 @@ def processor(tokenizer: CLIPTokenizer) -> Owlv2Processor:
 
 
 def from_clip(clip: CLIPModel, tokenizer: CLIPTokenizer) -> Owlv2ForObjectDetection:
-    """A detector that has learnt nothing yet but to see."""
+    """An untrained detector with CLIP's vision transformer."""
     model = build(tokenizer)
     clip_to_detector(clip, model)
     return model
@@ -144,10 +144,10 @@ def losses(
     boxes: torch.Tensor,
     things: np.ndarray,
 ) -> dict[str, torch.Tensor]:
-    """What every patch should have said.
+    """Losses of class, box and objectness.
 
     found, logits, objectness: as `predict` gives them; boxes, things: as in Scenes.
-    One patch a box answers for its class; all patches that lie in a box learn where it ends.
+    One patch per box answers for its class; all patches that lie in a box learn where it ends.
     """
     owner, answers = assign(found.detach(), logits.detach().sigmoid(), boxes, things)
     n, patch = np.nonzero(answers)

@@ -25,7 +25,7 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class Scenes:
-    """Many drawn scenes, one a row.
+    """Drawn scenes, one per row of every array.
 
     photos: (n, SIZE, SIZE, 3) uint8, a memory map. boxes: (n, MAX_OBJECTS, 4) float32 fractions, zeros where
     absent.

@@ -26,7 +26,7 @@ GAP, LINE = 4, 16  # pixels between pictures, and for the name above each row
 
 
 def samples(run: Run, columns: int = 8) -> Image.Image:
-    """Photos, their round trips and their text-grounded pictures, a row each guidance_scale, under the boxes
+    """Photos, their round trips and their text-grounded pictures, one row per guidance_scale, with the boxes
     asked for. The scenes are the first with at least two boxes: nobody picked the good ones."""
     scenes = [scene for scene in run.scenes if len(scene.boxes) > 1][:columns]
     rows = {"photo": None, "round trip": ROUND_TRIP}

@@ -2,10 +2,9 @@
 
 Li et al. 2023, "GLIGEN: Open-Set Grounded Text-to-Image Generation". The original freezes a trained Stable
 Diffusion and trains only the gated layers; here everything is small and trained together, which needs three
-departures: gates start open; captions are dropped often, because what the caption tells the boxes need not;
-and half of the heads of every gated layer are taught directly to look, from a place inside a box, at that
-box's token. Without the last one following boxes takes some hundred thousand pictures more, for the denoising
-loss hardly shows it.
+departures: gates start open; captions are dropped often, because what the caption says the boxes need not;
+and half of the heads of every gated layer have attention targets (attention_targets.py). Without the last one
+following boxes takes some hundred thousand pictures more, for the denoising loss hardly shows it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
-from data.training.attention_targets import coverage, fusers, looking, unwatched, watch_fusers
+from data.training import attention_targets
+from data.training.attention_targets import coverage, fusers, mean_attention_loss
 from data.training.autoencoder import LATENT_CHANNELS
 from data.training.clip import WIDTH, crop_embeddings, photo_tensor
 from data.training.drawn_scenes import Scenes
@@ -27,7 +27,7 @@ from data.training.world import ALL_PHRASES, COLOURS, KINDS, MAX_OBJECTS
 RECIPE = Recipe(steps=4200, batch_size=24, learning_rate=8e-4, warmup=30, decay=0.01, betas=(0.9, 0.99))
 IMAGE_RECIPE = Recipe(steps=1000, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
 CHANNELS = (64, 128, 80)  # narrow where it is 4 x 4: most weights would stand there
-TOKENS = 30  # boxes a picture, as GLIGEN was trained with; absent ones carry the null feature
+TOKENS = 30  # boxes per picture, as in GLIGEN's training; absent ones carry the null feature
 CROP_NORM = 28.7  # what the pipelines scale projected crops to
 FUSERS_OFF = 0.1  # share of batches without the gated layers, as in the steps after grounded_fraction
 BOXES_OFF = 0.08  # share of pictures without boxes, as in the unconditional half of guidance
@@ -65,11 +65,9 @@ def build(attention_type: str = "gated") -> UNet2DConditionModel:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What GLIGEN learns on: everything that no longer changes, as tensors.
+    """Training data of GLIGEN and the frozen models that encode it.
 
-    latents: (n, LATENT_CHANNELS, 16, 16) scaled to unit deviation. phrases: (len(ALL_TEXTS), WIDTH) pooled
-    text states.
-    tokenizer, clip: for captions and crops.
+    latents: (n, LATENT_CHANNELS, 16, 16) scaled to unit deviation. tokenizer, clip: for captions and crops.
     """
 
     scenes: Scenes
@@ -93,9 +91,7 @@ class Frozen:
 
 
 def caption_kept(step: int, steps: int) -> float:
-    """Share of pictures that keep their caption: from a tenth to a half over the first third of the
-    training.
-    """
+    """Share of pictures with their caption: from 0.1 to 0.5 over the first third of the training."""
     return 0.1 + 0.4 * min(3 * step / steps, 1)
 
 
@@ -105,7 +101,7 @@ def fit_gligen_text(
     """Train the text-grounded UNet; a given one is trained on, in place."""
     torch.manual_seed(recipe.seed)
     unet = (unet or build()).to(memory_format=torch.channels_last)
-    watched = watch_fusers(unet, TOKENS)
+    processors = attention_targets.record_attention(unet, TOKENS)
     phrases = frozen.pooled(ALL_TEXTS)
     empty = frozen.states([""])
 
@@ -121,9 +117,9 @@ def fit_gligen_text(
             "positive_embeddings": phrases[things.clamp(min=0)],
         }
         loss = denoising_loss(unet, frozen.latents[rows], states, boxes, {"gligen": given} if fused else None)
-        return {"noise": loss} | (looking(watched, boxes) if fused else {})
+        return {"noise": loss} | (mean_attention_loss(processors, boxes) if fused else {})
 
-    return unwatched(train("gligen-text", unet, loss_of, recipe, folder))
+    return attention_targets.restore_attention(train("gligen-text", unet, loss_of, recipe, folder))
 
 
 def fit_gligen_image(
@@ -142,7 +138,7 @@ def fit_gligen_image(
     torch.manual_seed(recipe.seed)
     phrases, empty = frozen.pooled(ALL_TEXTS), frozen.states([""])
     unet = from_text(text, phrases.norm(dim=1).mean().item()).to(memory_format=torch.channels_last)
-    watched = watch_fusers(unet, 2 * TOKENS)
+    processors = attention_targets.record_attention(unet, 2 * TOKENS)
 
     def loss_of(rng: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
         rows = rng.integers(len(frozen.scenes), size=recipe.batch_size)
@@ -160,13 +156,13 @@ def fit_gligen_image(
             "image_embeddings": crop_features(frozen, project, rows, boxes),
         }
         loss = denoising_loss(unet, frozen.latents[rows], states, boxes, {"gligen": given} if fused else None)
-        return {"noise": loss} | (looking(watched, boxes) if fused else {})
+        return {"noise": loss} | (mean_attention_loss(processors, boxes) if fused else {})
 
-    return unwatched(train("gligen-text-image", unet, loss_of, recipe, folder))
+    return attention_targets.restore_attention(train("gligen-text-image", unet, loss_of, recipe, folder))
 
 
 def from_text(text: UNet2DConditionModel, norm: float) -> UNet2DConditionModel:
-    """A "gated-text-image" UNet with everything that a "gated" one knows.
+    """A "gated-text-image" UNet with the weights of a "gated" one.
 
     norm: of the pooled phrases. The image half begins as the text half, reading CROP_NORM as that norm: a
     projected crop then says at once what its phrase says.
@@ -186,9 +182,7 @@ def from_text(text: UNet2DConditionModel, norm: float) -> UNet2DConditionModel:
 def crop_features(
     frozen: Frozen, project: torch.nn.Module, rows: np.ndarray, boxes: torch.Tensor
 ) -> torch.Tensor:
-    """(b, TOKENS, WIDTH) projected embeddings of the crops, of norm CROP_NORM; zeros where there is no
-    box.
-    """
+    """Projected embeddings of the crops, (b, TOKENS, WIDTH), of norm CROP_NORM; zeros without a box."""
     picture, slot = (boxes[:, :, 2] > boxes[:, :, 0]).nonzero(as_tuple=True)
     features = torch.zeros(*boxes.shape[:2], WIDTH)
     if len(picture):
@@ -204,7 +198,7 @@ def grounding_of(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Boxes (b, TOKENS, 4) and indices into ALL_TEXTS (b, TOKENS), -1 where there is no box.
 
-    bare: share of boxes said without their colour. BOXES_OFF of the pictures have no box.
+    bare: share of phrases without their colour. BOXES_OFF of the pictures have no box.
     """
     boxes, things = np.zeros((len(rows), TOKENS, 4), np.float32), np.full((len(rows), TOKENS), -1)
     boxes[:, :MAX_OBJECTS], things[:, :MAX_OBJECTS] = scenes.boxes[rows], scenes.things[rows]
@@ -232,14 +226,13 @@ def denoising_loss(
     decided while the picture is mostly noise, and there the plain error of the noise hardly shows it.
     """
     scheduler = DDPMScheduler(**SCHEDULE)
-    noise, time = torch.randn_like(latents), torch.randint(0, 1000, (len(latents),), device=latents.device)
+    noise, time = torch.randn_like(latents), torch.randint(1000, (len(latents),), device=latents.device)
     noisy = scheduler.add_noise(latents, noise, time)
     predicted = unet(noisy, time, states, cross_attention_kwargs=kwargs).sample.float()
     signal = scheduler.alphas_cumprod.to(latents.device)[time]
     ratio = signal / (1 - signal)
     over_time = ratio.clamp(max=5).sqrt() / ratio
-    over_places = (
-        1 + 2 * coverage(boxes, latents.shape[-1]).amax(-1).unflatten(1, latents.shape[-2:])[:, None]
-    )
+    covered = coverage(boxes, latents.shape[-1]).amax(-1).unflatten(1, latents.shape[-2:])
+    over_places = 1 + 2 * covered[:, None]
     error = (predicted - noise) ** 2 * over_places
     return (error.mean((1, 2, 3)) * over_time).mean() / over_places.mean()

@@ -29,8 +29,8 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import intervals, scores, verdicts
 from helpers.scoring.alignment import named_colour, r_precision
-from helpers.scoring.distances import frechet_distance, frechet_leave_one_out
-from helpers.scoring.features import image_features, text_features
+from helpers.scoring.distances import kid, kid_leave_one_out
+from helpers.scoring.features import efficientnet_features, image_features, text_features
 from helpers.scoring.judges import Judges
 
 DEMO = model_set("demo")
@@ -41,7 +41,7 @@ MEGABYTE = 10**6
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. bar: the least, or with `at_most` the most, that will do; None: only shown."""
+    """A row of the table. bar: the least allowed value, with `at_most` the most; None: no bar."""
 
     part: str
     measure: str
@@ -50,10 +50,10 @@ class Row:
     at_most: bool = False
 
     def __str__(self) -> str:
-        wanted = "" if self.bar is None else f"{'≤' if self.at_most else '≥'} {self.bar:g}"
+        bar = "" if self.bar is None else f"{'≤' if self.at_most else '≥'} {self.bar:g}"
         held = "" if self.bar is None else ("yes" if self.holds else "no")
         interval = f"{self.value.low:.3g} to {self.value.high:.3g}" if self.value.standard_error else ""
-        cells = self.part, self.measure, wanted, f"{self.value.value:.3g}", interval, str(self.value.n), held
+        cells = self.part, self.measure, bar, f"{self.value.value:.3g}", interval, str(self.value.n), held
         return f"| {' | '.join(cells)} |"
 
     @property
@@ -79,12 +79,8 @@ def of_photos(run: Run, table: pd.DataFrame, judges: Judges) -> Iterator[Row]:
     pairs = ((scene.photo(), images.load(run.picture(scores.ROUND_TRIP, scene))) for scene in run.scenes)
     noise = [_psnr(*images.to_array(pair).astype(float)) for pair in pairs]
     yield Row("autoencoder", "PSNR in dB", intervals.mean(np.array(noise)), 27)
-    yield Row(
-        "CLIP",
-        f"crop to phrase, top 1 of {len(ALL_PHRASES)}",
-        _of(table, scores.PHOTOS, "crop accuracy"),
-        0.95,
-    )
+    named = _of(table, scores.PHOTOS, "crop accuracy")
+    yield Row("CLIP", f"crop to phrase, top 1 of {len(ALL_PHRASES)}", named, 0.95)
     different = {scene.caption: scene for scene in run.scenes}  # nobody can tell equal captions apart
     said = text_features(judges.clip, list(different))
     seen = image_features(judges.clip, [scene.photo() for scene in different.values()])
@@ -119,8 +115,8 @@ def of_pictures(run: Run, table: pd.DataFrame, best: str) -> Iterator[Row]:
         "GLIGEN text", "AP50, boxes shuffled", _of(table, scores.SHUFFLED + best, "AP50"), 0.05, at_most=True
     )
     plain = best.replace("suffix", "caption")
-    told = verdicts.difference(run, DISTANCE, best, plain)
-    gap = intervals.Estimate(*(told[key] for key in ("difference", "standard_error", "low", "high", "n")))
+    verdict = verdicts.difference(run, DISTANCE, best, plain)
+    gap = intervals.Estimate(*(verdict[key] for key in ("difference", "standard_error", "low", "high", "n")))
     yield Row("templates", "distance with quality words less without", gap, 0, at_most=True)
     round_trip = _of(table, scores.ROUND_TRIP, DISTANCE)
     yield Row("realism", f"{DISTANCE}, round trip", round_trip)
@@ -132,10 +128,12 @@ def of_pictures(run: Run, table: pd.DataFrame, best: str) -> Iterator[Row]:
 def of_other_photos(run: Run, judges: Judges) -> Row:
     """The distance between the photos and as many others of the same world."""
     seeds = SPLITS["validation"][len(run.scenes) : 2 * len(run.scenes)]
-    others = image_features(judges.clip, [draw_scene(seed, crisp=True).image for seed in seeds])
-    photos = image_features(judges.clip, [scene.photo() for scene in run.scenes])
-    left_out = frechet_leave_one_out(photos, others)
-    value = intervals.jackknife(frechet_distance(photos, others), left_out)
+    others = efficientnet_features(
+        judges.efficientnet, [draw_scene(seed, crisp=True).image for seed in seeds]
+    )
+    photos = efficientnet_features(judges.efficientnet, [scene.photo() for scene in run.scenes])
+    left_out = 1000 * kid_leave_one_out(photos, others)
+    value = intervals.jackknife(1000 * kid(photos, others), left_out)
     return Row("realism", f"{DISTANCE}, other photos", value)
 
 
@@ -156,35 +154,26 @@ def of_crops(run: Run, judges: Judges, guidance: float) -> Row:
         right.append((found == np.array(asked)).astype(float))
     release(gligen)
     sums, counts = np.array([one.sum() for one in right]), np.array([len(one) for one in right])
-    return Row(
-        "GLIGEN image",
-        "colour of the crop",
-        intervals.jackknife(*intervals.ratio_left_out(sums, counts)),
-        0.75,
-    )
+    share = intervals.jackknife(*intervals.ratio_left_out(sums, counts))
+    return Row("GLIGEN image", "colour of the crop", share, 0.75)
 
 
 def of_cost(run: Run, guidance: float) -> Iterator[Row]:
-    """Size of all checkpoints, and seconds a picture in a batch of 16."""
+    """Size of all checkpoints, and seconds per picture in a batch of 16."""
     folder = Path(DEMO.clip.source).parent
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MEGABYTE
     yield Row("size", "all checkpoints in MB", intervals.Estimate(size, 0, size, size, 1), 48, at_most=True)
     gligen = load_gligen(DEMO.gligen["text"], "text")
     prompt, arm = run.prompts("suffix").prompt[0], Arm("suffix", "text", guidance)
-    wanted = [generation.request(scene, prompt, arm, run.card["protocol"]) for scene in run.scenes[:16]]
+    requests = [generation.request(scene, prompt, arm, run.card["protocol"]) for scene in run.scenes[:16]]
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        list(generate(gligen, wanted, steps=20, batch_size=16, progress=False))
-        seconds.append((time.perf_counter() - began) / len(wanted))
+        list(generate(gligen, requests, steps=20, batch_size=16, progress=False))
+        seconds.append((time.perf_counter() - began) / len(requests))
     middle = float(np.median(seconds))
-    yield Row(
-        "time",
-        "seconds a picture, 20 steps, batch of 16",
-        intervals.Estimate(middle, 0, middle, middle, 3),
-        0.6,
-        True,
-    )
+    estimate = intervals.Estimate(middle, 0, middle, middle, 3)
+    yield Row("time", "seconds per picture, 20 steps, batch of 16", estimate, 0.6, at_most=True)
 
 
 def curve(table: pd.DataFrame, names: list[str]) -> str:
@@ -192,8 +181,8 @@ def curve(table: pd.DataFrame, names: list[str]) -> str:
     lines = ["| guidance_scale | crop accuracy | AP50 | " + DISTANCE + " |", "|---|---|---|---|"]
     for name in names:
         values = [_of(table, name, metric) for metric in ("crop accuracy", "AP50", DISTANCE)]
-        told = (f"{one.value:.3g} ({one.low:.3g} to {one.high:.3g})" for one in values)
-        lines.append(f"| {Arm.parse(name).guidance_scale:g} | {' | '.join(told)} |")
+        cells = (f"{one.value:.3g} ({one.low:.3g} to {one.high:.3g})" for one in values)
+        lines.append(f"| {Arm.parse(name).guidance_scale:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

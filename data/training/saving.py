@@ -1,9 +1,11 @@
 """Writing trained models as those on the hub: configuration, fp16 safetensors, processor."""
 
 import hashlib
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, ModelMixin, PNDMScheduler, UNet2DConditionModel
 from diffusers.pipelines.deprecated.stable_diffusion_gligen import (
@@ -22,6 +24,7 @@ from transformers import (
 
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
+from helpers.files import beside
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -64,12 +67,20 @@ def save_gligen(
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:
-    """A saved model in float32, to be trained on."""
+    """A saved model in float32."""
     if not issubclass(kind, ModelMixin):
         return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     model = kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
     model.register_to_config(_name_or_path="")  # else a path of this machine is saved with it
     return model
+
+
+def kept(file: Path, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """A tensor on disk, made and written whole where `file` is not there."""
+    if not file.exists():
+        with beside(file) as partial, partial.open("wb") as stream:
+            np.save(stream, make().numpy())
+    return torch.from_numpy(np.load(file))
 
 
 def digest(model: torch.nn.Module) -> str:

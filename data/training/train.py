@@ -11,29 +11,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from transformers import CLIPModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from data.training import autoencoder, captioner, clip, detector, gligen, saving
+from data.training import autoencoder, captioner, clip, decoder, detector, gligen, saving
 from data.training.drawn_scenes import load_scenes
+from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
-from helpers.files import beside
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
-SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for GLIGEN
+SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
 T = TypeVar("T", bound=torch.nn.Module)
 
 
 class Workshop:
-    """The parts in the order in which they need one another; each is made when it is first asked for.
+    """Every trained part by its name, made when it is first asked for, with what it needs of the others.
 
     work: states, loss curves and drawn scenes. models: the checkpoints, read and written. parts: names of
-    those that are trained; the others are read where `models` has them. fresh: read none. share: the recipes'
-    steps are multiplied by this (a small one tries the chain).
+    those that are trained; the others are read where `models` has them. fresh: read none. scenes, latents:
+    how many are drawn, how many of them encoded. share: factor on the recipes' steps.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Workshop:
 
     @cached_property
     def autoencoder(self) -> AutoencoderKL:
-        """The autoencoder; its scaling factor gives the latents unit deviation."""
+        """Encoder and decoder; the scaling factor gives the latents unit deviation."""
 
         def fit(known: AutoencoderKL | None) -> AutoencoderKL:
             recipe = self.recipe(autoencoder.RECIPE)
@@ -91,20 +90,39 @@ class Workshop:
         return self.made("autoencoder", AutoencoderKL, "gligen-text/vae", fit)
 
     @cached_property
+    def latents(self) -> torch.Tensor:
+        """Latents (latent_count, c, 16, 16) of the first photos, not scaled, encoded once and kept."""
+        photos, model = self.scenes.photos[: self.latent_count], self.autoencoder
+        encoder = torch.nn.ModuleList([model.encoder, model.quant_conv])
+        file = self.work / f"latents-{len(photos)}-{saving.digest(encoder)}.npy"
+        return saving.kept(file, lambda: autoencoder.encode(model, photos))
+
+    @cached_property
+    def restored(self) -> torch.Tensor:
+        """Latents of the first photos with the UNet's errors, not scaled."""
+        count, models = min(decoder.ERRING, len(self.latents)), [self.autoencoder.encoder, self.gligen_text]
+        file = self.work / f"restored-{count}-{saving.digest(torch.nn.ModuleList(models))}.npy"
+        latents = saving.kept(file, lambda: restored_latents(self.frozen, self.gligen_text, count))
+        return latents / self.autoencoder.config.scaling_factor
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder with its decoder fine-tuned, in place: the same latents, sharper pictures."""
+        if "decoder" in self.parts:
+            recipe = self.recipe(decoder.RECIPE)
+            decoder.fit_decoder(self.scenes, self.latents, self.restored, self.work, self.autoencoder, recipe)
+        return self.autoencoder.eval().requires_grad_(False)
+
+    @cached_property
     def frozen(self) -> gligen.Frozen:
-        """What GLIGEN is trained on; the latents are encoded once and kept."""
-        file = self.work / f"latents-{self.latent_count}-{saving.digest(self.autoencoder)}.npy"
-        if not file.exists():
-            latents = autoencoder.encode(self.autoencoder, self.scenes.photos[: self.latent_count])
-            with beside(file) as partial, partial.open("wb") as stream:
-                np.save(stream, latents.numpy())
-        latents = torch.from_numpy(np.load(file)) * self.autoencoder.config.scaling_factor
+        """What GLIGEN is trained on: scenes, their latents, CLIP."""
+        latents = self.latents * self.autoencoder.config.scaling_factor
         scenes = replace(self.scenes, boxes=self.scenes.boxes[: len(latents)])
         return gligen.Frozen(scenes, latents, self.clip, self.tokenizer)
 
     @cached_property
     def projection(self) -> CLIPImageProjection:
-        """The map from crops to phrases."""
+        """The linear map from image embeddings of crops to pooled text states of phrases."""
         phrases = self.frozen.pooled(gligen.ALL_PHRASES)
         return saving.projection(clip.fit_projection(self.clip, self.scenes, phrases))
 
@@ -129,7 +147,7 @@ class Workshop:
 
     @cached_property
     def detector(self) -> Owlv2ForObjectDetection:
-        """The detector, which begins with CLIP's eyes."""
+        """The detector, which begins with CLIP's vision transformer."""
 
         def fit(known: Owlv2ForObjectDetection | None) -> Owlv2ForObjectDetection:
             start = known or detector.from_clip(self.clip, self.tokenizer)
@@ -156,21 +174,21 @@ def save_clip(shop: Workshop) -> None:
     saving.save(shop.clip, clip.processor(shop.tokenizer), shop.models / "clip")
 
 
-def save_autoencoder(shop: Workshop) -> None:
-    """models/gligen-text/vae and models/gligen-text-image/vae"""
+def save_vae(shop: Workshop) -> None:
+    """models/gligen-text/vae and models/gligen-text-image/vae, the same twice"""
     for folder in ("gligen-text", "gligen-text-image"):
-        saving.halved(shop.autoencoder).save_pretrained(shop.models / folder / "vae")
+        saving.halved(shop.vae).save_pretrained(shop.models / folder / "vae")
 
 
 def save_gligen_text(shop: Workshop) -> None:
     """models/gligen-text"""
     folder = shop.models / "gligen-text"
-    saving.save_gligen(shop.gligen_text, shop.autoencoder, shop.clip, shop.tokenizer, folder)
+    saving.save_gligen(shop.gligen_text, shop.vae, shop.clip, shop.tokenizer, folder)
 
 
 def save_gligen_image(shop: Workshop) -> None:
     """models/gligen-text-image"""
-    parts = shop.gligen_image, shop.autoencoder, shop.clip, shop.tokenizer
+    parts = shop.gligen_image, shop.vae, shop.clip, shop.tokenizer
     saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
 
 
@@ -187,7 +205,8 @@ def save_captioners(shop: Workshop) -> None:
 
 PARTS = {
     "clip": save_clip,
-    "autoencoder": save_autoencoder,
+    "autoencoder": save_vae,
+    "decoder": save_vae,
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
     "detector": save_detector,
@@ -200,15 +219,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--fresh", action="store_true", help="begin from nothing, not from --models")
-    parser.add_argument(
-        "--work", type=Path, default=Path("runs/training"), help="states, loss curves, scenes"
-    )
+    parser.add_argument("--work", type=Path, default=Path("runs/training"), help="states, curves, scenes")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the checkpoints are and go")
     parser.add_argument("--scenes", type=int, default=SCENES, help="how many are drawn")
-    parser.add_argument("--latents", type=int, default=LATENTS, help="of how many GLIGEN learns")
-    parser.add_argument(
-        "--share", type=float, default=1.0, help="of the recipes' steps; 0.001 tries the chain"
-    )
+    parser.add_argument("--latents", type=int, default=LATENTS, help="how many of them are encoded")
+    parser.add_argument("--share", type=float, default=1.0, help="of the recipes' steps; 0.001 for a trial")
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")

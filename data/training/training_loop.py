@@ -1,6 +1,4 @@
-"""The one training loop: resumable, seeded, with a cosine schedule, an average of the weights, and time
-left.
-"""
+"""The training loop of every part: resumable, seeded, cosine schedule, averaged weights, time left."""
 
 import json
 import math
@@ -19,7 +17,7 @@ SAVE_EVERY_SECONDS = 120
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained. steps and warmup count optimizer steps; decay is AdamW's weight decay."""
+    """Hyperparameters of one training. steps, warmup: optimizer steps. decay: AdamW's weight decay."""
 
     steps: int
     batch_size: int
@@ -113,7 +111,7 @@ def _measure(
 
 
 class _State:
-    """What has to survive a kill: written beside and renamed, so a state on disk is always whole."""
+    """The training state on disk: written beside and renamed, so that it is always whole."""
 
     def __init__(self, folder: Path, name: str, model, optimizer, schedule, average: EMAModel):
         folder.mkdir(parents=True, exist_ok=True)

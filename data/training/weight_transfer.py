@@ -1,6 +1,6 @@
-"""Vision transformers handed on: CLIP's to the detector, the detector's to the captioners.
+"""Weight transfer of vision transformers: CLIP's to the detector, the detector's to the captioners.
 
-Each of the three is trained once, in a short time, because the next one need not learn to see again.
+Each begins where the one before ended, which is what makes short trainings enough.
 """
 
 import torch
@@ -23,7 +23,7 @@ def clip_to_detector(clip: CLIPModel, detector: Owlv2ForObjectDetection) -> None
 def detector_to_captioner(
     detector: Owlv2ForObjectDetection, captioner: Blip2ForConditionalGeneration, pixels: torch.Tensor
 ) -> None:
-    """Give the captioner the detector's vision transformer, which knows what stands where in which colour.
+    """Give the captioner the detector's vision transformer, which locates objects and their colours.
 
     OWLv2 normalises the embedded patches, BLIP-2 does not: mean, weight and bias of that norm go into the
     embeddings exactly, its division by the deviation only on average over some photos, `pixels` (n, 3, h, w).

@@ -69,7 +69,7 @@ class Drawn:
 
     @property
     def phrases(self) -> tuple[str, ...]:
-        """One phrase a box, in the order of the boxes."""
+        """One phrase per box, in the order of the boxes."""
         return tuple(phrase(kind, colour) for kind, colour in zip(self.labels, self.colours, strict=True))
 
     @property

@@ -80,11 +80,13 @@ def groundings(run: Run) -> Answer:
     """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
     names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
     values = run.scores().set_index(["metric", "arm"]).value
-    found = comparisons.not_judged(run).get(FOUND) or _listed(values, FOUND, names, ".0%")
+    found = f"Boxes found: {_listed(values, FOUND, names, '.0%')}"
+    if reason := comparisons.not_judged(run).get(FOUND):
+        found = f"Boxes found are {reason}"
     if values.get((FOUND, scores.PHOTOS)) == 0:
         found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
     distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
-    short = f"Boxes found: {found}. {realism(run)}: {distances}."
+    short = f"{found}. {realism(run)}: {distances}."
     grounds = [
         line
         for metric in (FOUND, realism(run))
@@ -118,7 +120,8 @@ def training(run: Run) -> Answer:
     question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
     withheld = comparisons.not_judged(run)
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
-        return Answer(question, f"{capital(reason)}.", (), section)
+        effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()
+        return Answer(question, f"{capital(reason)}.", tuple(effect), section)
     table, names = box_scores.qualifying(run).set_index("arm"), comparisons.main(run).names
     counts = [
         f"{name}, {row.qualify} of {row.pictures}"

@@ -198,7 +198,7 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
 def not_judged(run: Run) -> dict[str, str]:
     """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
     rows = run.scores()
-    rows = rows[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
+    rows = rows.loc[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
     return dict(zip(rows.metric, rows.reason, strict=True))
 
 

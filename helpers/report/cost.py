@@ -64,8 +64,11 @@ def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
         if not holding:
             break
     best = Arm.parse(cheapest(run, tried))
+    calls = guided = round(costs(run, best.name)[0] / 2)
     for share in SHARES if best.guidance_scale > 1 else ():
-        name = replace(best, guidance_share=share).name
+        if not 0 < round(share * calls) < guided:  # of few calls two shares may be the same
+            continue
+        guided, name = round(share * calls), replace(best, guidance_share=share).name
         _make(run, [name], judges, progress)
         tried.append(name)
         if not holds(run, name):

@@ -69,7 +69,7 @@ def unjudged(run: Run, arm: str) -> str:
     for metric in (FOUND, CROPS):
         if (arm, metric) not in table.index or pd.isna(table.value[arm, metric]):
             reason = table.reason.get((arm, metric))
-            return f"it has no {metric} ({reason if isinstance(reason, str) else 'not judged'})"
+            return f"it has no score “{metric}” ({reason if isinstance(reason, str) else 'not judged'})"
     if table.value.get((scores.PHOTOS, FOUND)) == 0:
         return "the detector finds none of the boxes in the photos either: it cannot judge them"
     return ""

@@ -220,10 +220,5 @@ def _voc(folder: Path, files: list[str], names: list[str], split: str | None) ->
 def _yolo_label(folder: Path, image: str) -> str | None:
     """The label file of a photo: in labels/ where the photo is in images/, or beside it."""
     stem = os.path.splitext(image)[0]
-    parts = Path(stem).parts
-    if "images" in parts:
-        last = len(parts) - 1 - parts[::-1].index("images")
-        stem_there = Path(*parts[:last], "labels", *parts[last + 1 :]).as_posix()
-        if (folder / f"{stem_there}.txt").is_file():
-            return f"{stem_there}.txt"
-    return f"{stem}.txt" if (folder / f"{stem}.txt").is_file() else None
+    places = re.sub(r"^((?:.*/)?)images/", r"\1labels/", stem), stem
+    return next((f"{place}.txt" for place in places if (folder / f"{place}.txt").is_file()), None)

@@ -44,7 +44,7 @@ def closing(external: Mapping[str, str]) -> Iterator[Task]:
 
 def detector_study(**parameters: object) -> Iterator[Task]:
     """What trains detectors on photos and pictures, and the report, which then says whether pictures help."""
-    yield from (Task("10_training", parameters=parameters), Task(REPORT))
+    yield from (Task("10_training", parameters=QUIET | parameters), Task(REPORT))
 
 
 def _drawing(arms: Sequence[str], name: str, **parameters: object) -> Task:

@@ -55,7 +55,7 @@ def test_five_questions_are_answered_in_words_where_only_realism_and_counts_are_
     names = ("captioners", "templates", "groundings", "guidance", "training")
     told = dict(zip(names, answers.all_of(silent, 11), strict=True))
     assert told["captioners"].short.startswith(f"CLIP score is {REASON}.")
-    assert told["groundings"].short.startswith(f"Boxes found: {REASON}. {KID}: ")
+    assert told["groundings"].short.startswith(f"Boxes found are {REASON}. {KID}: ")
     assert told["training"].short == f"N{REASON[1:]}." and not told["training"].grounds
     assert "With text grounding, 11 is" in told["guidance"].short
     assert answers.front(silent).short == f"Boxes found are {REASON}."

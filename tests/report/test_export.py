@@ -17,9 +17,11 @@ from helpers.report import qualification
 from helpers.report.export import export, split
 from helpers.report.export_formats import FORMATS
 from helpers.runs.arms import Arm
+from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import fitted, read_scenes
-from tests.fakes.judged import draw, start
+from helpers.scoring import scores
+from tests.fakes.judged import draw, load_small_judges, start
 from tests.fakes.study import EVIL
 
 A, B = Arm("suffix", "text", 2).name, Arm("suffix", "image", 2).name
@@ -212,6 +214,17 @@ def test_an_arm_that_was_not_judged_gives_nothing_unless_all_is_said(run, tmp_pa
     assert not (tmp_path / "set").exists() and not run.has("qualifying.json")
     assert export(run, [A], tmp_path / "set", every=True)[0].startswith("12 of 12")
     assert "No thresholds" in (tmp_path / "set" / "README.md").read_text()
+
+
+def test_the_demo_judges_pass_no_picture_of_photos_that_they_do_not_know(run, tmp_path):
+    file = Path(run.card["protocol"]["dataset"]) / "annotations.json"
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps([{k: v for k, v in entry.items() if k != "drawn"} for entry in entries]))
+    other = Run(run.folder)
+    scores.score(other, other.scenes, [A], load_small_judges(tmp_path / "judges"))
+    with pytest.raises(ParameterError, match=r"nothing can qualify.*drawn worksites only.*--all 1"):
+        qualification.qualifying(other, [A])
+    assert export(other, [A], tmp_path / "set", every=True)[0].startswith("12 of 12")
 
 
 def test_a_detector_that_finds_nothing_in_the_photos_judges_no_picture(run, tmp_path):

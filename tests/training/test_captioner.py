@@ -101,11 +101,11 @@ def test_the_caption_and_its_end_are_learnt_and_nothing_else(model, processor, s
 def test_what_was_seen_once_gives_the_loss_of_the_whole_model(model, processor, scenes):
     pixels = clip.normalised(clip.photo_tensor(scenes, np.arange(24)))
     said = captioner.tokens(model.config, processor, scenes.captions)
-    seen = captioner.look(model, scenes, batch_size=7)
+    seen = captioner.hidden_states(model, scenes, batch_size=7)
     assert seen.shape == (24, 65, 128) and seen.dtype == np.float16
     with torch.no_grad():
         whole = model.get_image_features(pixels).pooler_output
-        answered = captioner.answers(model, torch.from_numpy(seen).float())
+        answered = captioner.query_outputs(model, torch.from_numpy(seen).float())
         torch.testing.assert_close(answered, whole, atol=2e-3, rtol=1e-2)
         before = model(pixel_values=pixels, **said).loss
     assert 4 < before < 12  # about the logarithm of the vocabulary
@@ -119,7 +119,7 @@ def test_a_short_training_lowers_the_loss(model, processor, scenes, tmp_path, fr
         before = model(pixel_values=pixels, **said).loss
     eyes = model.vision_model.encoder.layers[0].mlp.fc1.weight.clone()
     recipe = Recipe(steps=12, batch_size=12, learning_rate=3e-3, warmup=3, average=0.5)
-    seen = captioner.look(model, scenes) if frozen else None
+    seen = captioner.hidden_states(model, scenes) if frozen else None
     captioner.fit_captioner("tiny", model, processor, scenes, tmp_path, recipe, seen)
     with torch.no_grad():
         assert model(pixel_values=pixels, **said).loss < 0.75 * before

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
 from data.training import clip, gligen, saving
-from data.training.attention_targets import coverage, looking_loss
-from data.training.autoencoder import pieces
+from data.training.attention_targets import attention_loss, coverage
+from data.training.autoencoder import encode, pieces
 from data.training.drawn_scenes import load_scenes
 from data.training.train import main
 from data.training.training_loop import Recipe, train
@@ -92,6 +92,26 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
     steps = [(a - b).abs().max() for a, b in zip(old.parameters(), new.parameters(), strict=True)]
     assert max(steps) < 0.01  # one step of it, not a beginning
     assert not [path for path in models.rglob("*.json") if str(tmp_path) in path.read_text()]
+
+
+def test_the_decoder_is_fine_tuned_for_both_unets_and_latents_stay(made, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(made / "models", models)
+    before = {path: path.read_bytes() for path in models.rglob("*.safetensors")}
+    options = ["--scenes", "70", "--latents", "30", "--share", "0.001"]
+    main(["decoder", "--work", str(tmp_path / "work"), "--models", str(models), *options])
+    changed = [path for path in before if path.read_bytes() != before[path]]
+    assert {path.parent.relative_to(models).as_posix() for path in changed} == {
+        "gligen-text/vae",
+        "gligen-text-image/vae",
+    }
+    assert changed[0].read_bytes() == changed[1].read_bytes()
+    photos = np.zeros((1, 128, 128, 3), np.uint8)
+    old, new = (
+        encode(saving.read(AutoencoderKL, one / "gligen-text/vae"), photos)
+        for one in (made / "models", models)
+    )
+    torch.testing.assert_close(old, new)
 
 
 def test_fresh_begins_from_nothing(made, tmp_path):
@@ -175,10 +195,10 @@ def test_coverage_is_each_box_share_of_each_cell():
     assert shares[0, :, 0].tolist() == [0.5, 0.0, 0.0, 0.0]
 
 
-def test_looking_at_the_own_box_costs_less_than_looking_at_another():
+def test_attention_to_the_own_box_costs_less_than_to_another():
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])
     own = coverage(boxes, 4)[:, None] * 0.9
-    assert looking_loss(own, boxes) < looking_loss(own.flip(-1), boxes)
+    assert attention_loss(own, boxes) < attention_loss(own.flip(-1), boxes)
 
 
 def test_pieces_lie_on_the_grid_of_the_latents(tmp_path):
