@@ -1,6 +1,7 @@
 """What holds the project together: one set of versions, notebooks by their rules, a small Makefile."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -92,7 +93,8 @@ def test_a_target_of_the_makefile_has_three_lines_at_most():
 
 
 def test_make_alone_lists_its_targets_in_a_sentence_each():
-    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    shown = subprocess.run(["make"], cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = next(line for line in text.splitlines() if line.startswith(".PHONY")).split()[1:]
     assert [line.split(":")[0] for line in shown.splitlines()] == [f"make {target}" for target in targets]
