@@ -30,7 +30,7 @@ from helpers.scoring import extraction, scores
 from helpers.scoring.adherence import Detections
 from helpers.scoring.extraction import PHOTOS, Pictures
 from helpers.scoring.measurements import collect
-from helpers.sweeps.notebooks import run_notebook
+from helpers.sweeps.notebooks import execute, keep
 
 BARS = {2160: (180, 3.0), 240: (12, 3.0)}  # scenes -> seconds and GiB of 04, 05 and 06 together
 BOOKS = ("04_fid", "05_guidance_sweep", "06_visual_comparison")
@@ -89,7 +89,7 @@ def _texts(run: Run) -> None:
         run.write_jsonl(f"prompts/{name}.jsonl", rows)
     run.write_json("choices/captioner.json", {"captioner": "opt", "why": "made up"})
     choice = {"template": "suffix", "why": "made up", "guidance_scale": 2.0, "compared": list(TEMPLATES)}
-    run.write_json("choices/template.json", choice)
+    run.write_json("choices/template.json", choice | {"texts": dict.fromkeys(TEMPLATES, "{generated_text}")})
 
 
 def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generator) -> None:
@@ -102,6 +102,9 @@ def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generat
         rows = common + rng.normal(size=(len(some), dimensions))
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
+    def pooled(_: object, some: list) -> np.ndarray:
+        return rng.gamma(1, 0.4, (len(some), 1280)).astype(np.float32)  # not below 0, as after the last layer
+
     def colours(_: object, layout: Scene) -> np.ndarray:
         return rng.gamma(2, 10, (len(layout.boxes), 1))
 
@@ -111,11 +114,12 @@ def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generat
         detect = lambda *asked, found=found: [next(found) for _ in asked[1]]  # noqa: E731
         with (
             patch.multiple(features, image_features=embed, text_features=embed, detect=detect),
+            patch.object(features, "efficientnet_features", pooled),
             patch.multiple(extraction, _facts=lambda _: (60, 0, 0, 0), _colours=colours),
             patch.object(Pictures, "load", lambda pictures, i: pictures.paths[i]),
             patch.object(images, "crop", lambda picture, box: picture),
         ):
-            collect(run, run.scenes, arm, SimpleNamespace(clip=None, detector=None))
+            collect(run, run.scenes, arm, SimpleNamespace(clip=None, detector=None, efficientnet=None))
     with patch.multiple(features, image_features=embed, text_features=embed):
         scores.score_captions(run, run.scenes, ["opt", "t5"], SimpleNamespace(clip=None))
 
@@ -140,7 +144,7 @@ def timed(folder: Path) -> tuple[list[list[object]], float]:
     for name in BOOKS:
         output = folder / "notebooks" / f"{name}.ipynb"
         before = _clocks()
-        run_notebook(ROOT / "notebooks" / f"{name}.ipynb", output, {"run_folder": str(folder)})
+        keep(execute(ROOT / "notebooks" / f"{name}.ipynb", output, {"run_folder": str(folder)}), output)
         total += (spent := _clocks() - before)
         rows.append([name, *(f"{seconds:.1f} s" for seconds in spent), ""])
         for cell in nbformat.read(output, as_version=4).cells:
