@@ -145,7 +145,10 @@ def parser(command: str) -> Parser:
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """The command and its options; variables of make (`GUIDANCE=1 3`) are options, too. Exits with 2."""
     top = Parser(prog="grounded", description=__doc__, usage="grounded COMMAND [--help] [OPTIONS]")
-    listed = [f"  {key:<15} {text}\n{'':18}grounded {key} {EXAMPLES[key]}" for key, text in COMMANDS.items()]
+    listed = [
+        f"  {key:<15} {text}\n{'':18}grounded {f'{key} {EXAMPLES[key]}'.strip()}"
+        for key, text in COMMANDS.items()
+    ]
     top.epilog = "\n".join(["commands:", *listed, "", "`grounded COMMAND --help` lists a command's options."])
     if not arguments or arguments[0] in ("-h", "--help"):
         top.print_help()

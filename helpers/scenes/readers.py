@@ -46,6 +46,9 @@ def read(folder: Path, split: str | None = None) -> Source:
     if not folder.is_dir():
         raise DatasetError(folder, [f"there is no such folder; give one with photos and {FILE}"])
     if (folder / FILE).is_file():
+        if split:
+            said = f"split {split!r}: {FILE} is one list without parts; leave the split out"
+            raise DatasetError(folder, [said])
         return _from_json(folder, {FILE: _document(folder, FILE)})
     files = below(folder)
     names = [path for path in files if path.count("/") <= 2 and (split is None or split in path)]

@@ -568,3 +568,11 @@ def test_json_lines_in_another_encoding_are_told(folder):
     (folder / "set.jsonl").write_bytes(b'{"image": "caf\xe9"}')
     with pytest.raises(DatasetError, match=r"set\.jsonl cannot be read as UTF-8: .*; save it so"):
         read_scenes(folder)
+
+
+def test_a_split_of_a_list_without_parts_is_refused(tmp_path):
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    entry = {"image": "a.png", "width": 60, "height": 40, "labels": ["cone"], "bboxes": [[5, 5, 30, 30]]}
+    (tmp_path / "annotations.json").write_text(json.dumps([entry]), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"split 'train': annotations\.json is one list without parts"):
+        read_scenes(tmp_path, split="train")
