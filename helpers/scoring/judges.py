@@ -47,7 +47,7 @@ class Judges:
 
 
 def unasked(run: Run) -> dict[str, str]:
-    """ "clip" and "detector", where they do not know the photos of the run -> why they are not asked."""
+    """Judge ("clip", "detector") -> reason, for those that do not know the photos of the run and are withheld."""
     protocol = run.card["protocol"]
     if knows_photos(protocol["models"], run.scenes):
         return {}

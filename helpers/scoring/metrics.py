@@ -38,7 +38,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Metric:
-    """needs: the fields of Measurements without which there is no such score. group: what is asked by it.
+    """A score of an arm: how it is computed, from what, and how people read it.
+
+    needs: the fields of Measurements without which there is no such score. group: the heading of its table.
 
     digits: decimals that people read. limits: between which the metric lies whatever the pictures: an
     interval ends there. share: whether it is a share of boxes or photos, sums of counts. fewest: scenes from
