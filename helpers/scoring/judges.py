@@ -47,7 +47,7 @@ class Judges:
 
 
 def unasked(run: Run) -> dict[str, str]:
-    """Judge ("clip", "detector") -> reason, for those that do not know the photos of the run and are withheld."""
+    """Judge ("clip", "detector") -> reason, for the judges that do not know the photos of the run."""
     protocol = run.card["protocol"]
     if knows_photos(protocol["models"], run.scenes):
         return {}
