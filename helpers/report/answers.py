@@ -24,7 +24,7 @@ NO_PHOTOS = (
 )
 
 
-def all_of(run: Run, mark: float) -> list[Answer]:
+def all_of(run: Run, mark: float = 11.0) -> list[Answer]:
     """The five answers of the report. mark: the guidance_scale that "guidance" asks about."""
     five = ("captioners", "templates", "groundings", "guidance", "training")
     return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in five]

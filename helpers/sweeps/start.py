@@ -20,7 +20,6 @@ from helpers.sweeps.settings import PROTOCOL, begin, check_count, describe, open
 from helpers.sweeps.tasks import is_done
 from helpers.sweeps.workers import Cluster, Workers
 
-FIVE = ("captioners", "templates", "groundings", "guidance", "training")  # questions of a report
 Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks against it; returns failures
 
 
@@ -184,9 +183,9 @@ def _end(run: Run, failures: Sequence[str]) -> Sequence[str]:
     """The failures under a headline; where there are none, prints where the report lies, and its answers."""
     if failures:
         return [f"{len(failures)} failed; the same command tries again:", *failures]
-    from helpers.report.answers import QUESTIONS
+    from helpers.report.answers import all_of
 
     print(f"report: {(run.folder / 'report.html').resolve().as_uri()}")
-    for answer in (QUESTIONS[name](run) for name in FIVE):
+    for answer in all_of(run):
         print(f"  {answer.question} {' '.join(answer.short.split())}")
     return []
