@@ -17,7 +17,6 @@ from helpers.report.comparisons import FOUND, HIGHER, LOWER, grounding_arms, mai
 from helpers.runs.arms import SCHEDULERS, Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.scenes import images
 from helpers.scoring import scores, verdicts
 from helpers.scoring.judges import Judges
 
@@ -64,7 +63,7 @@ def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
         if not holding:
             break
     best = Arm.parse(cheapest(run, tried))
-    calls = guided = round(costs(run, best.name)[0] / 2)
+    calls = guided = round(run.costs(best.name)[0] / 2)
     for share in SHARES if best.guidance_scale > 1 else ():
         if not 0 < round(share * calls) < guided:  # of few calls two shares may be the same
             continue
@@ -99,15 +98,7 @@ def cheapest(run: Run, tried: Sequence[str]) -> str:
     """The arm with the fewest UNet rows per picture among the reference and those that hold; of several the
     one nearest to the photos."""
     kept, distance = [tried[0], *(name for name in tried[1:] if holds(run, name))], realism(run)
-    return min(kept, key=lambda x: (costs(run, x)[0], scores.arm_scores(run, x).metrics[distance].value))
-
-
-def costs(run: Run, name: str) -> tuple[float, float]:
-    """Mean UNet rows and seconds per picture, as its files say."""
-    records = [images.read_text(run.picture(name, scene)) for scene in run.scenes]
-    return tuple(
-        float(np.mean([float(record[key]) for record in records])) for key in ("unet_rows", "seconds")
-    )
+    return min(kept, key=lambda x: (run.costs(x)[0], scores.arm_scores(run, x).metrics[distance].value))
 
 
 def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
@@ -115,7 +106,7 @@ def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
     than the reference at most (one-sided 95 %), and whether it is not worse in both."""
     known, rows = run.scores(tried).set_index(["arm", "metric"]).value, []
     for name in tried:
-        unet_rows, seconds = costs(run, name)
+        unet_rows, seconds = run.costs(name)
         row = {"setting": setting(run, name), "UNet rows": unet_rows, "seconds": seconds}
         for metric in (realism(run), FOUND):
             row[metric] = known.get((name, metric))
@@ -148,7 +139,7 @@ def chart(run: Run, tried: Sequence[str]) -> Figure:
                 style = {"color": f"C{SCHEDULERS.index(scheduler)}", "marker": MARKS[scheduler]}
                 style |= {"markerfacecolor": "none"} if arm.guidance_share < 1 else {}
                 reach = np.clip([[row.value - row.low], [row.high - row.value]], 0, None)
-                axes.errorbar(costs(run, name)[0], row.value, reach, elinewidth=1.2, label=scheduler, **style)
+                axes.errorbar(run.costs(name)[0], row.value, reach, elinewidth=1.2, label=scheduler, **style)
             axes.axhline(long.loc[(metric, tried[0])].value, color=charts.INK, linestyle=":", linewidth=0.9)
             axes.set(title=metric, xlabel="UNet rows per picture", ylabel=good)
         handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
@@ -162,8 +153,8 @@ def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
     arm, own, (rows, _), (most, _) = (
         Arm.parse(best),
         run.card["protocol"],
-        costs(run, best),
-        costs(run, tried[0]),
+        run.costs(best),
+        run.costs(tried[0]),
     )
     found = {"arm": best, "scheduler": arm.scheduler or own["scheduler"], "steps": arm.steps or own["steps"]}
     found |= {"guidance_share": arm.guidance_share, "unet_rows": rows, "reference_rows": most}

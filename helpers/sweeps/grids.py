@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
+from helpers.runs.methods import KNOBS
 from helpers.runs.run import Run
 
 # the first varies slowest
@@ -17,16 +18,17 @@ Grid = Mapping[str, Sequence]
 
 
 def read(path: Path) -> dict[str, list]:
-    """A TOML file with a list, or one value, for any of AXES.
+    """A TOML file with a list, or one value, for any of AXES and for knobs that only some methods have.
 
-    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of AXES.
+    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of these.
     """
     try:
         grid = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ParameterError(f"grid {path}: cannot be read ({error}); see README, Sweeps") from error
-    if unknown := [name for name in grid if name not in AXES]:
-        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, AXES)}" for name in unknown))
+    known = (*AXES, *KNOBS)
+    if unknown := [name for name in grid if name not in known]:
+        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, known)}" for name in unknown))
     return {name: values if isinstance(values, list) else [values] for name, values in grid.items()}
 
 
@@ -48,6 +50,7 @@ def arms(run: Run, grid: Grid) -> list[str]:
         "seed": [0],
         "layout": [""],
     }
+    knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
     grid = {name: list(grid.get(name) or usual[name]) for name in AXES}
     templates = sorted(path.stem for path in (run.folder / "prompts").glob("*.jsonl"))
     check(templates, **{f"{name}s": values for name, values in grid.items()})
@@ -56,7 +59,22 @@ def arms(run: Run, grid: Grid) -> list[str]:
     settings = [one for one in settings if not (one["layout"] and one["grounding"] == "image")]
     for one in settings:
         one["grounded_fraction"] = 1 if one["grounding"] == "none" else one["grounded_fraction"]
-    return list(dict.fromkeys(Arm(**one).name for one in settings))
+    several = [dict(zip(knobs, values, strict=True)) for values in product(*knobs.values())]
+    return list(dict.fromkeys(Arm(**one, knobs=more).name for one in settings for more in several))
+
+
+def parse_knobs(texts: Sequence[str]) -> dict[str, list[float]]:
+    """Knob -> values of each NAME=NUMBER. Raises ParameterError for what is written otherwise."""
+    found: dict[str, list[float]] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in KNOBS:
+            raise ParameterError(f"knob = {text!r}: {nearest(name, KNOBS)}")
+        try:
+            found.setdefault(name, []).append(float(value))
+        except ValueError as error:
+            raise ParameterError(f"knob = {text!r}: give {name}=NUMBER") from error
+    return found
 
 
 def remember(run: Run, names: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ def asked_for(run: Run, options: argparse.Namespace) -> list[str]:
     names = {"grounded_fraction": "fraction", "guidance_scale": "guidance"}
     given = {axis: getattr(options, names.get(axis, axis)) for axis in grids.AXES}
     grid = grids.read(Path(options.grid)) if options.grid else {}
-    grid |= {axis: values for axis, values in given.items() if values}
+    grid |= {axis: values for axis, values in given.items() if values} | grids.parse_knobs(options.knob or ())
     if options.command == "status" and not grid:
         drawn = [name for name in run.arms() if name != ROUND_TRIP]
         return list(dict.fromkeys([*drawn, *grids.remembered(run)]))

@@ -18,18 +18,18 @@ def run(monkeypatch):
     made.card["protocol"] |= {"dataset": "data/demo", "models": "demo"}
     made.drawn, made.least = drawn, dict.fromkeys(SCHEDULERS, 1)
 
-    def rows(_, name: str) -> tuple[float, float]:
+    def rows(name: str) -> tuple[float, float]:
         arm = Arm.parse(name)
         return (arm.steps or 20) * (1 + arm.guidance_share), 0.1
 
     def worse(_, metric: str, name: str) -> dict:
-        holds = rows(run, name)[0] >= made.least[Arm.parse(name).scheduler or "pndm"]
+        holds = rows(name)[0] >= made.least[Arm.parse(name).scheduler or "pndm"]
         return {"holds": holds, "bound": 0.01, "margin": 0.05}
 
     monkeypatch.setattr(cost, "main_arm", lambda _: REFERENCE)
     monkeypatch.setattr(cost, "realism", lambda _: "KID")
     monkeypatch.setattr(cost, "_ungrounded", lambda _: "suffix-none-g2")
-    monkeypatch.setattr(cost, "costs", rows)
+    made.costs = rows
     monkeypatch.setattr(cost, "not_worse", worse)
     monkeypatch.setattr(cost, "_make", lambda _, names, *rest: drawn.append(list(names)))
     values = {"KID": SimpleNamespace(value=1.0)}
