@@ -27,16 +27,14 @@ class Edit:
     after: Drawn
 
 
-def recolour(seed: int, crisp: bool | None = None) -> Edit | None:
-    """The largest object whose kind stands once in a scene, in another colour; None where there is none.
+def recolour(seed: int, crisp: bool | None = None) -> Edit:
+    """The largest object whose kind stands once in a scene, else the largest, in another colour.
 
     seed, crisp: of `draw_scene`. The new colour is drawn by the hash of the seed.
     """
     scene = draw_scene(seed, crisp)
-    alone = [box for box, kind in enumerate(scene.labels) if scene.labels.count(kind) == 1]
-    if not alone:
-        return None
-    box = max(alone, key=lambda box: (scene.boxes[box, 2:] - scene.boxes[box, :2]).prod())
+    areas = (scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(1)
+    box = max(range(len(areas)), key=lambda box: (scene.labels.count(scene.labels[box]) == 1, areas[box]))
     kind, old = scene.labels[box], scene.colours[box]
     new = _pick("recolour", seed, [colour for colour in COLOURS if colour != old])
     part = "vest" if kind == "worker" else kind

@@ -40,18 +40,14 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
 
 
 def write_edits(folder: Path, count: int = COUNT, split: str = "demo") -> None:
-    """`edits/<name>.jsonl`, a row per photo of `write_photos`, and exact targets, `edits/<name>/<photo>`.
-
-    A scene in which no kind stands once has no row in `recolour`.
-    """
+    """`edits/<name>.jsonl`, a row per photo of `write_photos`, and exact targets, `edits/<name>/<photo>`."""
     digits = len(str(count))
     for edit_set, edit_of in EDITS.items():
         targets = folder / "edits" / edit_set
         targets.mkdir(parents=True, exist_ok=True)
         rows = []
         for number, seed in enumerate(SPLITS[split][:count], 1):
-            if (edit := edit_of(seed, crisp=True)) is None:
-                continue
+            edit = edit_of(seed, crisp=True)
             name = f"worksite-{number:0{digits}d}.png"
             edit.after.image.save(targets / name, optimize=True)
             rows.append({"image": name} | {key: getattr(edit, key) for key in ROW})

@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
 
 
 def read(folder: Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
-    """Scene name -> its edit; scenes without a row have none.
+    """Scene name -> its edit.
 
     folder: of the data set. Raises ValueError that tells every problem, with file, line and value.
     """
@@ -87,13 +87,11 @@ def make(
     """Rows like those of `prompts.make`, and source_prompt, instruction, box, phrase, appended.
 
     prompt is the caption after the edit, source_prompt before it. Where the caption does not hold the words
-    of the edit, both get theirs appended, and appended says so. Scenes without an edit have no row.
+    of the edit, both get theirs appended, and appended says so.
     """
     rows = []
     for scene in scenes:
-        if (edit := edits.get(scene.name)) is None:
-            continue
-        caption = captions[scene.name]
+        edit, caption = edits[scene.name], captions[scene.name]
         where = re.search(re.escape(edit.source), caption, re.IGNORECASE) if edit.source else None
         if where:
             source, target = caption, caption[: where.start()] + edit.target + caption[where.end() :]

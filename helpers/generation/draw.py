@@ -15,7 +15,7 @@ from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
 from helpers.runs.layouts import asked
-from helpers.runs.methods import METHODS
+from helpers.runs.methods import EDIT, METHODS
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
@@ -70,17 +70,27 @@ class Crops(Sequence):
 
 
 def request(
-    scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scene | None = None, **texts: str
+    scene: Scene,
+    prompt: str,
+    arm: Arm,
+    protocol: Mapping,
+    layout: Scene | None = None,
+    edit: Mapping | None = None,
 ) -> Request:
     """An arm's request for a scene, with what its method reads and nothing else.
 
     layout: the scene with the boxes of the arm; None for the photo's own, fitted as the protocol says.
-    texts: source_prompt and instruction.
+    edit: the scene's row of an edit set: source_prompt, instruction, box.
     """
-    layout, method = layout or fitted(scene, protocol), METHODS[arm.grounding]
+    own, method = fitted(scene, protocol), METHODS[arm.grounding]
+    layout, edit = layout or own, edit or {}
     crops = Crops(scene, layout.boxes, protocol["fit"])
     inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
-    inputs |= {"photo": crops.photo, **texts}
+    inputs |= {"photo": crops.photo, "source_phrases": own.phrases}
+    inputs |= {name: edit[name] for name in ("source_prompt", "instruction") if name in edit}
+    if method.paints_boxes and edit:
+        painted = [] if edit["box"] is None else [int(edit["box"])]
+        inputs |= {"boxes": layout.boxes[painted], "phrases": tuple(layout.phrases[k] for k in painted)}
     shared = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed", "knobs")
     return Request(
         scene.name,
@@ -213,9 +223,8 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
         return {}
     arms, wanted = {name: Arm.parse(name) for name in names}, {}
     own = arms[names[0]]
-    rows = run.prompts(own.template).set_index("scene")
-    texts = [name for name in ("source_prompt", "instruction") if name in METHODS[own.grounding].reads]
-    if absent := [name for name in texts if name not in rows]:
+    prompts, edits = run.prompts(own.template).set_index("scene").prompt, run.edits(own.template)
+    if not edits and (absent := [name for name in EDIT if name in METHODS[own.grounding].reads]):
         raise ParameterError(
             f"template {own.template!r}: its scenes have no {absent[0]}, which {own.grounding!r} reads; "
             "name a template that is a set of edits"
@@ -223,8 +232,7 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
     for scene, layout in zip(run.scenes, asked(run, names[0], run.scenes), strict=True):
         lacking = [name for name in names if scene.name in missing[name]]
         if lacking:  # the photo is read and its crops are held once for all arms
-            said = rows.loc[scene.name]
-            given = scene, said.prompt, arms[lacking[0]], run.card["protocol"], layout
-            first = request(*given, **said[texts])
+            given = scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"], layout
+            first = request(*given, edits.get(scene.name))
             wanted |= {replace(first, guidance_scale=arms[name].guidance_scale): name for name in lacking}
     return wanted

@@ -1,7 +1,7 @@
 """Layouts of pictures: the photos' own boxes, or new ones made of them by an arm that names such a layout."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -23,17 +23,29 @@ TRIES, CROWDED = 20, 0.3  # places that a random box tries, and the IoU with ano
 def asked(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     """Those scenes with boxes, labels and phrases as the pictures of an arm are asked for, in their order.
 
-    Arms from elsewhere and controls have the photos' own.
+    Arms from elsewhere and controls have the photos' own. Those of an edit set have its target as the phrase
+    of the edited box.
     """
     try:
-        name, seed = (parsed := Arm.parse(arm)).layout, parsed.seed
+        template, name, seed = (parsed := Arm.parse(arm)).template, parsed.layout, parsed.seed
     except ParameterError:
-        name, seed = "", 0
+        template, name, seed = arm.partition("-")[0], "", 0
     own = _fitted(tuple(scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
+    edits = run.edits(template)
+    if name and edits:
+        raise ParameterError(f"layout = {name!r}: template {template!r} edits the boxes that are in the photos")
     if not name:
-        return own
+        return tuple(_edited(scene, edits[scene.name]) if edits else scene for scene in own)
     every = _fitted(tuple(run.scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
     return tuple(apply(name, every, scene, seed) for scene in own)
+
+
+def _edited(scene: Scene, edit: Mapping) -> Scene:
+    """A scene as it is after an edit: the edited box has the phrase of the target."""
+    box = edit["box"]
+    if box is None:
+        return scene
+    return replace(scene, phrases=(*scene.phrases[:box], edit["target"], *scene.phrases[box + 1 :]))
 
 
 def apply(name: str, scenes: Sequence[Scene], scene: Scene, seed: int) -> Scene:

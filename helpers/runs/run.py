@@ -135,6 +135,13 @@ class Run:
         """scene, prompt, tokens, truncated: one row a scene."""
         return pd.DataFrame(self.read_jsonl(f"prompts/{template}.jsonl"))
 
+    def edits(self, template: str) -> dict[str, dict]:
+        """Scene -> its row of prompts/<template>.jsonl, where that is an edit set: box, source, target,
+        instruction, source_prompt, prompt, appended. Empty for other templates."""
+        name = f"prompts/{template}.jsonl"
+        rows = self.read_jsonl(name) if self.has(name) else []
+        return {row["scene"]: row for row in rows if "target" in row}
+
     def scores(self, arms: Iterable[str] | None = None) -> pd.DataFrame:
         """One row per arm and metric, of all arms or of those that are named and scored, so that a notebook
         does not depend on what later ones score. Columns:
