@@ -42,12 +42,12 @@ def names(folder: Path) -> list[str]:
     return [*own, *(name for name in GLOBAL if name not in own)]
 
 
-def read(folder: Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
+def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
     """Scene name -> its edit.
 
     folder: of the data set. Raises ValueError that tells every problem, with file, line and value.
     """
-    path = folder / "edits" / f"{name}.jsonl"
+    path = (folder := Path(folder)) / "edits" / f"{name}.jsonl"
     if not path.is_file():
         if name not in GLOBAL:
             known = ", ".join(names(folder))

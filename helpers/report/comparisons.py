@@ -14,7 +14,7 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import CAPTIONS, EDITS, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
@@ -46,9 +46,10 @@ def main(run: Run) -> Comparison:
     """Template by grounding, as in the original study's table; other methods, external arms, controls."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
-    others = [arm for arm in map(Arm.parse, filter(is_own, whole(run))) if arm.grounding not in GROUNDINGS]
-    names |= {arm.name: _title(arm) for arm in others}
-    names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
+    there = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
+    others = [arm for arm in map(Arm.parse, filter(is_own, there)) if arm.grounding not in GROUNDINGS]
+    names |= {arm.name: title(arm) for arm in others}
+    names |= {name: f"{name} (from outside)" for name in there if is_external(name)}
     chosen = main_arm(run)
     controls = {
         scores.PHOTOS: "photos, against other photos",
@@ -70,7 +71,7 @@ def everything(run: Run) -> list[Comparison]:
     """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
     groups, known = {}, scores.metrics_of(run)
     for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS):
+        if metric.group not in (CAPTIONS, SEEDS, EDITS):
             groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")
@@ -202,10 +203,23 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def _title(arm: Arm) -> str:
-    """Template and method, then what stands behind them in the arm's name: "suffix, SDEdit (g2-t0.4)"."""
-    settings = arm.name.removeprefix(f"{arm.template}-{arm.grounding}-")
-    return f"{arm.template}, {METHODS[arm.grounding].title}" + f" ({settings})" * (settings != arm.name)
+def title(arm: Arm) -> str:
+    """Template and method, then the settings that are not the usual: "suffix, SDEdit (guidance_scale 2,
+    strength 0.4)"."""
+    method = METHODS[arm.grounding]
+    shown = {"guidance_scale": f"{arm.guidance_scale:g}"} if "guidance_scale" in method.knobs else {}
+    shown |= {name: f"{value:g}" for name, value in arm.knobs}
+    usual = {
+        "grounded_fraction": 1.0,
+        "seed": 0,
+        "steps": 0,
+        "scheduler": "",
+        "guidance_share": 1.0,
+        "layout": "",
+    }
+    shown |= {name: str(getattr(arm, name)) for name, value in usual.items() if getattr(arm, name) != value}
+    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
+    return f"{arm.template}, {method.title}" + f" ({settings})" * bool(settings)
 
 
 def not_judged(run: Run) -> dict[str, str]:

@@ -33,7 +33,9 @@ def asked(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     own = _fitted(tuple(scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
     edits = run.edits(template)
     if name and edits:
-        raise ParameterError(f"layout = {name!r}: template {template!r} edits the boxes that are in the photos")
+        raise ParameterError(
+            f"layout = {name!r}: template {template!r} edits the boxes that are in the photos"
+        )
     if not name:
         return tuple(_edited(scene, edits[scene.name]) if edits else scene for scene in own)
     every = _fitted(tuple(run.scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])

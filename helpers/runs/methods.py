@@ -64,7 +64,10 @@ METHODS = {
     "image": Method("text + image grounding", ("prompt", "boxes", "phrases", "crops"), GROUNDED, "image"),
     "sdedit": Method("SDEdit", ("prompt", "photo"), (*DIFFUSION, "strength"), module=f"{FOLDER}sdedit"),
     "inpaint": Method(
-        "GLIGEN inpainting", ("prompt", "boxes", "phrases", "photo"), GROUNDED, module=f"{FOLDER}inpaint",
+        "GLIGEN inpainting",
+        ("prompt", "boxes", "phrases", "photo"),
+        GROUNDED,
+        module=f"{FOLDER}inpaint",
         paints_boxes=True,
     ),
 }

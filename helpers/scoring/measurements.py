@@ -15,7 +15,8 @@ from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
-from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
+from helpers.scoring.edits import Edited, kept
+from helpers.scoring.extraction import PHOTOS, Pictures, cached, text_embeds
 from helpers.scoring.judges import Judges, unasked
 from helpers.scoring.resampling import derangement
 
@@ -37,7 +38,8 @@ class Measurements:
     realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
     pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
     each asked box, and the distance to the colour that its phrase names (NaN where it names none). phrases:
-    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names.
+    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names. edited: what an arm
+    of an edit set has beside.
     withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
     """
 
@@ -57,6 +59,7 @@ class Measurements:
     phrases: dict[str, np.ndarray] | None = None
     sibling_embeds: np.ndarray | None = None
     named: np.ndarray | None = None
+    edited: Edited | None = None
     withheld: dict[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
 
@@ -92,23 +95,28 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     if arm.startswith(CAPTIONER):
         return _of_captions(run, scenes, arm, judges)
     scenes, counts = _usable(run, scenes, arm)
-    protocol, without = run.card["protocol"], unasked(run)
+    protocol, without, edits = run.card["protocol"], unasked(run), run.edits(arm.partition("-")[0])
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
     pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    seen = dict.fromkeys((*(["clip"] if "clip" not in without else []), realism, "efficientnet"))
+    if edits:
+        without = {"detector": EDITED} | without
+    seen = ["clip"] * ("clip" not in without)
+    seen += [] if edits else list(dict.fromkeys((realism, "efficientnet")))
     asked = [*seen, "colours", *(["clip-crops"] if "clip" not in without else [])]
     own = pictures.arrays(*asked, *(["detector"] if "detector" not in without else []))
     reference = photos.arrays(*seen)
     found = {
         "scenes": tuple(scene.name for scene in scenes),
         "counts": counts,
-        "pictures": np.concatenate(own[realism]),
-        "photos": np.concatenate(reference[realism]),
-        "efficientnet_pictures": np.concatenate(own["efficientnet"]),
-        "efficientnet_photos": np.concatenate(reference["efficientnet"]),
         "layouts": pictures.layouts,
         "colours": tuple(rows[:, 0] for rows in own["colours"]),
     }
+    if not edits:
+        fields = {"pictures": own[realism], "photos": reference[realism]}
+        fields["efficientnet_pictures"], fields["efficientnet_photos"] = (
+            some["efficientnet"] for some in (own, reference)
+        )
+        found |= {name: np.concatenate(rows) for name, rows in fields.items()}
     if "detector" not in without:
         matched = protocol.get("detector_labels", {})
         found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
@@ -116,19 +124,48 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     sibling = _sibling(run, arm)
     if "clip" not in without:
         captions = run.prompts("caption").set_index("scene")["prompt"]
-        texts = [captions[scene.name] for scene in scenes]
-        phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
+        texts = [(edits[one.name]["prompt"] if edits else captions[one.name]) for one in scenes]
+        phrases = {phrase for one in pictures.layouts for phrase in one.phrases}
+        phrases |= {
+            row["source"] for row in edits.values() if row["box"] is not None
+        }  # not done is to be seen
+        phrases = sorted(phrases)
         found["phrases"] = dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True))
         found["text_embeds"] = text_embeds(run, texts, "captions", arm, judges)
         found["image_embeds"], found["photo_embeds"] = (np.concatenate(x["clip"]) for x in (own, reference))
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
+        if edits:
+            found["edited"] = _edited(
+                [edits[one.name] for one in scenes], pictures, photos, found["photo_embeds"]
+            )
     withheld = {name: why for judge, why in without.items() for name in FIELDS[judge]}
     if not sibling:
         withheld.pop("sibling_embeds", None)
-    if (parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit:
+    if edits or ((parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit):
         withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     return Measurements(**found, withheld=withheld)
+
+
+def _edited(edits: Sequence[dict], pictures: Pictures, photos: Pictures, photo_embeds: np.ndarray) -> Edited:
+    boxes = tuple(None if edit["box"] is None else int(edit["box"]) for edit in edits)
+    contents = [f"{a} {b} {box}" for a, b, box in zip(pictures.digests, photos.digests, boxes, strict=True)]
+
+    def compare(missing: list[int]) -> list[np.ndarray]:
+        both = ([np.asarray(some.load(i)) for some in (pictures, photos)] for i in missing)
+        where = [(boxes[i], pictures.layouts[i].boxes) for i in missing]
+        return [
+            np.array([[np.nan if box is None else kept(*pair, rows[box])]])
+            for pair, (box, rows) in zip(both, where, strict=True)
+        ]
+
+    run, arm = pictures.run, pictures.arm
+    psnr = cached(run.folder / "features" / "kept" / f"{arm}.npz", pictures.names, contents, compare)
+    texts = [
+        text_embeds(run, [edit[key] for edit in edits], "edits", arm, pictures.judges)
+        for key in ("source_prompt", "prompt")
+    ]
+    return Edited(boxes, np.concatenate(psnr)[:, 0], photo_embeds, *texts)
 
 
 def _known(layout: Scene, unknown: frozenset[str]) -> Scene:

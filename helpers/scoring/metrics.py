@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from helpers.models.sets import extractor_name
-from helpers.scoring import alignment, box_values, distances, intervals
+from helpers.scoring import alignment, box_values, distances, edits, intervals
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.manifolds import NEIGHBOURS, manifolds
 from helpers.scoring.measurements import Measurements
@@ -15,7 +15,7 @@ from helpers.scoring.resampling import Distance
 from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
-CAPTIONS, SEEDS = "Captions", "Two seeds"
+CAPTIONS, SEEDS, EDITS = "Captions", "Two seeds", "Edits"
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
 OWN_PHOTOS = "to their own photos"
@@ -90,7 +90,35 @@ def metrics(inception: bool) -> dict[str, Metric]:
         ),
         "R-precision": Metric(partial(_over_photos, rows=_r_precision), prompt, PROMPT, **share),
         "variety": Metric(partial(_over_photos, rows=_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
+        **_edits(),
         "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS, **share),
+    }
+
+
+def _edits() -> dict[str, Metric]:
+    """Of an arm of an edit set: what was to change has changed, and nothing else has."""
+    crops, clip = ("edited", "crops", "phrases"), ("edited", "image_embeds")
+
+    def done(e: Measurements) -> np.ndarray:
+        return edits.done(e.edited, box_values.crop_correct(e), e.image_embeds)
+
+    def direction(e: Measurements) -> np.ndarray:
+        return edits.direction(e.image_embeds, e.edited.photos, e.edited.target, e.edited.source)
+
+    def alike(e: Measurements) -> np.ndarray:
+        return alignment.similarity(e.image_embeds, e.edited.photos)
+
+    def spared(e: Measurements) -> tuple[np.ndarray, ...]:
+        return edits.spared(e.edited, box_values.crop_correct(e))
+
+    return {
+        "edit done": Metric(partial(_over_photos, rows=done), crops, EDITS, limits=SHARE, share=True),
+        "kept outside (dB)": Metric(
+            partial(_over_photos, rows=lambda e: e.edited.psnr), ("edited",), EDITS, digits=1
+        ),
+        "others spared": Metric(partial(_over_boxes, rows=spared), crops, EDITS, limits=SHARE, share=True),
+        "CLIP direction": Metric(partial(_over_photos, rows=direction), clip, EDITS, limits=(-1, 1)),
+        "CLIP image": Metric(partial(_over_photos, rows=alike), clip, EDITS, limits=(-1, 1)),
     }
 
 

@@ -1,0 +1,105 @@
+"""Edits: their prompts, controls and table, and the sentence on which method does what was asked."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from helpers.report import charts, claims
+from helpers.report.comparisons import HIGHER, Comparison, title
+from helpers.report.tables import Answer
+from helpers.runs.arms import Arm
+from helpers.runs.external import is_own, whole
+from helpers.runs.methods import METHODS
+from helpers.runs.run import Run
+from helpers.scenes import images
+from helpers.scoring import scores
+from helpers.scoring.metrics import EDITS
+
+CONTROLS = {  # part of a control's name -> its display name
+    "untouched": "the photo as it is",
+    "exact": "the exact target",
+    "coded": "the photo through the autoencoder",
+}
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "o^sXvP"  # the second sign
+DONE, KEPT = "edit done", "kept outside (dB)"
+
+
+def controls(run: Run, name: str) -> list[str]:
+    """Arms that show what an edit set can be worth, their pictures written where they are not there yet.
+
+    Untouched photos, those through the autoencoder, and exact targets where the data set has them for every
+    photo (edits/<name>/<image>). Returns their names.
+    """
+    folder = Path(run.card["protocol"]["dataset"]) / "edits" / name
+    sources = {
+        "untouched": {scene.name: scene.path for scene in run.scenes},
+        "exact": {scene.name: folder / scene.image for scene in run.scenes},
+        "coded": {scene.name: run.picture(scores.ROUND_TRIP, scene) for scene in run.scenes},
+    }
+    made, protocol = [], run.card["protocol"]
+    for part, paths in sources.items():
+        if not all(path.is_file() for path in paths.values()):
+            continue
+        made.append(f"{name}-{part}")
+        how = "squash" if part == "coded" else protocol["fit"]
+        for scene in run.missing(made[-1], run.scenes):
+            picture = images.fit(images.load(paths[scene.name]), scene.boxes, protocol["size"], how)[0]
+            images.save(picture, run.picture(made[-1], scene), {"arm": made[-1]})
+    return made
+
+
+def compare(run: Run, name: str) -> Comparison:
+    """The whole arms of an edit set, beside its controls, by what changed and what did not."""
+    own = [Arm.parse(arm) for arm in whole(run) if is_own(arm) and Arm.parse(arm).template == name]
+    known = scores.metrics_of(run)
+    metrics = {metric: HIGHER for metric, one in known.items() if one.group == EDITS}
+    there = set(run.arms())
+    beside_them = {f"{name}-{part}": said for part, said in CONTROLS.items() if f"{name}-{part}" in there}
+    given = sorted(
+        {f" {METHODS[arm.grounding].title}: {', '.join(METHODS[arm.grounding].reads)}." for arm in own}
+    )
+    caption = f"Edit set “{name}”. What each method is given:{''.join(given)}"
+    names = {arm.name: title(arm).partition(", ")[2] for arm in own}
+    costs = {arm: cost for arm in names if (cost := run.costs(arm))}
+    return Comparison(names, metrics, caption, controls=beside_them, costs=costs)
+
+
+def answer(run: Run, name: str) -> Answer:
+    """Which method does what was asked most often, and what each pair differs in, done and kept."""
+    names = compare(run, name).names
+    grounds = [line for metric in (DONE, KEPT) for line in claims.differences(run, metric, names)]
+    question = "Which edit changes what was asked and nothing else?"
+    return Answer(question, claims.best(run, DONE, names), tuple(grounds))
+
+
+def done_over_kept(run: Run, comparison: Comparison) -> Figure:
+    """What is done over what is kept: a line per method over its knob, the controls as marks.
+
+    Methods compare where they keep equally much: doing nothing keeps everything.
+    """
+    scores = run.scores([*comparison.names, *comparison.controls]).set_index(["metric", "arm"])
+    points = scores.loc[DONE].join(scores.loc[KEPT], rsuffix="_kept").dropna(subset=["value", "value_kept"])
+    with matplotlib.rc_context(charts.STYLE):
+        page = Figure(figsize=(7.4, 4.9), layout="constrained")
+        axes = page.subplots()
+        own = points[points.index.isin(comparison.names)]
+        for place, (method, rows) in enumerate(own.groupby("grounding", sort=False)):
+            rows = rows.sort_values("value_kept")
+            reach = [
+                charts.reach(rows[f"value{x}"], rows[f"low{x}"], rows[f"high{x}"]) for x in ("", "_kept")
+            ]
+            style = {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
+            style |= {"linestyle": ":", "linewidth": 0.8, "label": METHODS[method].title}
+            axes.errorbar(rows.value_kept, rows.value, *reach, **style)
+        for arm, said in comparison.controls.items():
+            if arm in points.index:
+                at = points.loc[arm]
+                axes.plot(at.value_kept, at.value, "D", color=charts.INK, markerfacecolor="none")
+                axes.annotate(
+                    said, (at.value_kept, at.value), (7, -3), textcoords="offset points", fontsize=9
+                )
+        axes.set(xlabel="kept outside (dB), higher is better", ylabel="edit done, higher is better")
+        page.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
+    return page
