@@ -4,6 +4,7 @@ The sampler is a fake that takes its time; kernels, papermill, locks and files a
 """
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -18,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.files import claimed, holder, left_by
+from helpers.files import claimed, holder, last_holder
 from helpers.models.sets import model_set
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
@@ -26,6 +27,7 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import scores
 from helpers.sweeps import progress
+from helpers.sweeps.workers import Cluster
 from tests.fakes import sampler
 from tests.fakes.study import write_models, write_scenes
 
@@ -267,6 +269,10 @@ def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(base
                 process = begin(base, where, *options, pause=0.4)
         process.wait(timeout=240)
         told = finish(begin(base, where, *options), where)
+        with Cluster(str(file)) as cluster:
+            assert cluster.ask(os.getppid) in [nanny.pid for nanny in nannies]
+            with pytest.raises(ZeroDivisionError):
+                cluster.ask(divmod, 1, 0)
     assert kills.total() == 8 and min(kills.values()) > 0, kills
     assert "one GPU per notebook" in told
     check_pictures(where, seen)
@@ -288,13 +294,13 @@ def test_a_lock_is_held_by_one_and_tells_who(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(hold, range(40)))
-    assert max(most) == 1 and not path.exists() and holder(path) is None and left_by(path) == {}
+    assert max(most) == 1 and not path.exists() and holder(path) is None and last_holder(path) == {}
 
 
 def test_what_a_dead_holder_left_is_no_claim(tmp_path):
     path = tmp_path / "arm.json"
     path.write_text('{"batch_size": 8}')
-    assert holder(path) is None and left_by(path) == {"batch_size": 8}
+    assert holder(path) is None and last_holder(path) == {"batch_size": 8}
     with claimed(path):
         assert holder(path)["process"] and "batch_size" not in holder(path)
 
