@@ -60,11 +60,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     },
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),
-        "external": (
-            "NAME=FOLDER",
-            (str,),
-            "another generator's pictures, named like the scenes; repeatable",
-        ),
+        "external": ("NAME=FOLDER", (str,), "another generator's pictures, named by scene; repeatable"),
     },
     "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),

@@ -388,7 +388,7 @@ def test_a_selection_is_a_part_of_the_run_and_of_its_name(tmp_path, scenes, monk
     def options(*more: str):
         return read_options(["report", "--dataset", str(scenes), *more])
 
-    place, *_ = settings.settings_of(options("--limit", "3"))
+    place, *_ = settings.protocol_of(options("--limit", "3"))
     assert place == "runs/photos-3"
     run = settings.open_run(options("--run", str(tmp_path / "run"), "--limit", "3", "--labels", "cone=pylon"))
     assert len(run.scenes) == 3 and {label for one in run.scenes for label in one.labels} >= {"pylon"}

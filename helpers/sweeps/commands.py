@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from helpers.files import stamp
@@ -16,17 +17,8 @@ from helpers.runs.run import Run
 from helpers.scenes.problems import DatasetError
 from helpers.scenes.scenes import read_scenes
 from helpers.scoring.scores import ROUND_TRIP
-from helpers.sweeps import grids, machine, plan, progress
-from helpers.sweeps.settings import (
-    DEFAULTS,
-    begin,
-    check_count,
-    describe,
-    given,
-    open_run,
-    selection,
-    settings_of,
-)
+from helpers.sweeps import grids, machine, plan, progress, settings
+from helpers.sweeps.settings import given, open_run
 from helpers.sweeps.tasks import Task, is_done
 from helpers.sweeps.workers import Cluster, Workers
 
@@ -37,13 +29,13 @@ Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks ag
 def report(options: argparse.Namespace) -> Work:
     """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
     joined = externals(options.external)
-    folder, settings, known = settings_of(options)
-    run = begin(folder, settings) if known else None
-    scale = guidance(run, settings, options)
+    folder, protocol, is_known = settings.protocol_of(options)
+    run = settings.begin(folder, protocol) if is_known else None
+    scale = guidance(run, protocol, options)
     if not (run and all(is_done(run, task) for task in plan.study(run, scale, joined))):
-        pictures = plan.ARMS * len(scenes_of(settings)) - (run.count_pictures() if run else 0)
-        _require(Workers(1), settings, True, max(0, pictures), options)
-    run = run or begin(folder, settings)
+        pictures = plan.ARMS * len(scenes_of(protocol)) - (run.count_pictures() if run else 0)
+        _require(Workers(1), protocol, True, max(0, pictures), options)
+    run = run or settings.begin(folder, protocol)
     return lambda: _end(run, plan.report(run, plan.study(run, scale, joined)))
 
 
@@ -60,7 +52,7 @@ def sweep(options: argparse.Namespace) -> Work:
 def tune(options: argparse.Namespace) -> Work:
     """The cheapest setting that is not worse than the run's own."""
     run, scenes = open_run(options), plan.SCENES if options.scenes is None else options.scenes
-    check_count("scenes", scenes)
+    settings.check_count("scenes", scenes)
     run.read_json("choices/template.json")  # the report's, without which there is nothing to tune
     _require(Workers(1), run.card["protocol"], False, plan.SETTINGS * scenes, options)
 
@@ -77,7 +69,7 @@ def tune(options: argparse.Namespace) -> Work:
 def dry_run(options: argparse.Namespace) -> Work:
     """What a sweep would take."""
     run = open_run(options)
-    return _lines(progress.Costs(run).plan(arms_of(run, options), options.workers or 1))
+    return partial(print, *progress.Costs(run).plan(arms_of(run, options), options.workers or 1), sep="\n")
 
 
 def status(options: argparse.Namespace) -> Work:
@@ -86,7 +78,8 @@ def status(options: argparse.Namespace) -> Work:
     page = run.folder / "report.html"
     lines = progress.notebooks(run, plan.TITLES)
     lines += [f"  {page.name:<32} {page.as_uri() if page.is_file() else 'not yet'}"]
-    return _lines(lines + progress.table(run, progress.states(run, arms_of(run, options))))
+    lines += progress.table(run, progress.states(run, arms_of(run, options)))
+    return partial(print, *lines, sep="\n")
 
 
 def dataset(options: argparse.Namespace) -> Work:
@@ -94,9 +87,9 @@ def dataset(options: argparse.Namespace) -> Work:
     if not options.to:
         raise ParameterError("to: name the folder of the training set (TO=my_set)")
     run = Run(options.run or "runs/demo")
-    settings = given(options, "format", "iou", "crops", "val", "seed")
+    rules = given(options, "format", "iou", "crops", "val", "seed")
     arms = options.arm or [comparisons.main_arm(run)]
-    return _lines(export.export(run, arms, options.to, **settings, every=bool(options.all)))
+    return partial(print, *export.export(run, arms, options.to, **rules, every=bool(options.all)), sep="\n")
 
 
 def study_detector(options: argparse.Namespace) -> Work:
@@ -109,17 +102,17 @@ def study_detector(options: argparse.Namespace) -> Work:
 
 def check_data(options: argparse.Namespace) -> Work:
     """What a data set is; its problems are failures."""
-    folder = options.dataset or DEFAULTS["dataset"]
+    folder = options.dataset or settings.DEFAULTS["dataset"]
     check(dataset=at(folder))
 
     def work() -> list[str]:
         try:
-            scenes = read_scenes(at(folder), **selection(options))
+            scenes = read_scenes(at(folder), **settings.selection(options))
         except DatasetError as error:
             return str(error).splitlines()
         boxes = [label for scene in scenes for label in scene.labels]
         print(f"{len(scenes):,} scenes, {len(boxes):,} boxes of {len(set(boxes)):,} labels in {folder}")
-        describe(scenes)
+        settings.describe(scenes)
         print("no problems")
         return []
 
@@ -134,7 +127,7 @@ def fetch(options: argparse.Namespace) -> Work:
 
 def doctor(options: argparse.Namespace) -> Work:
     """What this machine can run."""
-    return _lines(machine.doctor(bool(options.safety)))
+    return partial(print, *machine.doctor(bool(options.safety)), sep="\n")
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
@@ -142,12 +135,12 @@ COMMANDS |= {"dataset": dataset, "study-detector": study_detector}
 COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
 
 
-def guidance(run: Run | None, settings: dict, options: argparse.Namespace) -> float:
+def guidance(run: Run | None, protocol: dict, options: argparse.Namespace) -> float:
     """guidance_scale of a report's comparison: as given, as the run had it, or the model set's own."""
     scale = options.guidance
     if scale is None and run and run.has("choices/template.json"):
         scale = run.read_json("choices/template.json")["guidance_scale"]
-    scale = model_set(settings["models"]).guidance_scale if scale is None else scale
+    scale = model_set(protocol["models"]).guidance_scale if scale is None else scale
     check(guidance_scale=scale)
     return scale
 
@@ -178,16 +171,11 @@ def arms_of(run: Run, options: argparse.Namespace) -> list[str]:
 
 
 def _require(
-    workers: Workers, settings: dict, captions: bool, pictures: int, options: argparse.Namespace
+    workers: Workers, protocol: dict, captions: bool, pictures: int, options: argparse.Namespace
 ) -> None:
     """Say what is short or slow where the notebooks will run; what is missing there is an error."""
-    for note in workers.ask(machine.require, settings, captions, pictures, bool(options.yes)):
+    for note in workers.ask(machine.require, protocol, captions, pictures, bool(options.yes)):
         print(f"  note: {note}", flush=True)
-
-
-def _lines(lines: Sequence[str]) -> Work:
-    """The work of a command that only prints."""
-    return lambda: print(*lines, sep="\n")
 
 
 def _end(run: Run, failures: Sequence[str]) -> Sequence[str]:

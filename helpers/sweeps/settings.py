@@ -28,7 +28,7 @@ def given(options: argparse.Namespace, *names: str, **renamed: str) -> dict[str,
     return {name: value for name, value in found.items() if value is not None}
 
 
-def settings_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
+def protocol_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
     """The folder of the run that the options name, its protocol, and whether it is there already; of one that
     is there only what is given must agree. Raises ParameterError naming each value that cannot be right."""
     own, chosen = given(options, *DEFAULTS), selection(options)
@@ -72,7 +72,7 @@ def begin(folder: str, settings: dict) -> Run:
 
 def open_run(options: argparse.Namespace) -> Run:
     """The run that the options name."""
-    return begin(*settings_of(options)[:2])
+    return begin(*protocol_of(options)[:2])
 
 
 def describe(scenes: Scenes) -> None:

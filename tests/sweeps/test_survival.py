@@ -14,13 +14,13 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from helpers.files import claimed, holder, last_holder
-from helpers.models.sets import model_set
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
@@ -29,6 +29,7 @@ from helpers.scoring import scores
 from helpers.sweeps import progress
 from helpers.sweeps.workers import Cluster
 from tests.fakes import sampler
+from tests.fakes.judged import load_small_judges
 from tests.fakes.study import write_models, write_scenes
 
 KILLS, LONGEST = 30, 400  # of one test; seconds after which it gives up killing
@@ -56,7 +57,7 @@ def base(tmp_path_factory):
 
 def begin(folder: Path, where: Path, *options: str, pause: float = 0.0) -> subprocess.Popen:
     """Start a sweep of ARMS in the run folder `where`; its output goes to a file beside it."""
-    notebook = sampler.prepare(where.with_name(f"{where.name}-notebooks"), log_of(where), pause)
+    notebook = sampler.prepare(where.with_name(f"{where.name}-notebooks"), log_of(where), pause, shown=False)
     command = [sys.executable, "-m", "tests.fakes.sampler", str(where), notebook, json.dumps(ARMS), *options]
     with where.with_name(f"{where.name}.out").open("a") as out:
         return subprocess.Popen(command, cwd=sampler.ROOT, stdout=out, stderr=out, start_new_session=True)
@@ -79,17 +80,22 @@ def fresh(base: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base):
-    """What a sweep makes in peace: file -> bytes of pictures and scores."""
+def results(base):
+    """What a finished sweep made: a function that returns file -> bytes of pictures, and of scores by judges
+    that are random and small, for any judge says the same of the same pictures."""
+    return partial(results_by, load_small_judges(base / "judges"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, results):
+    """What a sweep makes in peace."""
     where = fresh(base, "undisturbed")
     finish(begin(base, where), where)
     return results(where)
 
 
-def results(where: Path) -> dict[str, bytes]:
-    """Pictures, and scores by the demo judges, of a finished sweep."""
+def results_by(judges, where: Path) -> dict[str, bytes]:
     run = Run(where)
-    judges = scores.load_judges(model_set("demo"))
     scores.score(run, run.scenes, ARMS, judges)
     files = [*where.glob("pictures/*/*"), *where.glob("scores/*.json")]
     assert len(files) == len(ARMS) * (SCENES + 1), "something was left behind, or is lacking"
@@ -134,7 +140,7 @@ def check_saves(where: Path, again: int = 0) -> None:
 
 
 @pytest.mark.slow
-def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undisturbed):
+def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undisturbed, results):
     where, chance, kills, seen = fresh(base, "killed"), random.Random(0), Counter(), {}
     process, until = begin(base, where, pause=0.5), time.monotonic() + LONGEST
     while kills.total() < KILLS and time.monotonic() < until:
@@ -153,7 +159,7 @@ def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undis
 
 
 @pytest.mark.slow
-def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed):
+def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed, results):
     where = fresh(base, "crowded")
     both = [begin(base, where, pause=0.1) for _ in range(2)]
     for process in both:
@@ -163,7 +169,7 @@ def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed):
 
 
 @pytest.mark.slow
-def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturbed):
+def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturbed, results):
     where = fresh(base, "crashed")
     finish(begin(base, where), where)
     lost = where / "pictures" / ARMS[1] / "photo-3.png"
@@ -207,7 +213,7 @@ def small_disk(where: Path, size: str):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_and_what_fitted_is_kept(base, undisturbed):
+def test_a_full_disk_is_said_and_what_fitted_is_kept(base, undisturbed, results):
     where = base / "starved"
     with small_disk(where, "300k"):
         shutil.copytree(base / "run", where, dirs_exist_ok=True)
@@ -248,7 +254,9 @@ SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": sam
 
 
 @pytest.mark.slow
-def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(base, undisturbed, tmp_path):
+def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(
+    base, undisturbed, results, tmp_path
+):
     where, chance, kills, seen = fresh(base, "cluster"), random.Random(1), Counter(), {}
     with dask(tmp_path, 2) as (file, nannies):
         options = ("--cluster", str(file))
