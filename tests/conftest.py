@@ -1,12 +1,14 @@
 """What all tests share: one thread per process, and which of them run in the same process."""
 
 import os
+import sys
 import tempfile
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for kernels that tests start
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that wants the network is a defect
+sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema takes a second for it, no notebook needs it
 
 if "GROUNDED_CACHE" not in os.environ:  # tests leave nothing in the user's own cache
     CACHE = tempfile.TemporaryDirectory(prefix="grounded-cache-")
