@@ -100,7 +100,7 @@ def perform(
 
 def _execute(run: Run, task: Task, environment: Mapping[str, str]) -> None:
     """Execute the notebook, again where its kernel dies, and keep the executed copy."""
-    output, parameters, begun = task.output(run), _parameters(run, task), stops()
+    output, parameters, begun = task.output(run), {"run_folder": str(run.folder), **task.parameters}, stops()
     for attempt in range(1, ATTEMPTS + 1):
         try:
             book = execute(task.path, output, parameters, task.arms, environment)
@@ -127,7 +127,7 @@ def fingerprint(run: Run, task: Task) -> str:
     stamps = _stamps(run.folder, [*READS.get(Path(task.notebook).name, RESULTS), *_pictures(task)])
     for folder in task.parameters.get("external", {}).values():
         stamps |= _stamps(at(folder), ["*"])
-    values = _parameters(run, task), run.card["protocol"]
+    values = task.parameters, run.card["protocol"]
     total = hashlib.sha256(repr([sorted(stamps), *(sorted(one.items()) for one in values)]).encode())
     for source in (task.path, *sorted((ROOT / "helpers").rglob("*.py"))):
         total.update(source.read_bytes())
@@ -143,10 +143,6 @@ def failures(run: Run) -> dict[str, tuple[str, list[str]]]:
         title = path.relative_to(folder).as_posix().removesuffix(".failed.ipynb")
         found[title] = f"{facts['failed'].splitlines()[0]}; {path}", facts["arms"]
     return found
-
-
-def _parameters(run: Run, task: Task) -> dict[str, object]:
-    return {"run_folder": str(run.folder), **task.parameters}
 
 
 def _pictures(task: Task) -> list[str]:
