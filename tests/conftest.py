@@ -14,7 +14,14 @@ if "GROUNDED_CACHE" not in os.environ:  # tests leave nothing in the user's own 
     CACHE = tempfile.TemporaryDirectory(prefix="grounded-cache-")
     os.environ["GROUNDED_CACHE"] = CACHE.name
 
-LONGEST = ("survival", "notebooks", "rehearsal", "measure", "extractor")  # modules, without their test_
+LONGEST = (
+    "survival",
+    "notebooks",
+    "explore_live",
+    "measure",
+    "extractor",
+    "rehearsal",
+)  # modules, without their test_
 APART = "test_survival"  # whose slow tests share little with each other
 
 
@@ -26,4 +33,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
     for item in items:
         is_apart = item.path.stem == APART and item.get_closest_marker("slow")
-        item.add_marker(pytest.mark.xdist_group(item.name if is_apart else str(item.path)))
+        module = f"{item.path.parent.name}/{item.path.stem}"
+        item.add_marker(pytest.mark.xdist_group(item.name if is_apart else module))

@@ -101,11 +101,10 @@ class Costs:
         """What is missing of those arms, shared by so many workers."""
         pictures, seconds = 0, 0.0
         for arm in arms:
-            count = max(0, len(self._run.scenes) - self._run.count_pictures(arm))
-            known = next((self._seconds[key] for key in _keys(arm) if key in self._seconds), None)
-            pictures += count
-            if count:
+            if (count := len(self._run.scenes) - self._run.count_pictures(arm)) > 0:
+                known = next((self._seconds[key] for key in _keys(arm) if key in self._seconds), None)
                 seconds = None if None in (seconds, known) else seconds + count * fmean(known) / workers
+                pictures += count
         return Need(pictures, seconds, None if self._size is None else round(pictures * self._size))
 
     def plan(self, arms: Sequence[str], workers: int) -> list[str]:

@@ -119,9 +119,8 @@ def _appeared(file: str) -> str:
         print(f"waiting up to {PATIENCE} s for {file}", flush=True)
     while not Path(file).is_file():
         if time.monotonic() > until:
-            raise ParameterError(
-                f"cluster = {file!r}: no such file; `dask scheduler --scheduler-file` writes it"
-            )
+            advice = "no such file; `dask scheduler --scheduler-file` writes it"
+            raise ParameterError(f"cluster = {file!r}: {advice}")
         time.sleep(0.5)
     return file
 
