@@ -50,8 +50,8 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     },
     "run": {"run": ("FOLDER", str, "all results; default runs/NAME OF THE DATASET")},
     "protocol": {
-        "steps": ("N", int, "of denoising; default 20 demo, 50 published"),
-        "scheduler": ("NAME", str, "pndm (default), ddim, dpm++2m or unipc"),
+        "steps": ("N", int, "of denoising; default 8 demo, 50 published"),
+        "scheduler": ("NAME", str, "pndm (default published), ddim, dpm++2m (default demo) or unipc"),
         "fit": ("HOW", str, "photo to square: squash (default) or crop"),
         "beams": ("N", int, "of the captioners' search; default 4"),
         "crops": ("HOW", str, "what image grounding sees of a box: squash (all, default) or centre"),

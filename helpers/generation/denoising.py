@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -135,7 +136,9 @@ class Denoiser:
         """A fresh scheduler with its timesteps."""
         kind, options = SCHEDULERS[self.scheduler]
         scheduler = kind.from_config(self.gligen.scheduler.config, **options)
-        scheduler.set_timesteps(self.steps)
+        with warnings.catch_warnings():  # of diffusers' multistep schedulers, with NumPy 2
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            scheduler.set_timesteps(self.steps)
         return scheduler
 
     def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> object:

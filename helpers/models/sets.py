@@ -64,7 +64,8 @@ class ModelSet:
     safety: the checkpoint with the safety checker of both groundings, None where the set has none.
     inception: whether pytorch-fid's Inception sees realism, so that the distance may be called FID; else
     EfficientNet-Lite0 does (see `extractor_name`).
-    size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others.
+    size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
+    others. The demo set has what notebook 09_cost finds for it, the published set what GLIGEN has.
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
     not there is called as it is.
     """
@@ -77,6 +78,7 @@ class ModelSet:
     safety: Checkpoint | None
     inception: bool
     size: int
+    scheduler: str
     steps: int
     guidance_scale: float
     detector_labels: Mapping[str, str | None] = field(default_factory=dict)
@@ -105,7 +107,9 @@ def _demo() -> ModelSet:
 
     captioners = {"opt": local("blip2-opt"), "t5": local("blip2-t5")}
     gligen = {"text": local("gligen-text"), "image": local("gligen-text-image")}
-    return ModelSet("demo", captioners, gligen, local("clip"), local("owlv2"), None, False, 128, 20, 2.0)
+    return ModelSet(
+        "demo", captioners, gligen, local("clip"), local("owlv2"), None, False, 128, "dpm++2m", 8, 2.0
+    )
 
 
 def _published() -> ModelSet:
@@ -130,7 +134,7 @@ def _published() -> ModelSet:
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
     detector = hub(*owlv2, 0.62e9, 0.155e9)
     captioners, gligen = {"opt": opt, "t5": t5}, {"text": text, "image": image}
-    return ModelSet("published", captioners, gligen, clip, detector, safety, True, 512, 50, 7.5)
+    return ModelSet("published", captioners, gligen, clip, detector, safety, True, 512, "pndm", 50, 7.5)
 
 
 MODEL_SETS: dict[str, Callable[[], ModelSet]] = {"demo": _demo, "published": _published}

@@ -11,7 +11,7 @@ from helpers.runs.protocol import FEWEST, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scenes
 
-PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": "pndm"}  # and the defaults
+PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": None}  # and the defaults
 PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False}
 PROTOCOL |= {"crops": "squash", "detector": "", "detector_labels": ""}
 
@@ -40,7 +40,8 @@ def settings_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
         for name, value in wanted.items()
         if known and value != was.get(name) and not name.startswith("detector")  # Run.open compares these
     ]
-    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams", "crops")})
+    checked = ("models", "scheduler", "fit", "beams", "crops")
+    check(**{name: named[name] for name in checked if named[name] is not None})
     if different:
         raise ParameterError("\n".join(different))
     settings = PROTOCOL | {name: known[name] for name in PROTOCOL if name in known} | given

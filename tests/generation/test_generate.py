@@ -213,9 +213,6 @@ def test_calls_are_filled_up_to_fixed_shapes(gligen):
     assert difference(latents(gligen, mixed, rows=6), latents(gligen, mixed)) <= 1e-5
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # diffusers' own, with NumPy 2
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_loop_never_waits_for_the_device(gligen, monkeypatch, scheduler):
     """On torch's meta device nothing can be read back: any item(), bool() or copy to the host would raise."""
