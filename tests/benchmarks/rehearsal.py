@@ -4,8 +4,8 @@ random numbers, read by the project's own loaders, and the whole report on a few
     python -m tests.benchmarks.rehearsal [--to FOLDER] [--scale small] [--yes]
 
 What it shows is that everything runs and what it takes, nothing about pictures. `--scale small` keeps one
-layer of each stack. pytorch-fid's file is checked by its SHA-256, which random weights cannot have: the study
-runs in a copy of helpers/ and notebooks/ that expects the digest of the stand-in.
+layer of each stack and draws 128 pixels. pytorch-fid's file is checked by its SHA-256, which random weights
+cannot have: the study runs in a copy of helpers/ and notebooks/ that expects the digest of the stand-in.
 """
 
 import argparse
@@ -55,9 +55,14 @@ def write(folder: Path, scale: str) -> dict[str, str]:
         source, to = ROOT / name, folder / "copy" / name
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, to) if source.is_dir() else shutil.copy(source, to)
-    sets = folder / "copy" / "helpers" / "models" / "checkpoints.py"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    sets.write_text(sets.read_text().replace(f'"{INCEPTION.revision}"', f'"{digest}"'))
+    changes = {"checkpoints.py": (f'"{INCEPTION.revision}"', f'"{digest}"')}
+    changes |= {"sets.py": ("safety, True, 512", "safety, True, 128")} if scale == "small" else {}
+    for name, change in changes.items():
+        module = folder / "copy" / "helpers" / "models" / name
+        text = module.read_text(encoding="utf-8")
+        assert change[0] in text, f"{change[0]} is not in {module}"
+        module.write_text(text.replace(*change), encoding="utf-8")
     own = {"HF_HUB_CACHE": folder / "hub", "HF_HUB_OFFLINE": 1, "TORCH_HOME": folder / "torch"}
     return (
         os.environ | {name: str(value) for name, value in own.items()} | {"PYTHONPATH": str(folder / "copy")}
