@@ -155,8 +155,8 @@ def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> s
     if attention not in ATTENTION.values():
         raise ValueError(f"{named} its UNet has no grounding layers; give a GLIGEN checkpoint")
     if grounding == "image" and attention != ATTENTION["image"]:
-        raise ValueError(f"{named} it grounds by text only; for image grounding give one with crops, such as "
-                         "anhnct/Gligen_Text_Image")  # fmt: skip
+        other = "for image grounding give one with crops, such as anhnct/Gligen_Text_Image"
+        raise ValueError(f"{named} it grounds by text only; {other}")
     return attention
 
 

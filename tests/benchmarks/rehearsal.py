@@ -57,7 +57,7 @@ def write(folder: Path, scale: str) -> dict[str, str]:
         shutil.copytree(source, to) if source.is_dir() else shutil.copy(source, to)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     changes = {"checkpoints.py": (f'"{INCEPTION.revision}"', f'"{digest}"')}
-    changes |= {"sets.py": ("safety, True, 512", "safety, True, 128")} if scale == "small" else {}
+    changes |= {"sets.py": ("size=512", "size=128")} if scale == "small" else {}
     for name, change in changes.items():
         module = folder / "copy" / "helpers" / "models" / name
         text = module.read_text(encoding="utf-8")
