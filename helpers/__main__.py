@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from helpers.parameters import nearest
+from helpers.runs.methods import METHODS
 
 COMMANDS = {
     "report": "the whole study, from photos to report.html; what is done already is not done again",
@@ -70,7 +71,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "guidance": ("SCALE", [float], "guidance_scale"),
         "fraction": ("SHARE", [float], "grounded_fraction, share of the steps that see the boxes; default 1"),
         "guidance-share": ("SHARE", [float], "share of the steps, the middle ones, with guidance; default 1"),
-        "grounding": ("METHOD", [str], "none, text, image (default these), sdedit, inpaint"),
+        "grounding": ("METHOD", [str], f"of {', '.join(METHODS)}; default none, text, image"),
         "knob": ("NAME=NUMBER", [str], "of a method, such as sdedit's strength=0.4 strength=0.8"),
         "template": ("NAME", [str], "default the one that the report chose"),
         "seed": ("N", [int], "default 0"),

@@ -51,6 +51,8 @@ def generate(
     runs, for requests and settings that cannot be right.
     """
     requests, unet = list(requests), getattr(parts, "unet", None)
+    if not requests:
+        return iter(())
     check(requests, unet and unet.config.attention_type)
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:

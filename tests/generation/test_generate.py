@@ -521,3 +521,7 @@ def test_more_steps_than_the_scheduler_has_are_refused_before_any_model_runs(tex
     for name, most in MOST_STEPS.items():
         with pytest.raises(ParameterError, match=f"steps = {most + 1}"):
             generate(text_gligen, [asked()], steps=most + 1, scheduler=name)
+
+
+def test_without_requests_there_are_no_pictures(text_gligen):
+    assert list(generate(text_gligen, [])) == []
