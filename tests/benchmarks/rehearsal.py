@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -85,7 +86,8 @@ def main() -> int:
         print(f"{folder}: is there already; remove it, or name another (--to)", file=sys.stderr)
         return 2
     began = time.monotonic()
-    environment = write(folder, options.scale)
+    with ProcessPoolExecutor(1) as writer:  # which gives its memory back
+        environment = writer.submit(write, folder, options.scale).result()
     print(f"stand-ins written in {time.monotonic() - began:.0f} s", flush=True)
     command = [sys.executable, "-m", "helpers", "report", "--models", "published", "--limit", str(FEWEST)]
     command += ["--steps", "1", "--beams", "1", "--yes", "--run", str(folder / "run")]
