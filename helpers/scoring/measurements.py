@@ -1,8 +1,12 @@
 """What is measured of an arm, scene by scene, as arrays: no model is needed from here on."""
 
+import hashlib
+import io
+import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -72,6 +76,17 @@ class Measurements:
         ious = [match(asked, found, FOUND) for asked, found in pairs]
         return tuple(np.where(is_known, iou, np.nan) for is_known, iou in zip(known, ious, strict=True))
 
+    def digest(self) -> str:
+        """32 hexadecimal digits that change with what is measured, and with the code that scores it."""
+        layouts = [(one.boxes, one.labels, one.phrases) for one in self.layouts or ()]
+        found = [(one.boxes, one.labels, one.scores) for one in self.detections or ()]
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        parts = own | {"layouts": layouts, "detections": found, "unknown": sorted(self.unknown)}
+        pickler = pickle.Pickler(content := io.BytesIO())
+        pickler.fast = True  # the same for equal parts, whether or not they are one object
+        pickler.dump([_code(), parts])
+        return hashlib.sha256(content.getbuffer()).hexdigest()[:32]
+
     def shuffled(self) -> Self:
         """The same detections compared with the boxes of other scenes, and nothing else."""
         others = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
@@ -125,6 +140,11 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     if not sibling:
         withheld.pop("sibling_embeds", None)
     return Measurements(**found, withheld=withheld)
+
+
+@cache
+def _code() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
 
 
 def _known(layout: Scene, unknown: frozenset[str]) -> Scene:
