@@ -15,6 +15,7 @@ from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS = "Captions", "Two seeds"
+FOUND = "found at IoU 0.5"
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
 OWN_PHOTOS = "to their own photos"
@@ -69,7 +70,7 @@ def metrics(inception: bool) -> dict[str, Metric]:
         **_realism(extractor_name(inception), ("pictures", "photos")),
         **(_published() if inception else {}),
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
-        "found at IoU 0.5": Metric(_mean(box_values.found), found, BOXES, **share),
+        FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
         **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),

@@ -41,13 +41,12 @@ SPLITS = 100
 class ArmScores:
     """The metrics of an arm by name, over its scenes (n,) in the run's order: scores/<arm>.npz.
 
-    precision: (AP, AP50) by group, "label" or "size", then by its value. content: of what they were measured.
+    precision: (AP, AP50) by group, "label" or "size", then by its value.
     """
 
     scenes: tuple[str, ...]
     metrics: dict[str, Measured]
     precision: dict[str, dict[str, np.ndarray]]
-    content: str
 
 
 def realism(models: ModelSet) -> str:
@@ -127,6 +126,10 @@ def arm_scores(run: Run, arm: str) -> ArmScores:
 def _read(path: Path, version: tuple) -> ArmScores:
     metrics, precision = {}, {"label": {}, "size": {}}
     with np.load(path) as file:
+        if "content" not in file.files:
+            raise FileNotFoundError(
+                f"{path}: scored by an earlier version; run 04_fid, which scores it again"
+            )
         for key in file.files[2:]:
             name, _, field = key.rpartition("|")
             if name in precision:
@@ -134,7 +137,7 @@ def _read(path: Path, version: tuple) -> ArmScores:
             else:
                 metrics.setdefault(name, {})[field] = file[key] if file[key].ndim else file[key].item()
         known = {name: Measured(**fields) for name, fields in metrics.items()}
-        return ArmScores(tuple(file["scenes"].tolist()), known, precision, str(file["content"]))
+        return ArmScores(tuple(file["scenes"].tolist()), known, precision)
 
 
 def _save(
@@ -147,7 +150,7 @@ def _save(
     """Measure an arm and write it, unless that is done. others: rows in place of those of their metrics."""
     path, content, boxed = f"scores/{arm}.npz", measurements.digest(), measurements.colours is not None
     files = (path, f"scores/{arm}.json", *([f"boxes/{arm}.jsonl"] if boxed else []))
-    if all(map(run.has, files)) and arm_scores(run, arm).content == content:
+    if all(map(run.has, files)) and _content(run.folder / path) == content:
         return
     n, rows, known = len(measurements.scenes), {row["metric"]: row for row in others()}, {}
     for name, metric in metrics_of(run).items():
@@ -178,6 +181,11 @@ def _save(
     with beside(run.folder / path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
     _write(run, arm, [*rows.values()], kind)
+
+
+def _content(path: Path) -> str:
+    with np.load(path) as file:
+        return str(file["content"]) if "content" in file.files else ""
 
 
 def _row(name: str, estimate: Mapping[str, object], metric: Metric | None = None) -> dict:

@@ -16,11 +16,12 @@ from helpers.scoring.distances import kid_swaps
 from helpers.scoring.extraction import cached
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.measurements import collect
-from helpers.scoring.metrics import NOT_JUDGED, REALISM, Measured, Metric, measure
+from helpers.scoring.metrics import FOUND, NOT_JUDGED, REALISM, Measured, Metric, measure
 from helpers.scoring.resampling import swapped_sums
 from helpers.scoring.scores import metrics_of
 from helpers.scoring.shares import share_difference
 
+BLIND = f"{NOT_JUDGED}: the detector finds none of the boxes in the photos either"
 MARGIN = 0.1  # of the distance between the chosen arm and the control: what is little enough to be no worse
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]
 
@@ -134,6 +135,19 @@ def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = N
     return shown
 
 
+def not_judged(run: Run, arms: Sequence[str] | None = None) -> dict[str, str]:
+    """Metrics that are withheld for an arm of those, or for any, and why: "not judged: ...". A detector that
+    finds nothing in the photos judges nothing."""
+    rows = run.scores(arms)
+    rows = rows[rows.reason.astype(str).str.startswith(NOT_JUDGED)]
+    reasons = dict(zip(rows.metric, rows.reason, strict=True))
+    photos = run.scores([scores.PHOTOS]).set_index("metric").value
+    if photos.get(FOUND) == 0:
+        known = metrics_of(run).items()
+        reasons |= {name: BLIND for name, metric in known if "detections" in metric.needs}
+    return reasons
+
+
 def best(run: Run, metric: str, arms: Sequence[str]) -> str:
     """The arm with the best value of the metric (the lowest distance, else the highest).
 
@@ -141,12 +155,14 @@ def best(run: Run, metric: str, arms: Sequence[str]) -> str:
     none, NotJudged where it is withheld, TooFew where it has too few scenes for one.
     """
     lower = _Values(run, metric).metric.lower_is_better
+    if why := not_judged(run, arms).get(metric):
+        raise NotJudged(why)
     table = run.scores(arms)
     rows = table[table.metric == metric].set_index("arm")
     values = rows["value"].dropna()
     if lacking := [arm for arm in arms if arm not in values.index]:
         for why in rows.reason[lacking[:1]].dropna() if lacking[0] in rows.index else ():
-            raise NotJudged(why) if why.startswith(NOT_JUDGED) else intervals.TooFew(why)
+            raise intervals.TooFew(why)
         raise ValueError(f"no {metric!r} of {', '.join(map(repr, lacking))}: score them first")
     return (min if lower else max)(arms, key=lambda arm: values[arm])
 

@@ -14,8 +14,9 @@ KID = "KID × 1000 (EfficientNet-Lite0)"
 REASON = "not judged: nobody knows these photos"
 
 
-def scored(folder, judges, count=8, withheld=False):
-    """Six arms of noise with everything that the report's questions ask for."""
+def scored(folder, judges, count=8, withheld=False, blind=False):
+    """Six arms of noise with everything that the report's questions ask for. The random detector finds no box
+    in the photos: as if it found half of them, unless blind."""
     run = start(folder, count)
     for template in ("suffix", "label"):
         run.write_jsonl(f"prompts/{template}.jsonl", run.read_jsonl("prompts/caption.jsonl"))
@@ -32,6 +33,10 @@ def scored(folder, judges, count=8, withheld=False):
         scores.score(run, run.scenes, [*ARMS, *MORE], judges)
         scores.score_controls(run, run.scenes, ARMS[1], judges)
         scores.score_captions(run, run.scenes, ["opt", "t5"], judges)
+    if not (withheld or blind):
+        rows = run.read_json("scores/photos.json")
+        half = [row | ({"value": 0.5} if row["metric"] == comparisons.FOUND else {}) for row in rows]
+        run.write_json("scores/photos.json", half)
     return run
 
 
@@ -62,6 +67,17 @@ def test_five_questions_are_answered_in_words_where_only_realism_and_counts_are_
     lines = [line for one in told.values() for line in one.grounds]
     assert any(KID in line for line in lines)
     assert not [line for line in lines for metric in ("found at", "CLIP score", "crop") if metric in line]
+
+
+def test_a_detector_that_finds_nothing_in_the_photos_either_judges_no_picture(tmp_path, judges):
+    run = scored(tmp_path, judges, blind=True)
+    assert run.scores([scores.PHOTOS]).set_index("metric").value[comparisons.FOUND] == 0
+    lines = [line for one in answers.all_of(run, 11) for line in (one.short, *one.grounds)]
+    lines += [answers.front(run).short, comparisons.groundings(run).caption]
+    assert not [line for line in lines if "0%" in line or f"in {comparisons.FOUND}" in line]
+    why = "the detector finds none of the boxes in the photos either"
+    assert sum(why in line for line in lines) == 4  # groundings, training, front, and below the table
+    assert certainty.as_one(run)[1] == 5  # tables by CLIP and by realism alone
 
 
 def test_what_is_not_judged_says_so_in_the_tables_and_why_below(silent):
