@@ -71,8 +71,10 @@ class Figure:
 
 
 def as_data(image: Image.Image, most: int = SIDES[1]) -> str:
-    """A picture as a `data:` address: AVIF, smaller ones enlarged smoothly, larger ones reduced. Where pictures
-    are many, most being the lower of SIDES, they are not enlarged, and encoded in a third of the time."""
+    """A picture as a `data:` address: AVIF, smaller ones enlarged smoothly, larger ones reduced.
+
+    At the lower of SIDES, where pictures are many, none is enlarged, and all are encoded fast.
+    """
     longer, many = max(image.size), most == SIDES[0]
     scale = min(longer if many else max(longer, SIDES[0]), most) / longer
     size = tuple(max(1, round(side * scale)) for side in image.size)

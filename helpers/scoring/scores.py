@@ -127,9 +127,7 @@ def _read(path: Path, version: tuple) -> ArmScores:
     metrics, precision = {}, {"label": {}, "size": {}}
     with np.load(path) as file:
         if "content" not in file.files:
-            raise FileNotFoundError(
-                f"{path}: scored by an earlier version; run 04_fid, which scores it again"
-            )
+            raise FileNotFoundError(f"{path}: of an earlier version; run the notebooks again, 01 to 04")
         for key in file.files[2:]:
             name, _, field = key.rpartition("|")
             if name in precision:
