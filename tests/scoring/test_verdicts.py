@@ -248,8 +248,6 @@ def test_only_common_scenes_are_compared(run, demo_judges):
     a, b = (collect(run, run.scenes[3:], arm) for arm in (ARM, fewer))
     values = [scores.metrics_of(run)[KID].measure(one).value for one in (a, b)]
     assert verdicts.difference(run, KID, ARM, fewer)["difference"] == pytest.approx(values[0] - values[1])
-    with pytest.raises(ValueError, match=r"different scenes; only one of them has photo-0, photo-1, photo-2"):
-        verdicts.difference(run, KID, ARM, fewer, strict=True)
     for scene in run.scenes[3:6]:
         run.picture(fewer, scene).unlink()
     scores.score(run, run.scenes, [fewer], demo_judges)
