@@ -65,9 +65,9 @@ def comparisons_made(run: Run) -> Answer:
     held = sum(holds for _, holds in claimed)
     lost = [claim for claim, holds in claimed if not holds]
     grounds = [
-        "Each table is corrected for its own comparisons (Holm). Of reports in which no arm differs from "
-        "another, 5 to 10 % would still claim a difference somewhere (simulated); with all comparisons "
-        "corrected as one, at most 5 % would."
+        "Each table is corrected for its own comparisons (Holm). Of 400 made-up reports in which no arm "
+        "differs from another, with 33 comparisons on 48 photos each, 15 % claimed a difference somewhere, "
+        "and 1 % with all comparisons corrected as one."
     ]
     if lost:
         grounds.append(f"Differences that do not hold as one: {'; '.join(lost)}.")

@@ -84,10 +84,8 @@ def found_share(ious: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 def size_of(layout: np.ndarray) -> list[str]:
     """The name in SIZES of each box (n, 4), by its share of the picture's area."""
-    return [
-        next(name for name, (_, high) in SIZES.items() if area < high or high == 1)
-        for area in boxes.area(layout)
-    ]
+    places = np.searchsorted([high for _, high in SIZES.values()][:-1], boxes.area(layout), side="right")
+    return [[*SIZES][place] for place in places]
 
 
 def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:

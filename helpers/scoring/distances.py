@@ -71,21 +71,14 @@ def crossed_frechet(
     return float(np.mean(values)), left_out / len(values)
 
 
-def kid(a: np.ndarray, b: np.ndarray) -> float:
-    """Kernel Inception distance (Bińkowski et al. 2018): unbiased squared MMD, kernel (x.y / d + 1)^3.
-
-    All pairs are used, no subsets. a: (n_a, d), b: (n_b, d), independent sets. Unbiased, so it may be
-    negative. Raises ValueError for fewer than 2 rows, unequal d, NaN.
-    """
-    return mmd.value(*_checked(a, b, 2), mmd.cubic)
-
-
 def paired_kid(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray, float]:
-    """KID in which no picture meets its own photo: unbiased also where row i of one set resembles row i of
-    the other; the same without scene i for every i, (n,); and the variance over pairs of scenes of what a
-    pair adds, for `intervals.quadratic`.
+    """Kernel Inception distance (Bińkowski et al. 2018): unbiased squared MMD, kernel (x.y / d + 1)^3, all
+    pairs and no subsets; the same without scene i for every i, (n,); and the variance over pairs of scenes of
+    what a pair adds, for `intervals.quadratic`.
 
-    pictures, photos: (n, d), row i the same scene. Raises ValueError as `kid`, for n below 3 or unequal n.
+    No picture meets its own photo, so it is unbiased also where row i of one set resembles row i of the
+    other; it may be negative. pictures, photos: (n, d), row i the same scene. Raises ValueError for n below
+    3, unequal n or d, NaN.
     """
     return mmd.paired(*_checked(pictures, photos, rows=3, paired=True), mmd.cubic)
 
@@ -112,24 +105,19 @@ def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray) -> np.ndarray:
     return mmd.swaps(a, b, photos, mmd.cubic)
 
 
-def cmmd(a: np.ndarray, b: np.ndarray) -> float:
-    """1000 times the unbiased squared MMD of CLIP features, kernel exp(-|x - y|^2 / (2 * 10^2)).
+def paired_cmmd(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray, float]:
+    """1000 times the unbiased squared MMD of CLIP features, kernel exp(-|x - y|^2 / (2 * 10^2)), with what
+    `paired_kid` gives; rows are scaled to length 1 here.
 
     CMMD of Jayasumana et al. (2024) is the biased form, on CLIP ViT-L/14 at 336 pixels; so name this one by
-    its features. a: (n_a, d), b: (n_b, d), independent sets; rows are scaled to length 1 here, as in the
-    paper. Raises ValueError for fewer than 2 rows, unequal d, NaN, and a row of zeros.
+    its features. Raises ValueError as `paired_kid`, and for a row of zeros.
     """
-    return 1000 * mmd.value(*_unit(*_checked(a, b, 2)), mmd.gaussian)
-
-
-def paired_cmmd(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray, float]:
-    """`cmmd` in the form of `paired_kid`, its three results and errors."""
     value, left_out, spread = mmd.paired(*_unit(*_checked(pictures, photos, 3, paired=True)), mmd.gaussian)
     return 1000 * value, 1000 * left_out, 1000**2 * spread
 
 
 def cmmd_halves(photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
-    """`cmmd` between two random halves of the photos, as `kid_halves`."""
+    """The same squared MMD between two random halves of the photos, as `kid_halves`."""
     return 1000 * mmd.halves(_unit(*[_splittable(photos)] * 2)[0], mmd.gaussian, splits, seed)
 
 

@@ -22,12 +22,6 @@ def gaussian(products: np.ndarray, d: int) -> np.ndarray:
     return np.expm1((products - 1) / 100)
 
 
-def value(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> float:
-    """Of independent sets: no row meets itself, every row of a meets every row of b."""
-    within = sum(_sums(x, x, kernel)[0].sum() / (len(x) * (len(x) - 1)) for x in (a, b))
-    return float(within - 2 * _sums(a, b, kernel, own=True)[0].sum() / (len(a) * len(b)))
-
-
 def paired(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[float, np.ndarray, float]:
     """Of rows that belong together, which never meet: the mean over pairs of scenes i, j of
 
@@ -50,13 +44,13 @@ def paired(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[float, np.ndar
 
 
 def halves(x: np.ndarray, kernel: Kernel, splits: int, seed: int) -> np.ndarray:
-    """`value` of two random halves of one set, (splits,)."""
+    """The squared MMD of two random halves of one set, (splits,)."""
     rng, half, sides = np.random.default_rng(seed), len(x) // 2, np.zeros((2, splits, len(x)))
     for k in range(splits):
         order = rng.permutation(len(x))
         sides[0, k, order[:half]] = sides[1, k, order[half : 2 * half]] = 1
     summed = np.zeros((2, splits, len(x)))
-    for rows, block in _blocks(x, x, kernel, own=False):
+    for rows, block in _blocks(x, x, kernel):
         summed[:, :, rows] = sides @ block.T
     within = np.einsum("hsn,hsn->s", sides, summed) / (half * (half - 1))
     return within - 2 * np.einsum("sn,sn->s", sides[0], summed[1]) / half**2
@@ -64,23 +58,23 @@ def halves(x: np.ndarray, kernel: Kernel, splits: int, seed: int) -> np.ndarray:
 
 def swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray, kernel: Kernel) -> np.ndarray:
     """What each scene adds to the difference of two `paired` values, (n,): see `distances.kid_swaps`."""
-    (ab, ba), pairs = _sums(a, b, kernel), len(a) * (len(a) - 1)
-    aa, bb, to_a, to_b = (_sums(x, y, kernel)[0] for x, y in ((a, a), (b, b), (a, photos), (b, photos)))
-    return (aa - bb + ab - ba - 2 * (to_a - to_b)) / pairs
+    n, same, (ab, ba) = len(a), 0.0, _sums(a, b, kernel)
+    for x, sign in ((a, 1), (b, -1)):
+        same = same + sign * (_sums(x, x, kernel)[0] - 2 * _sums(x, photos, kernel)[0])
+    return (same + ab - ba) / (n * (n - 1))
 
 
-def _sums(a: np.ndarray, b: np.ndarray, kernel: Kernel, own: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Row sums (n_a,) and column sums (n_b,) of the kernel matrix."""
+def _sums(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Row sums and column sums of the kernel matrix without its entries (i, i), (n,) each."""
     rows, columns = np.empty(len(a)), np.zeros(len(b))
-    for part, block in _blocks(a, b, kernel, own):
+    for part, block in _blocks(a, b, kernel):
         rows[part], columns = block.sum(1), columns + block.sum(0)
     return rows, columns
 
 
-def _blocks(a: np.ndarray, b: np.ndarray, kernel: Kernel, own: bool) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the kernel matrix, BLOCK at a time; own: with the entries (i, i), else they are 0."""
+def _blocks(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of the kernel matrix, BLOCK at a time; its entries (i, i) are 0."""
     for start in range(0, len(a), BLOCK):
         block = kernel(a[start : start + BLOCK] @ b.T, a.shape[1])
-        if not own:
-            block[np.arange(len(block)), start + np.arange(len(block))] = 0
+        block[np.arange(len(block)), start + np.arange(len(block))] = 0
         yield slice(start, start + BLOCK), block

@@ -1,11 +1,17 @@
 """What a report says in words: where judges know the photos, where they do not, and where photos are few."""
 
+import os
+from pathlib import Path
+
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
 from helpers.report import answers, box_scores, certainty, comparisons, gallery, tables
+from helpers.runs import protocol
 from helpers.runs.arms import Arm
 from helpers.scoring import scores, verdicts
+from tests.benchmarks import bench_claims
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARMS = [Arm("suffix", grounding, 2).name for grounding in ("none", "text", "image")]
@@ -29,7 +35,7 @@ def scored(folder, judges, count=8, withheld=False, blind=False):
     with pytest.MonkeyPatch.context() as patch:
         if withheld:
             fields = dict.fromkeys(("clip", "detector"), REASON)
-            patch.setattr("helpers.scoring.measurements.unasked", lambda run: fields)
+            patch.setattr("helpers.scoring.measurements.reasons_to_withhold", lambda run: fields)
         scores.score(run, run.scenes, [*ARMS, *MORE], judges)
         scores.score_controls(run, run.scenes, ARMS[1], judges)
         scores.score_captions(run, run.scenes, ["opt", "t5"], judges)
@@ -137,3 +143,39 @@ def test_too_few_photos_are_said_in_words(tmp_path, judges):
         "p = 0.062.",
     )
     assert certainty.as_one(few)[0] == 0
+
+
+def test_what_a_report_says_of_false_claims_was_simulated(run):
+    """Sixty of the 400 made-up reports whose shares the report names: no arm of theirs differs."""
+    number, claims = bench_claims.simulated(60)
+    by_table, as_one = (claims > 0).mean(0)
+    assert number == 33 and 0.03 <= by_table <= 0.3 and as_one <= 0.06
+    assert (
+        "33 comparisons on 48 photos each, 15 % claimed" in answers.QUESTIONS["comparisons"](run).grounds[0]
+    )
+
+
+def test_opening_the_report_again_hashes_no_picture(run, monkeypatch):
+    """All cells of notebook 06, twice, after the time of every picture changed."""
+    card, choice = run.read_json("run.json"), run.read_json("choices/template.json")
+    run.write_json("run.json", card | {"protocol": card["protocol"] | {"steps": 2}})
+    run.write_json("choices/template.json", choice | {"texts": {"suffix": "{generated_text}"}})
+    for picture in run.folder.glob("pictures/*/*.png"):
+        os.utime(picture, (1, 1))
+    book = nbformat.read(protocol.ROOT / "notebooks" / "06_visual_comparison.ipynb", as_version=4)
+    real, hashed = Path.read_bytes, []
+
+    def read_bytes(path: Path) -> bytes:
+        hashed.extend([path] * (path.suffix == ".png"))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    counts = []
+    for _ in range(2):
+        names = {}
+        for cell in (one for one in book.cells if one.cell_type == "code"):
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", ()):
+                names["run_folder"] = run.folder
+        counts.append(len(hashed))
+    assert counts[0] > 0 and counts[1] == counts[0]

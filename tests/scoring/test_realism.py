@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from helpers.scoring import distances, intervals
-from helpers.scoring.distances import crossed_frechet, kid, paired_kid
+from helpers.scoring.distances import crossed_frechet, paired_kid
+from tests.scoring.test_distances import kid
 
 CORRELATIONS = (0, 0.5, 0.9)
 N, DIMENSIONS = 32, 48

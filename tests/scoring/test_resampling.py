@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from helpers.scoring import resampling
-from helpers.scoring.distances import frechet_distance, kid, kid_halves, kid_swaps, paired_kid
+from helpers.scoring.distances import frechet_distance, kid_halves, kid_swaps, paired_kid
+from tests.scoring.test_distances import kid
 
 
 def swapped_differences(
