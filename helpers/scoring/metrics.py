@@ -125,21 +125,19 @@ def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
     share = {"needs": fields, "group": REALISM, "limits": SHARE, "share": True, "fewest": NEIGHBOURS + 3}
     share |= {"no_verdict": "no test of it was tried"}
     digits = {"digits": 1, "limits": (0, np.inf)}
-
-    def of(function: Callable[..., tuple]) -> Callable[[Measurements], Measured]:
-        return lambda e: Measured(*function(*(getattr(e, field) for field in fields)))
-
     return {
         f"KID × 1000 ({network})": Metric(
-            lambda e: _pairs(distances.paired_kid(*(getattr(e, field) for field in fields)), 1000),
+            _of_sets(distances.paired_kid, fields, 1000),
             digits=2 if network == "Inception" else 1,
             halves=lambda photos, splits: 1000 * distances.kid_halves(photos, splits),
             **lower,
         ),
         f"{frechet} {OWN_PHOTOS}": Metric(
-            of(distances.paired_frechet), no_verdict=REWARDED, **lower, **digits
+            _of_sets(distances.paired_frechet, fields), no_verdict=REWARDED, **lower, **digits
         ),
-        f"{frechet} crossed": Metric(of(distances.crossed_frechet), fewest=6, **lower, **digits),
+        f"{frechet} crossed": Metric(
+            _of_sets(distances.crossed_frechet, fields), fewest=6, **lower, **digits
+        ),
         f"precision ({network})": Metric(partial(_inside, fields=fields, which=0), **share),
         f"recall ({network})": Metric(partial(_inside, fields=fields, which=1), **share),
     }
@@ -147,20 +145,23 @@ def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
 
 def _published() -> dict[str, Metric]:
     """What stands beside Inception's measures where all published networks are there."""
-    return _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos")) | {
-        "CMMD (CLIP ViT-L/14, 224 px, unbiased)": Metric(
-            lambda e: _pairs(distances.paired_cmmd(e.image_embeds, e.photo_embeds)),
-            ("image_embeds", "photo_embeds"),
-            REALISM,
-            True,
-            halves=distances.cmmd_halves,
-        )
-    }
+    clip = "image_embeds", "photo_embeds"
+    cmmd = Metric(_of_sets(distances.paired_cmmd, clip), clip, REALISM, True, halves=distances.cmmd_halves)
+    seen = _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos"))
+    return seen | {"CMMD (CLIP ViT-L/14, 224 px, unbiased)": cmmd}
 
 
-def _pairs(paired: tuple[float, np.ndarray, float], scale: float = 1) -> Measured:
-    value, left_out, variance = paired
-    return Measured(scale * value, scale * left_out, pair_variance=scale**2 * variance)
+def _of_sets(
+    distance: Callable[..., tuple], fields: tuple[str, str], scale: float = 1
+) -> Callable[[Measurements], Measured]:
+    """A distance of pictures and photos; fields: the features of both."""
+
+    def measured(e: Measurements) -> Measured:
+        value, left_out, *variance = distance(*(getattr(e, field) for field in fields))
+        variance = scale**2 * variance[0] if variance else None
+        return Measured(scale * value, scale * left_out, pair_variance=variance)
+
+    return measured
 
 
 @lru_cache(maxsize=1)  # precision and recall come from one computation

@@ -70,7 +70,8 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
     Raises ValueError where an arm has no usable picture at all.
     """
     for arm in arms:
-        _save(run, arm, collect(run, scenes, arm, judges), "control" if arm == ROUND_TRIP else None)
+        kind = "captions" if arm.startswith(CAPTIONER) else "control" if arm == ROUND_TRIP else None
+        _save(run, arm, collect(run, scenes, arm, judges), kind)
     return run.scores(arms)
 
 
@@ -96,10 +97,7 @@ def score_captions(
 ) -> pd.DataFrame:
     """Captions against their photos, as arms CAPTIONER + name: CLIP score, R-precision, share of labels
     named, and counts of empty, repeating and echoing captions. Reads captions/<captioner>.jsonl."""
-    arms = [CAPTIONER + name for name in captioners]
-    for arm in arms:
-        _save(run, arm, collect(run, scenes, arm, judges), "captions")
-    return run.scores(arms)
+    return score(run, scenes, [CAPTIONER + name for name in captioners], judges)
 
 
 def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:

@@ -119,7 +119,7 @@ def test_both_distances_stand_beside_what_verdicts_rest_on(run):
 
 def test_the_report_counts_its_comparisons(run):
     number, made, claimed = certainty.as_one(run)
-    asked = [(metric, list(names), base) for metric, names, base in certainty.asked(run)]
+    asked = [(metric, list(names), base) for metric, names, base in certainty.families(run)]
     sizes = [len(verdicts.compare(run, *one).attrs["p"]) for one in asked]
     assert made == len(asked) == 7 and number == sum(sizes) == 1 + 1 + 3 + 2 + 2 + 1 + 1
     different = sum(int(verdicts.compare(run, *one).different.sum()) for one in asked)
@@ -160,6 +160,9 @@ def test_opening_the_report_again_hashes_no_picture(run, monkeypatch):
     card, choice = run.read_json("run.json"), run.read_json("choices/template.json")
     run.write_json("run.json", card | {"protocol": card["protocol"] | {"steps": 2}})
     run.write_json("choices/template.json", choice | {"texts": {"suffix": "{generated_text}"}})
+    for name in ("opt", "t5"):
+        rows = run.read_jsonl(f"captions/{name}.jsonl")
+        run.write_jsonl(f"captions/{name}.jsonl", [row | {"seconds": 1.0} for row in rows])
     for picture in run.folder.glob("pictures/*/*.png"):
         os.utime(picture, (1, 1))
     book = nbformat.read(protocol.ROOT / "notebooks" / "06_visual_comparison.ipynb", as_version=4)
