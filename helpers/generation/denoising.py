@@ -2,9 +2,9 @@
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -43,8 +43,7 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
-@dataclass(frozen=True, eq=False)
-class Share:
+class Share(NamedTuple):
     """Rows of a batch that share one UNet call, all grounded or all ungrounded.
 
     rows: indices; those from `count` on only fill the call up to a fixed shape.
@@ -75,7 +74,8 @@ class Denoiser:
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures of requests, in their order; see `latents`."""
         latents = self.latents(requests, least, step)
-        return self.decode(latents, DECODED_AT_ONCE if least else 1)[: len(requests)]
+        batch = least // (1 + any(request.guidance_scale > 1 for request in requests))
+        return self.decode(latents, max(1, min(DECODED_AT_ONCE, batch)))[: len(requests)]
 
     def rows(self, request: Request) -> int:
         """UNet rows of a picture: one per call, and another where the call has guidance."""
@@ -135,7 +135,9 @@ class Denoiser:
         """A fresh scheduler with its timesteps."""
         kind, options = SCHEDULERS[self.scheduler]
         scheduler = kind.from_config(self.gligen.scheduler.config, **options)
-        scheduler.set_timesteps(self.steps)
+        with warnings.catch_warnings():  # of diffusers' multistep schedulers, with NumPy 2
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            scheduler.set_timesteps(self.steps)
         return scheduler
 
     def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> object:

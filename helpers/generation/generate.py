@@ -51,31 +51,30 @@ def generate(
     runs, for requests and settings that cannot be right.
     """
     requests, unet = list(requests), getattr(parts, "unet", None)
+    if not requests:
+        return iter(())
     check(requests, unet and unet.config.attention_type)
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")
-    size = _size(parts, height, width)
-    sampler, tokenizer = (
-        sampler_of(requests)(parts, steps, scheduler, size),
-        getattr(parts, "tokenizer", None),
-    )
+    size, tokenizer = _size(parts, height, width), getattr(parts, "tokenizer", None)
+    sampler = sampler_of(requests)(parts, steps, scheduler, size)
     rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
+    checkpoint = getattr(parts, "checkpoint", None)
+    known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]}
+    known |= {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
+    known |= {"dtype": unet and str(unet.dtype).removeprefix("torch.")}
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
-        began = time.monotonic()
+        began, made = time.monotonic(), []
         pictures = sampler.draw(some, batch_size * rows_each, step)
         flags = _flags(parts, pictures) if safety else [False] * len(pictures)
-        known = {"seconds": round((time.monotonic() - began) / len(some), 4)} | _origin(parts)
-        known |= {"height": size[0], "width": size[1], "steps": steps, "scheduler": scheduler}
-        return [
-            Picture(
-                request,
-                None if flag else picture,
-                record(request, tokenizer, **known, unet_rows=sampler.rows(request), flagged=bool(flag)),
-            )
-            for request, picture, flag in zip(some, pictures, flags, strict=True)
-        ]
+        seconds = round((time.monotonic() - began) / len(some), 4)
+        for request, picture, flag in zip(some, pictures, flags, strict=True):
+            own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
+            told = record(request, tokenizer, **known, **own)
+            made.append(Picture(request, None if flag else picture, told))
+        return made
 
     return _stream(make, requests, batch_size or fitting(parts, size), progress)
 
@@ -103,7 +102,12 @@ def _stream(
             try:
                 made = make(requests[done : done + size], size)
             except RuntimeError as error:
-                _check_memory(error, size)
+                if not should_reduce_batch_size(error):
+                    raise
+                if size == 1:
+                    advice = "ask for smaller pictures, or free some memory"
+                    raise MemoryError(f"out of memory at batch_size 1: {advice}") from error
+                warnings.warn(f"out of memory at batch_size {size}; going on with {size // 2}", stacklevel=3)
                 made = []
             if not made:  # cleared here, where the error no longer holds on to its tensors
                 clear_device_cache(garbage_collection=True)
@@ -112,27 +116,6 @@ def _stream(
             for picture in made:
                 bar.update()
                 yield picture
-
-
-def _check_memory(error: RuntimeError, size: int) -> None:
-    """Raise the error unless it is lack of memory, for which half the batch may be the remedy."""
-    if not should_reduce_batch_size(error):
-        raise error
-    if size == 1:
-        advice = "ask for smaller pictures, or free some memory"
-        raise MemoryError(f"out of memory at batch_size 1: {advice}") from error
-    warnings.warn(f"out of memory at batch_size {size}; going on with {size // 2}", stacklevel=4)
-
-
-def _origin(parts: "Gligen") -> dict[str, object]:
-    """Where the weights are from, as far as the parts know."""
-    checkpoint, unet = getattr(parts, "checkpoint", None), getattr(parts, "unet", None)
-    dtype = str(unet.dtype).removeprefix("torch.") if unet else None
-    return {
-        "checkpoint": checkpoint and checkpoint.name,
-        "commit": getattr(parts, "commit", None),
-        "dtype": dtype,
-    }
 
 
 def _flags(gligen: "Gligen", pictures: list[Image.Image]) -> list[bool]:

@@ -213,9 +213,6 @@ def test_calls_are_filled_up_to_fixed_shapes(gligen):
     assert difference(latents(gligen, mixed, rows=6), latents(gligen, mixed)) <= 1e-5
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # diffusers' own, with NumPy 2
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_loop_never_waits_for_the_device(gligen, monkeypatch, scheduler):
     """On torch's meta device nothing can be read back: any item(), bool() or copy to the host would raise."""
@@ -524,3 +521,7 @@ def test_more_steps_than_the_scheduler_has_are_refused_before_any_model_runs(tex
     for name, most in MOST_STEPS.items():
         with pytest.raises(ParameterError, match=f"steps = {most + 1}"):
             generate(text_gligen, [asked()], steps=most + 1, scheduler=name)
+
+
+def test_without_requests_there_are_no_pictures(text_gligen):
+    assert list(generate(text_gligen, [])) == []

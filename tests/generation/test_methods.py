@@ -85,7 +85,6 @@ def test_arms_of_methods_are_named_by_their_knobs():
             Arm.parse(wrong)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_at_full_strength_sdedit_is_the_picture_without_boxes(gligen, scheduler):
     """And at less it keeps the more of the photo the less it is."""
@@ -99,7 +98,7 @@ def test_at_full_strength_sdedit_is_the_picture_without_boxes(gligen, scheduler)
     assert far == sorted(far)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs, with NumPy 2
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++2m"])
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
 def test_sdedit_is_the_image_to_image_pipeline_of_diffusers(gligen, monkeypatch, scheduler, guidance):
