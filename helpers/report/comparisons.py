@@ -48,7 +48,7 @@ def main(run: Run) -> Comparison:
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
     there = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
     others = [arm for arm in map(Arm.parse, filter(is_own, there)) if arm.grounding not in GROUNDINGS]
-    names |= {arm.name: title(arm) for arm in others}
+    names |= {arm.name: f"{arm.template}, {arm.title}" for arm in others}
     names |= {name: f"{name} (from outside)" for name in there if is_external(name)}
     chosen = main_arm(run)
     controls = {
@@ -197,25 +197,6 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     template = template or run.read_json("choices/template.json")["template"]
     plain = [arm for arm in own_arms(run) if arm == Arm(template, grounding, arm.guidance_scale)]
     return sorted(plain, key=lambda arm: arm.guidance_scale)
-
-
-def title(arm: Arm) -> str:
-    """Template and method, then the settings that are not the usual: "suffix, SDEdit (guidance_scale 2,
-    strength 0.4)"."""
-    method = METHODS[arm.grounding]
-    shown = {"guidance_scale": f"{arm.guidance_scale:g}"} if "guidance_scale" in method.knobs else {}
-    shown |= {name: f"{value:g}" for name, value in arm.knobs}
-    usual = {
-        "grounded_fraction": 1.0,
-        "seed": 0,
-        "steps": 0,
-        "scheduler": "",
-        "guidance_share": 1.0,
-        "layout": "",
-    }
-    shown |= {name: str(getattr(arm, name)) for name, value in usual.items() if getattr(arm, name) != value}
-    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
-    return f"{arm.template}, {method.title}" + f" ({settings})" * bool(settings)
 
 
 def _noted(run: Run, comparison: Comparison) -> Comparison:

@@ -6,7 +6,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from helpers.report import charts, claims
-from helpers.report.comparisons import HIGHER, Comparison, title
+from helpers.report.comparisons import HIGHER, Comparison
 from helpers.report.tables import Answer
 from helpers.runs.arms import Arm
 from helpers.runs.external import is_own, whole
@@ -61,7 +61,7 @@ def compare(run: Run, name: str) -> Comparison:
         {f" {METHODS[arm.grounding].title}: {', '.join(METHODS[arm.grounding].reads)}." for arm in own}
     )
     caption = f"Edit set “{name}”. What each method is given:{''.join(given)}"
-    names = {arm.name: title(arm).partition(", ")[2] for arm in own}
+    names = {arm.name: arm.title for arm in own}
     costs = {arm: cost for arm in names if (cost := run.costs(arm))}
     return Comparison(names, metrics, caption, controls=beside_them, costs=costs)
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from helpers.parameters import ParameterError
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.runs.run import Run
 from helpers.scenes import boxes as rectangles
 from helpers.scenes.scenes import Scene, fitted
@@ -26,10 +26,8 @@ def asked(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     Arms from elsewhere and controls have the photos' own. Those of an edit set have its target as the phrase
     of the edited box.
     """
-    try:
-        template, name, seed = (parsed := Arm.parse(arm)).template, parsed.layout, parsed.seed
-    except ParameterError:
-        template, name, seed = arm.partition("-")[0], "", 0
+    parsed, template = own_arm(arm), arm.partition("-")[0]
+    name, seed = (parsed.layout, parsed.seed) if parsed else ("", 0)
     own = _fitted(tuple(scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
     edits = run.edits(template)
     if name and edits:

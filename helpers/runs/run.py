@@ -12,7 +12,7 @@ import pandas as pd
 from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.runs import dataset
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.runs.protocol import at, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes
@@ -200,10 +200,8 @@ class Finished:
 
 def _parts(name: str) -> dict[str, object]:
     """The settings of one of our own arms, and which kind an arm is."""
-    try:
-        return {"kind": "ours", **vars(Arm.parse(name))}
-    except ParameterError:
-        return {"kind": "external"}
+    arm = own_arm(name)
+    return {"kind": "ours", **vars(arm)} if arm else {"kind": "external"}
 
 
 def _begin(folder: Path, card: dict) -> None:

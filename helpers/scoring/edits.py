@@ -1,12 +1,13 @@
 """What an edit changed, scene by scene: the edited box, what lies outside, the direction in CLIP space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from helpers.scenes import boxes as rectangles
 from helpers.scoring import alignment
+from helpers.scoring.extraction import Pictures, cached, text_embeds
 
 MARGIN = 0.06  # of its sides, by which an edited box is grown before what lies outside is compared
 ROUNDING = 1 / 12  # mean squared error of rounding to 8 bits: less is not told apart from nothing (59 dB)
@@ -26,6 +27,34 @@ class Edited:
     photos: np.ndarray
     source: np.ndarray
     target: np.ndarray
+
+
+def collect_edited(
+    edits: Sequence[Mapping], pictures: Pictures, photos: Pictures, photo_embeds: np.ndarray
+) -> Edited:
+    """Edited of an arm. edits: per picture its row of the edit set; photo_embeds: (n, d) CLIP features."""
+    boxes = tuple(None if edit["box"] is None else int(edit["box"]) for edit in edits)
+    contents = [f"{a} {b} {box}" for a, b, box in zip(pictures.digests, photos.digests, boxes, strict=True)]
+
+    def compare(missing: list[int]) -> list[np.ndarray]:
+        values = [
+            np.nan
+            if boxes[i] is None
+            else kept(
+                *(np.asarray(some.load(i)) for some in (pictures, photos)),
+                pictures.layouts[i].boxes[boxes[i]],
+            )
+            for i in missing
+        ]
+        return [np.array([[value]]) for value in values]
+
+    run, arm = pictures.run, pictures.arm
+    psnr = cached(run.folder / "features" / "kept" / f"{arm}.npz", pictures.names, contents, compare)
+    source, target = (
+        text_embeds(run, [edit[key] for edit in edits], "edits", arm, pictures.judges)
+        for key in ("source_prompt", "prompt")
+    )
+    return Edited(boxes, np.concatenate(psnr)[:, 0], photo_embeds, source, target)
 
 
 def kept(picture: np.ndarray, photo: np.ndarray, box: Sequence[float]) -> float:

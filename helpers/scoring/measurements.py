@@ -12,15 +12,14 @@ from typing import Self
 import numpy as np
 
 from helpers.models.sets import model_set
-from helpers.parameters import ParameterError
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
-from helpers.scoring.edits import Edited, kept
-from helpers.scoring.extraction import PHOTOS, Pictures, cached, text_embeds
+from helpers.scoring.edits import Edited, collect_edited
+from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
 from helpers.scoring.resampling import derangement
 
@@ -121,7 +120,7 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
     if not sibling:
         withheld.pop("sibling_embeds", None)
-    if edits or ((parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit):
+    if edits or ((parsed := own_arm(arm)) and METHODS[parsed.grounding].is_edit):
         withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     found = {
         "counts": counts,
@@ -150,34 +149,13 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
         if edits:
             asked = [edits[one.name] for one in scenes]
-            found["edited"] = _edited(asked, pictures, photos, found["photo_embeds"])
+            found["edited"] = collect_edited(asked, pictures, photos, found["photo_embeds"])
     return Measurements(tuple(scene.name for scene in scenes), **found)
 
 
 @cache
 def _code() -> list[bytes]:
     return [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-
-
-def _edited(edits: Sequence[dict], pictures: Pictures, photos: Pictures, photo_embeds: np.ndarray) -> Edited:
-    boxes = tuple(None if edit["box"] is None else int(edit["box"]) for edit in edits)
-    contents = [f"{a} {b} {box}" for a, b, box in zip(pictures.digests, photos.digests, boxes, strict=True)]
-
-    def compare(missing: list[int]) -> list[np.ndarray]:
-        both = ([np.asarray(some.load(i)) for some in (pictures, photos)] for i in missing)
-        where = [(boxes[i], pictures.layouts[i].boxes) for i in missing]
-        return [
-            np.array([[np.nan if box is None else kept(*pair, rows[box])]])
-            for pair, (box, rows) in zip(both, where, strict=True)
-        ]
-
-    run, arm = pictures.run, pictures.arm
-    psnr = cached(run.folder / "features" / "kept" / f"{arm}.npz", pictures.names, contents, compare)
-    texts = [
-        text_embeds(run, [edit[key] for edit in edits], "edits", arm, pictures.judges)
-        for key in ("source_prompt", "prompt")
-    ]
-    return Edited(boxes, np.concatenate(psnr)[:, 0], photo_embeds, *texts)
 
 
 def _known(layout: Scene, unknown: frozenset[str]) -> Scene:
@@ -235,7 +213,7 @@ def _usable(run: Run, scenes: Sequence[Scene], arm: str) -> tuple[list[Scene], d
 
 def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
     """How many prompts were cut; nothing for pictures that did not come from a prompt of this run."""
-    parsed = _parsed(arm)
+    parsed = own_arm(arm)
     if parsed is None or not run.has(f"prompts/{parsed.template}.jsonl"):
         return {}
     prompts = run.prompts(parsed.template).set_index("scene")
@@ -245,8 +223,8 @@ def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
 def _sibling(run: Run, arm: str) -> str | None:
     """The same arm with a smaller seed, if there is one. Only smaller seeds count, so that later arms never
     change existing scores."""
-    own, names = _parsed(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
-    known = [other for other in map(_parsed, names) if own and other and other.seed < own.seed]
+    own, names = own_arm(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
+    known = [other for other in map(own_arm, names) if own and other and other.seed < own.seed]
     return next((other.name for other in known if replace(other, seed=own.seed) == own), None)
 
 
@@ -256,10 +234,3 @@ def _embeds(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) 
     embeds = np.concatenate(Pictures(run, there, arm, judges).arrays("clip")["clip"])
     rows = dict(zip((scene.name for scene in there), embeds, strict=True))
     return np.stack([rows.get(scene.name, np.full(embeds.shape[1], np.nan)) for scene in scenes])
-
-
-def _parsed(arm: str) -> Arm | None:
-    try:
-        return Arm.parse(arm)
-    except ParameterError:  # an arm from elsewhere
-        return None

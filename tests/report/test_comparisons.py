@@ -84,7 +84,10 @@ def test_an_arm_of_another_method_stands_in_the_main_table_with_what_it_took(tmp
         judged.draw(run, name, place, **text)
     scores.score(run, run.scenes, names, judged.load_small_judges(tmp_path))
     shown = comparisons.main(run)
-    assert shown.names[names[1]] == "caption, SDEdit (g2-t0.4)" and names[2] in shown.names
+    assert (
+        shown.names[names[1]] == "caption, SDEdit (guidance_scale 2, strength 0.4)"
+        and names[2] in shown.names
+    )
     assert shown.costs == dict.fromkeys(names, (12.0, 0.5))
     assert "SDEdit is given: prompt, photo." in shown.caption
     assert names[1] not in {arm.name for arm in comparisons.own_arms(run)}

@@ -34,7 +34,7 @@ def test_direction_is_the_cosine_of_both_changes():
     photo, right, up = np.array([[1.0, 0]]), np.array([[0.0, 0.0]]), np.array([[0.0, 1.0]])
     assert direction(photo + up, photo, up, right) == pytest.approx(1)
     assert direction(photo - up, photo, up, right) == pytest.approx(-1)
-    assert direction(photo + [[1.0, 0]], photo, up, right) == pytest.approx(0)
+    assert direction(2 * photo, photo, up, right) == pytest.approx(0)
     assert direction(photo, photo, up, right) == 0  # nothing changed
 
 
