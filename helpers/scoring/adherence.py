@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import scipy
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from scipy.optimize import linear_sum_assignment
 
 from helpers.scenes import boxes
 from helpers.scoring.accumulation import Matches, accumulated
@@ -67,7 +67,7 @@ def match(asked: Layout, found: Detections, threshold: float | None = None) -> n
     same = np.array(asked.labels, dtype=object)[:, None] == np.array(found.labels, dtype=object)[None]
     overlap = np.where(same, overlap, 0)
     worth = overlap if threshold is None else overlap + (1 + len(overlap)) * reaches(overlap, threshold)
-    rows, columns = linear_sum_assignment(worth, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(worth, maximize=True)
     given = np.zeros(len(asked.boxes))
     given[rows] = overlap[rows, columns]
     return given

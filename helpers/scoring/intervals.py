@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.95
 EXACT_LIMIT = 40  # differences up to which all 2^n sign flips are counted
@@ -39,7 +39,7 @@ class Estimate:
         if self.value == 0:
             return 1.0
         ratio = abs(self.value) / self.standard_error if self.standard_error else math.inf
-        return max(2.0 ** (1 - self.n), float(2 * stats.t.sf(ratio, self.n - 1)))
+        return max(2.0 ** (1 - self.n), float(2 * scipy.stats.t.sf(ratio, self.n - 1)))
 
     def within(self, least: float, most: float) -> "Estimate":
         """The same, its interval ending where the true value cannot lie: it covers as often as before."""
@@ -53,7 +53,7 @@ def estimate(value: float, standard_error: float, n: int) -> Estimate:
     if not (math.isfinite(value) and math.isfinite(standard_error)):
         raise ValueError(f"no interval around {value} with standard error {standard_error}")
     value, standard_error = float(value), float(standard_error)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * standard_error
+    reach = float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1)) * standard_error
     return Estimate(value, standard_error, value - reach, value + reach, n)
 
 

@@ -8,7 +8,7 @@ share in 92 to 99 %; for 12 photos of one box at 0.99 in 88 %, where 11 of 12 al
 import math
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from helpers.scoring.intervals import LEVEL, Estimate, TooFew
 
@@ -84,7 +84,7 @@ def _wilson(sums: np.ndarray, counts: np.ndarray, level: float) -> tuple[float, 
     a_photo = np.square(counts).sum() / total  # boxes of the photo that a box is in, on average
     telling, usual = _telling(sums, counts), 1 + (a_photo - 1) * USUAL_CORRELATION
     effect = max(0.3, (telling * effect + _WEIGHT * usual) / (telling + _WEIGHT))
-    reach = float(stats.t.ppf((1 + level) / 2, max(1.0, total / a_photo - 1)))
+    reach = float(scipy.stats.t.ppf((1 + level) / 2, max(1.0, total / a_photo - 1)))
     z = reach**2 * effect / total
     middle, half = (p + z / 2) / (1 + z), math.sqrt(z * by_chance * total + z * z / 4) / (1 + z)
     return p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), reach
