@@ -14,9 +14,9 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import CAPTIONS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
-CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
+CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
 LOWER, HIGHER = "lower is better", "higher is better"
 
@@ -95,7 +95,7 @@ def groundings(run: Run) -> Comparison:
 def seeds(run: Run) -> Comparison:
     """The groundings with one seed and, where there are such pictures, with another."""
     names, there = {}, whole(run)
-    for (own, name), other in zip(groundings(run).names.items(), second_seed_arms(run), strict=True):
+    for (own, name), other in zip(groundings(run).names.items(), grounding_arms(run, seed=1), strict=True):
         names |= {own: name, other: f"{name}, another seed"}
     names = {arm: name for arm, name in names.items() if arm in there}
     metrics = {realism(run): LOWER, FOUND: HIGHER, "variety": HIGHER}
@@ -178,20 +178,16 @@ def template_arms(run: Run) -> list[str]:
     return [Arm(template, "text", choice["guidance_scale"]).name for template in choice["compared"]]
 
 
-def grounding_arms(run: Run) -> list[str]:
+def grounding_arms(run: Run, seed: int = 0) -> list[str]:
     """The chosen template without grounding, with text, and with text and image."""
     choice = run.read_json("choices/template.json")
-    return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in GROUNDINGS]
+    template, scale = choice["template"], choice["guidance_scale"]
+    return [Arm(template, kind, scale, seed=seed).name for kind in GROUNDINGS]
 
 
 def main_arm(run: Run) -> str:
     """The chosen template with text grounding: what the other arms are compared with."""
     return grounding_arms(run)[1]
-
-
-def second_seed_arms(run: Run) -> list[str]:
-    """The arms of `grounding_arms` with the next seed."""
-    return [replace(Arm.parse(name), seed=Arm.parse(name).seed + 1).name for name in grounding_arms(run)]
 
 
 def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
@@ -208,17 +204,10 @@ def _title(arm: Arm) -> str:
     return f"{arm.template}, {METHODS[arm.grounding].title}" + f" ({settings})" * (settings != arm.name)
 
 
-def not_judged(run: Run) -> dict[str, str]:
-    """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
-    rows = run.scores()
-    rows = rows.loc[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
-    return dict(zip(rows.metric, rows.reason, strict=True))
-
-
 def _noted(run: Run, comparison: Comparison) -> Comparison:
     """The same, its caption saying what is not judged, and why."""
     reasons: dict[str, list[str]] = {}
-    for metric, reason in not_judged(run).items():
+    for metric, reason in verdicts.not_judged(run).items():
         if metric in comparison.metrics:
             reasons.setdefault(reason.removeprefix(NOT_JUDGED).lstrip(": "), []).append(metric)
     notes = [f" Not judged: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]

@@ -40,7 +40,8 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     Raises ParameterError listing every value that cannot be right, a template without prompts among them.
     """
     choice = run.read_json("choices/template.json")
-    usual = {axis: [choice.get(axis, getattr(Arm, axis, None))] for axis in AXES} | {"grounding": GROUNDINGS}
+    usual = {axis: [choice[axis] if axis in choice else getattr(Arm, axis, None)] for axis in AXES}
+    usual["grounding"] = GROUNDINGS
     knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
     grid = {axis: list(grid.get(axis) or usual[axis]) for axis in AXES}
     templates = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl"))
@@ -48,12 +49,12 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     names = {}
     for values in product(*grid.values(), *knobs.values()):
-        named = dict(zip((*AXES, *knobs), values, strict=True))
-        settings = {axis: named.pop(axis) for axis in AXES}
+        settings = dict(zip((*AXES, *knobs), values, strict=True))
+        more = {name: settings.pop(name) for name in knobs}
         if settings["grounding"] == "none":
             settings["grounded_fraction"] = 1
         if not (settings["layout"] and settings["grounding"] == "image"):
-            names[Arm(**settings, knobs=named).name] = None
+            names[Arm(**settings, knobs=more).name] = None
     return list(names)
 
 

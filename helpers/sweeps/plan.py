@@ -9,7 +9,7 @@ from inspect import signature
 from tqdm import tqdm
 
 from helpers.captioning.prompts import TEMPLATES
-from helpers.report.comparisons import grounding_arms, second_seed_arms
+from helpers.report.comparisons import grounding_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
@@ -36,7 +36,7 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     yield Task("02_template_comparison", "", {"guidance_scale": guidance, **QUIET}, compared)
     yield Task("03_gligen_grounding", "", QUIET, tuple(grounding_arms(run)))
     curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
-    yield _drawing([*curves, *second_seed_arms(run)], "03_more_arms")
+    yield _drawing([*curves, *grounding_arms(run, seed=1)], "03_more_arms")
     yield from closing(external)
 
 
