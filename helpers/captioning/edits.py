@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.captioning.prompts import truncate
+from helpers.runs.protocol import at
 from helpers.scenes.scenes import Scene
 
 if TYPE_CHECKING:
@@ -36,18 +37,18 @@ class Edit:
     instruction: str
 
 
-def names(folder: Path) -> list[str]:
+def names(folder: str | Path) -> list[str]:
     """Edit sets of a data set, then those for any photos. folder: of the data set."""
-    own = sorted(path.stem for path in (folder / "edits").glob("*.jsonl"))
+    own = sorted(path.stem for path in (at(folder) / "edits").glob("*.jsonl"))
     return [*own, *(name for name in GLOBAL if name not in own)]
 
 
 def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
     """Scene name -> its edit.
 
-    folder: of the data set. Raises ValueError that tells every problem, with file, line and value.
+    folder: of the data set, relative to the repository or absolute. Raises ValueError that tells every problem, with file, line and value.
     """
-    path = (folder := Path(folder)) / "edits" / f"{name}.jsonl"
+    path = at(folder) / "edits" / f"{name}.jsonl"
     if not path.is_file():
         if name not in GLOBAL:
             known = ", ".join(names(folder))
@@ -71,9 +72,10 @@ def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Ed
             edits[of_image[row["image"]].name] = Edit(*(row[key] for key in KEYS[1:]))
     if problems:
         raise ValueError("\n".join(f"{path}, {problem}" for problem in problems))
-    if not edits:
+    if without := [scene.image for scene in scenes if scene.name not in edits]:
         raise ValueError(
-            f"{path}: no row is about a photo of this study; image is as the annotations call it"
+            f"{path}: {len(without)} of {len(scenes)} photos have no row, such as {without[0]!r}; give one row "
+            "per photo, with image as the annotations call it"
         )
     return edits
 

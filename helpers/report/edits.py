@@ -1,7 +1,5 @@
 """Edits: their prompts, controls and table, and the sentence on which method does what was asked."""
 
-from pathlib import Path
-
 import matplotlib
 from matplotlib.figure import Figure
 
@@ -11,6 +9,7 @@ from helpers.report.tables import Answer
 from helpers.runs.arms import Arm
 from helpers.runs.external import is_own, whole
 from helpers.runs.methods import METHODS
+from helpers.runs.protocol import at
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import scores
@@ -32,7 +31,7 @@ def controls(run: Run, name: str) -> list[str]:
     Untouched photos, those through the autoencoder, and exact targets where the data set has them for every
     photo (edits/<name>/<image>). Returns their names.
     """
-    folder = Path(run.card["protocol"]["dataset"]) / "edits" / name
+    folder = at(run.card["protocol"]["dataset"]) / "edits" / name
     sources = {
         "untouched": {scene.name: scene.path for scene in run.scenes},
         "exact": {scene.name: folder / scene.image for scene in run.scenes},
