@@ -46,7 +46,8 @@ def names(folder: str | Path) -> list[str]:
 def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
     """Scene name -> its edit.
 
-    folder: of the data set, relative to the repository or absolute. Raises ValueError that tells every problem, with file, line and value.
+    folder: of the data set, relative to the repository or absolute. Raises ValueError that tells every
+    problem, with file, line and value.
     """
     path = at(folder) / "edits" / f"{name}.jsonl"
     if not path.is_file():
@@ -74,8 +75,8 @@ def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Ed
         raise ValueError("\n".join(f"{path}, {problem}" for problem in problems))
     if without := [scene.image for scene in scenes if scene.name not in edits]:
         raise ValueError(
-            f"{path}: {len(without)} of {len(scenes)} photos have no row, such as {without[0]!r}; give one row "
-            "per photo, with image as the annotations call it"
+            f"{path}: {len(without)} of {len(scenes)} photos have no row, such as {without[0]!r}; give one "
+            "row per photo, with image as the annotations call it"
         )
     return edits
 
