@@ -60,11 +60,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     },
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),
-        "external": (
-            "NAME=FOLDER",
-            (str,),
-            "another generator's pictures, named like the scenes; repeatable",
-        ),
+        "external": ("NAME=FOLDER", (str,), "another generator's pictures, named by scene; repeatable"),
     },
     "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),
@@ -181,11 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 when everything is done, 1 when a notebook failed or a data set has problems, 2 when
     nothing could start, 130 when it was stopped from the keyboard."""
     options = read_options(sys.argv[1:] if arguments is None else arguments)
-    from helpers.sweeps import start  # here, so that a typing error is told at once
+    from helpers.sweeps import commands  # here, so that a typing error is told at once
 
     try:
         try:
-            work = start.COMMANDS[options.command](options)
+            work = commands.COMMANDS[options.command](options)
         except (ValueError, OSError) as error:
             return _say(2, f"error: {error}")
         failures = work()

@@ -75,9 +75,9 @@ def test_a_file_that_cannot_be_right_is_named(tmp_path, text, told):
         grids.read(tmp_path / "nowhere.toml")
 
 
-def test_a_run_remembers_what_was_asked_for(run):
-    grids.remember(run, ["b-text-g1", "a-text-g1"])
-    grids.remember(run, ["b-text-g1", "c-text-g1"])
-    grids.remember(run, ["b-text-g1", "a-text-g1"])
-    assert sorted(grids.remembered(run)) == ["a-text-g1", "b-text-g1", "c-text-g1"]
+def test_a_run_knows_the_arms_of_its_sweeps(run):
+    grids.write_sweep(run, ["b-text-g1", "a-text-g1"])
+    grids.write_sweep(run, ["b-text-g1", "c-text-g1"])
+    grids.write_sweep(run, ["b-text-g1", "a-text-g1"])
+    assert sorted(grids.swept_arms(run)) == ["a-text-g1", "b-text-g1", "c-text-g1"]
     assert len(list((run.folder / grids.FOLDER).iterdir())) == 2
