@@ -147,7 +147,9 @@ def of_crops(run: Run, judges: Judges, guidance: float) -> Row:
         requests.append(type(made)(**vars(made) | {"phrases": bare, "prompt": ""}))
     assert len(table) == len(requests)
     right, texts = [], text_features(judges.clip, ALL_PHRASES)
-    for scene, picture in zip(run.scenes, generate(gligen, requests, steps=DEMO.steps), strict=True):
+    for scene, picture in zip(
+        run.scenes, generate(gligen, requests, DEMO.steps, DEMO.scheduler), strict=True
+    ):
         crops = image_features(judges.clip, [images.crop(picture.image, box) for box in scene.boxes])
         found = (crops @ texts.T).argmax(1) % len(COLOURS)
         asked = [list(COLOURS).index(named_colour(phrase)) for phrase in scene.phrases]

@@ -9,6 +9,7 @@ import pandas as pd
 from helpers.models.sets import extractor_name, model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
@@ -16,7 +17,7 @@ from helpers.scoring import scores, verdicts
 from helpers.scoring.metrics import CAPTIONS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
-GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
+GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -25,7 +26,7 @@ class Comparison:
     """What one table compares.
 
     names: arm -> display name; metrics: metric -> which way is good; chosen: the arm that is pointed out;
-    controls: arm -> display name of the rows that are set apart below the others.
+    controls: arm -> display name of the rows set apart below; costs: arm -> UNet rows, seconds per picture.
     """
 
     names: Mapping[str, str]
@@ -33,6 +34,7 @@ class Comparison:
     caption: str
     chosen: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def pair(self) -> dict[str, str]:
@@ -41,9 +43,11 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table, then external arms and the controls."""
+    """Template by grounding, as in the original study's table; other methods, external arms, controls."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
+    others = [arm for arm in map(Arm.parse, filter(is_own, whole(run))) if arm.grounding not in GROUNDINGS]
+    names |= {arm.name: _title(arm) for arm in others}
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
     controls = {
@@ -56,7 +60,10 @@ def main(run: Run) -> Comparison:
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
     columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances, LOWER) | measures
-    return _noted(run, Comparison(names, columns, _how(run), chosen, controls))
+    methods = {METHODS[arm.grounding] for arm in others}
+    notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
+    costs = {name: cost for name in names if (cost := run.costs(name))}
+    return _noted(run, Comparison(names, columns, _how(run) + notes, chosen, controls, costs))
 
 
 def everything(run: Run) -> list[Comparison]:
@@ -189,6 +196,12 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     template = template or run.read_json("choices/template.json")["template"]
     plain = [arm for arm in own_arms(run) if arm == Arm(template, grounding, arm.guidance_scale)]
     return sorted(plain, key=lambda arm: arm.guidance_scale)
+
+
+def _title(arm: Arm) -> str:
+    """Template and method, then what stands behind them in the arm's name: "suffix, SDEdit (g2-t0.4)"."""
+    settings = arm.name.removeprefix(f"{arm.template}-{arm.grounding}-")
+    return f"{arm.template}, {METHODS[arm.grounding].title}" + f" ({settings})" * (settings != arm.name)
 
 
 def _noted(run: Run, comparison: Comparison) -> Comparison:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from helpers.scenes import boxes
 from helpers.scoring.accumulation import Matches, accumulated
@@ -58,11 +57,13 @@ def match(asked: Layout, found: Detections, threshold: float | None = None) -> n
     Found boxes are given out one to one so that the sum of IoU is largest; 0 where none is left. With a
     threshold, so that most boxes reach it, and among those the sum is largest.
     """
+    from scipy.optimize import linear_sum_assignment  # here, for it takes half a second
+
     overlap = boxes.iou(asked.boxes, found.boxes)
     same = np.array(asked.labels, dtype=object)[:, None] == np.array(found.labels, dtype=object)[None]
     overlap = np.where(same, overlap, 0)
     worth = overlap if threshold is None else overlap + (1 + len(overlap)) * reaches(overlap, threshold)
-    rows, columns = scipy.optimize.linear_sum_assignment(worth, maximize=True)
+    rows, columns = linear_sum_assignment(worth, maximize=True)
     given = np.zeros(len(asked.boxes))
     given[rows] = overlap[rows, columns]
     return given

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy
+from scipy import special
 
 LEVEL = 0.95
 EXACT_LIMIT = 40  # differences up to which all 2^n sign flips are counted
@@ -39,7 +39,7 @@ class Estimate:
         if self.value == 0:
             return 1.0
         ratio = abs(self.value) / self.standard_error if self.standard_error else math.inf
-        return max(2.0 ** (1 - self.n), float(2 * scipy.special.stdtr(self.n - 1, -ratio)))
+        return max(2.0 ** (1 - self.n), float(2 * special.stdtr(self.n - 1, -ratio)))
 
     def within(self, least: float, most: float) -> "Estimate":
         """The same, its interval ending where the true value cannot lie: it covers as often as before."""
@@ -175,7 +175,7 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
 
 def quantile(share: float, freedom: float) -> float:
     """Student's quantile with that many degrees of freedom."""
-    return float(scipy.special.stdtrit(freedom, share))
+    return float(special.stdtrit(freedom, share))
 
 
 def _all_sums(values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
+from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
@@ -23,6 +24,7 @@ from helpers.scoring.judges import Judges, reasons_to_withhold
 from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
+EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
 FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
 FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
@@ -115,6 +117,8 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
     if not sibling:
         withheld.pop("sibling_embeds", None)
+    if (parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit:
+        withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     found = {
         "counts": counts,
         "pictures": np.concatenate(own[realism]),

@@ -8,7 +8,7 @@ share in 91 to 99 %.
 import math
 
 import numpy as np
-import scipy
+from scipy import special
 
 from helpers.scoring.intervals import LEVEL, Estimate, TooFew, quantile
 
@@ -85,7 +85,7 @@ def _limits(sums: np.ndarray, counts: np.ndarray, level: float) -> tuple[float, 
     telling, usual = _telling(sums, counts), 1 + (a_photo - 1) * USUAL_CORRELATION
     effect = max(0.3, (telling * effect + _WEIGHT * usual) / (telling + _WEIGHT))
     reach = quantile((1 + level) / 2, max(1.0, total / a_photo - 1))
-    boxes = total / effect * (scipy.special.ndtri((1 + level) / 2) / reach) ** 2
+    boxes = total / effect * (special.ndtri((1 + level) / 2) / reach) ** 2
     beta = p * boxes + 0.5, (1 - p) * boxes + 0.5
-    low, high = (float(scipy.special.betaincinv(*beta, q)) for q in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (float(special.betaincinv(*beta, q)) for q in ((1 - level) / 2, (1 + level) / 2))
     return p, low if p > 0 else 0.0, high if p < 1 else 1.0, reach

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy
+from scipy import special
 
 from helpers.scoring.intervals import LEVEL, Estimate, TooFew, holm, quantile, sign_flip
 
@@ -88,7 +88,7 @@ def not_worse(
         bound = bounds[1] if lower_is_better else -bounds[0]
         error = (bound - worse) / reach
     ratio = (margin - worse) / error if error > 0 else math.copysign(math.inf, margin - worse)
-    p = max(2.0**-n, float(scipy.special.stdtr(n - 1, -ratio)))
+    p = max(2.0**-n, float(special.stdtr(n - 1, -ratio)))
     return NotWorse(n >= FEWEST_FOR_VERDICT and bound < margin and p <= 1 - LEVEL, float(bound), p)
 
 
@@ -112,11 +112,11 @@ def _photos(value: float, spread: float, level: float, power: float) -> float:
     if value <= 0:
         return math.inf
     effect = min(value / spread, 10.0) if spread > 0 else 10.0
-    by_normal = ((scipy.special.ndtri(power) - scipy.special.ndtri(level / 2)) / effect) ** 2
+    by_normal = ((special.ndtri(power) - special.ndtri(level / 2)) / effect) ** 2
     if by_normal > 10_000:
         return float(by_normal)
     n = max(least, math.floor(by_normal))
-    while scipy.special.nctdtr(n - 1, effect * math.sqrt(n), quantile(1 - level / 2, n - 1)) > 1 - power:
+    while special.nctdtr(n - 1, effect * math.sqrt(n), quantile(1 - level / 2, n - 1)) > 1 - power:
         n += 1
     return float(n)
 

@@ -164,6 +164,7 @@ def arms_of(run: Run, options: argparse.Namespace) -> list[str]:
     check(**given(options, "workers", "batch_size"))
     grid = grids.read(Path(options.grid)) if options.grid else {}
     grid |= given(options, *SAME_NAME, grounded_fraction="fraction", guidance_scale="guidance")
+    grid |= grids.parse_knobs(options.knob or ())
     if options.command == "status" and not grid:
         drawn = [name for name in run.arms() if name != ROUND_TRIP]
         return list(dict.fromkeys([*drawn, *grids.swept_arms(run)]))

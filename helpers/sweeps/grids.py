@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
+from helpers.runs.methods import KNOBS
 from helpers.runs.run import Run
 
 # the first varies slowest
@@ -16,16 +17,17 @@ FOLDER = "sweeps"  # of a run: the arms of each of its sweeps, in a file each
 
 
 def read(path: Path) -> dict[str, list]:
-    """A TOML file with a list, or one value, for any of AXES.
+    """A TOML file with a list, or one value, for any of AXES and for knobs that only some methods have.
 
-    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of AXES.
+    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of these.
     """
     try:
         grid = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ParameterError(f"grid {path}: cannot be read ({error}); see README, Sweeps") from error
-    if unknown := [name for name in grid if name not in AXES]:
-        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, AXES)}" for name in unknown))
+    known = (*AXES, *KNOBS)
+    if unknown := [name for name in grid if name not in known]:
+        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, known)}" for name in unknown))
     return {name: values if isinstance(values, list) else [values] for name, values in grid.items()}
 
 
@@ -38,19 +40,36 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     Raises ParameterError listing every value that cannot be right, a template without prompts among them.
     """
     choice = run.read_json("choices/template.json")
-    usual = {axis: [getattr(Arm, axis, choice.get(axis))] for axis in AXES} | {"grounding": GROUNDINGS}
+    usual = {axis: [choice[axis] if axis in choice else getattr(Arm, axis, None)] for axis in AXES}
+    usual["grounding"] = GROUNDINGS
+    knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
     grid = {axis: list(grid.get(axis) or usual[axis]) for axis in AXES}
     templates = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl"))
     check(templates, **{f"{axis}s": values for axis, values in grid.items()})
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     names = {}
-    for values in product(*grid.values()):
-        settings = dict(zip(AXES, values, strict=True))
+    for values in product(*grid.values(), *knobs.values()):
+        settings = dict(zip((*AXES, *knobs), values, strict=True))
+        more = {name: settings.pop(name) for name in knobs}
         if settings["grounding"] == "none":
             settings["grounded_fraction"] = 1
         if not (settings["layout"] and settings["grounding"] == "image"):
-            names[Arm(**settings).name] = None
+            names[Arm(**settings, knobs=more).name] = None
     return list(names)
+
+
+def parse_knobs(texts: Sequence[str]) -> dict[str, list[float]]:
+    """Knob -> values of each NAME=NUMBER. Raises ParameterError for what is written otherwise."""
+    found: dict[str, list[float]] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in KNOBS:
+            raise ParameterError(f"knob = {text!r}: {nearest(name, KNOBS)}")
+        try:
+            found.setdefault(name, []).append(float(value))
+        except ValueError as error:
+            raise ParameterError(f"knob = {text!r}: give {name}=NUMBER") from error
+    return found
 
 
 def write_sweep(run: Run, names: Sequence[str]) -> None:

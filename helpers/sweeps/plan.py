@@ -60,7 +60,7 @@ def series_tasks(names: Sequence[str], workers: int = 1, batch_size: int = 0) ->
     notebooks each, so that none is idle for long: series are then split."""
     series: dict[Arm, list[str]] = {}
     for name in names:
-        series.setdefault(replace(Arm.parse(name), guidance_scale=0), []).append(name)
+        series.setdefault(replace(Arm.parse(name), guidance_scale=1), []).append(name)
     pieces = -(-2 * workers // len(series)) if workers > 1 and series else 1
     parts = [arms[i::pieces] for arms in series.values() for i in range(min(pieces, len(arms)))]
     titles = [f"arms/{part[0]}" + (f"+{len(part) - 1}" if len(part) > 1 else "") for part in parts]

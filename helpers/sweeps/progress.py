@@ -119,7 +119,7 @@ class Costs:
 
 def _span(names: Sequence[str]) -> str:
     """Arms that differ by guidance_scale alone in a word, such as `suffix-text-g1,3,5-s1`."""
-    scales = sorted((re.search(r"(?<=-g)[\d.]+", name)[0] for name in names), key=float)
+    scales = sorted((scale for name in names for scale in re.findall(r"(?<=-g)[\d.]+", name)), key=float)
     return re.sub(r"(?<=-g)[\d.]+", ",".join(scales), names[0])
 
 

@@ -374,10 +374,10 @@ def test_a_missing_checkpoint_is_said_as_it_is_and_once(run, fake_models, monkey
 def test_an_arm_with_steps_and_scheduler_of_its_own_is_drawn_with_them_and_compared_apart(run, fake_models):
     from helpers.report import comparisons
 
-    names = ["suffix-text-g2", "suffix-text-g3", "suffix-text-g2-n8-dpm++2m", "suffix-text-g3-i0.6"]
+    names = ["suffix-text-g2", "suffix-text-g3", "suffix-text-g2-n9-unipc", "suffix-text-g3-i0.6"]
     records = draw.draw(run, names, progress=False)
     drawn = {record["arm"]: (record["steps"], record["scheduler"]) for record in records}
-    assert drawn == dict.fromkeys(names, (20, "pndm")) | {names[2]: (8, "dpm++2m")}
+    assert drawn == dict.fromkeys(names, (8, "dpm++2m")) | {names[2]: (9, "unipc")}
     assert [arm.name for arm in comparisons.own_arms(run)] == names[:2]
     assert [arm.name for arm in comparisons.guidance_arms(run, "text")] == names[:2]
 
