@@ -1,9 +1,13 @@
 """Edits: their prompts, controls and table, and the sentence on which method does what was asked."""
 
+from collections.abc import Sequence
+
 import matplotlib
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from helpers.report import charts, claims
+from helpers.captioning import edits
+from helpers.report import charts, claims, tables
 from helpers.report.comparisons import HIGHER, Comparison
 from helpers.report.tables import Answer
 from helpers.runs.arms import Arm
@@ -23,6 +27,25 @@ CONTROLS = {  # part of a control's name -> its display name
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "o^sXvP"  # the second sign
 DONE, KEPT = "edit done", "kept outside (dB)"
+
+
+def arms(
+    run: Run,
+    name: str,
+    guidance_scale: float,
+    pseudo_guidances: Sequence[float] = (1.0, 1.5),
+    strengths: Sequence[float] = (0.4, 0.6),
+) -> list[str]:
+    """Every editor, and GLIGEN with text, on an edit set. GLIGEN inpainting where each edit has a box.
+
+    pseudo_guidances: of TurboEdit with boxes; strengths: of SDEdit.
+    """
+    with_boxes = ({"pseudo_guidance": value} for value in pseudo_guidances)
+    made = [Arm(name, "turboedit"), *(Arm(name, "turboedit_text", knobs=knobs) for knobs in with_boxes)]
+    made += [Arm(name, "sdedit", guidance_scale, knobs={"strength": value}) for value in strengths]
+    rows = edits.read(run.card["protocol"]["dataset"], name, run.scenes).values()
+    made += [Arm(name, "inpaint", guidance_scale)] * all(row.box is not None for row in rows)
+    return [arm.name for arm in (*made, Arm(name, "text", guidance_scale))]
 
 
 def controls(run: Run, name: str) -> list[str]:
@@ -63,6 +86,23 @@ def compare(run: Run, name: str) -> Comparison:
     names = {arm.name: arm.title for arm in own}
     costs = {arm: cost for arm in names if (cost := run.costs(arm))}
     return Comparison(names, metrics, caption, controls=beside_them, costs=costs)
+
+
+def there(run: Run) -> list[str]:
+    """The edit sets of which the run has scores."""
+    sets = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl") if run.edits(path.stem))
+    return [name for name in sets if compare(run, name).names]
+
+
+def show(run: Run) -> HTML | None:
+    """Answer, table and chart of every edit set of the run; how to make one where there is none."""
+    for name in (sets := there(run)):
+        comparison = compare(run, name)
+        chart = charts.as_svg(done_over_kept(run, comparison), f"Edits “{name}”: done over kept, per method")
+        everything = run.scores([*comparison.names, *comparison.controls])
+        display(tables.answers([answer(run, name)]), tables.score_table(everything, comparison), chart)
+    line = "No edits were made in this run: make edit RUN=… draws those of the data set, or EDITS=night."
+    return None if sets else HTML(f"<p>{line}</p>")
 
 
 def answer(run: Run, name: str) -> Answer:
