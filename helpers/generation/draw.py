@@ -11,8 +11,9 @@ from PIL import Image
 from helpers.files import claimed
 from helpers.generation.requests import Request
 from helpers.models.sets import model_set
+from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
-from helpers.runs.layouts import asked
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
@@ -70,6 +71,8 @@ def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scen
     """An arm's request for a scene, and, for "image", a crop per box. layout: the scene with the boxes of the
     arm; None for the photo's own, fitted as the protocol says."""
     layout = layout or fitted(scene, protocol)
+    if arm.grounding == "image" and scene.path is None:
+        raise ParameterError(f"grounding = 'image': scene {scene.name!r} has no photo; take none or text")
     return Request(
         scene=scene.name,
         prompt=prompt,
@@ -115,6 +118,8 @@ def draw_round_trip(run: Run, batch_size: int = 8) -> int:
     """Make what is missing of the control arm ROUND_TRIP: the photos through the autoencoder, fitted as the
     protocol says. No checkpoint is loaded where nothing is missing. Returns how many pictures were made."""
     protocol = run.card["protocol"]
+    if not run.has_photos:
+        return 0
     with claimed(run.claim(ROUND_TRIP)):
         if missing := run.missing(ROUND_TRIP, run.scenes):
             from helpers.models.loading import load_gligen, release
@@ -212,7 +217,7 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
         return {}
     arms, wanted = {name: Arm.parse(name) for name in names}, {}
     prompts = run.prompts(arms[names[0]].template).set_index("scene").prompt
-    for scene, layout in zip(run.scenes, asked(run, names[0], run.scenes), strict=True):
+    for scene, layout in zip(run.scenes, arm_layouts(run, names[0], run.scenes), strict=True):
         lacking = [name for name in names if scene.name in missing[name]]
         if lacking:  # the photo is read and its crops are held once for all arms
             first = request(scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"], layout)

@@ -45,6 +45,8 @@ def rename(sentence: str, names: Mapping[str, str]) -> str:
 
 def not_worse(run: Run, metric: str, names: Mapping[str, str]) -> list[str]:
     """Whether text + image grounding is not worse than text alone; nothing where there is no verdict."""
+    if len(names) < 3:  # without photos there is no image grounding
+        return []
     _, text, image = names
     try:
         row = verdicts.not_worse(run, metric, image, text)

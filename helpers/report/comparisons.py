@@ -17,6 +17,7 @@ from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
+PROMPTS = "prompt"  # in the place of a captioner, where the data set brings prompts
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -46,16 +47,19 @@ def main(run: Run) -> Comparison:
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
-    controls = {
+    photos = {
         scores.PHOTOS: "photos, against other photos",
         scores.ROUND_TRIP: "photos through the autoencoder",
+    }
+    controls = (photos if run.has_photos else {}) | {
         scores.SHUFFLED + chosen: "chosen arm against the boxes of other scenes",
         scores.CHANCE: "chance",
     }
     known = scores.metrics_of(run)
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
-    columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances, LOWER) | measures
+    columns = dict(list(measures.items())[:2])
+    columns |= dict.fromkeys(distances if run.has_photos else (), LOWER) | measures
     return _noted(run, Comparison(names, columns, _how(run), chosen, controls))
 
 
@@ -91,13 +95,13 @@ def seeds(run: Run) -> Comparison:
     for (own, name), other in zip(groundings(run).names.items(), second_seed_arms(run), strict=True):
         names |= {own: name, other: f"{name}, another seed"}
     names = {arm: name for arm, name in names.items() if arm in there}
-    metrics = {realism(run): LOWER, FOUND: HIGHER, "variety": HIGHER}
+    metrics = dict(list(_measures(run).items())[:2]) | {"variety": HIGHER}
     return _noted(run, Comparison(names, metrics, "The compared groundings with two seeds."))
 
 
 def captioners(run: Run) -> Comparison:
     """The captions of each captioner, as arms."""
-    known = model_set(run.card["protocol"]["models"]).captioners
+    known = model_set(run.card["protocol"]["models"]).captioners if run.has_photos else [PROMPTS]
     metrics = dict.fromkeys((CLIP_SCORE, NAMED, "R-precision"), HIGHER)
     names = {f"{scores.CAPTIONER}{name}": name for name in known}
     return _noted(run, Comparison(names, metrics, "Captions against their photos."))
@@ -160,6 +164,11 @@ def realism(run: Run) -> str:
     return scores.realism(model_set(run.card["protocol"]["models"]))
 
 
+def quality(run: Run) -> str:
+    """What templates are chosen by: realism, or, without photos, the share of boxes found."""
+    return realism(run) if run.has_photos else FOUND
+
+
 def own_arms(run: Run) -> list[Arm]:
     """The run's own arms that have a picture of every scene, with steps and scheduler of the protocol."""
     return [arm for name in whole(run) if is_own(name) and (arm := Arm.parse(name)).is_plain]
@@ -174,7 +183,7 @@ def template_arms(run: Run) -> list[str]:
 def grounding_arms(run: Run) -> list[str]:
     """The chosen template without grounding, with text, and with text and image."""
     choice = run.read_json("choices/template.json")
-    return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in GROUNDINGS]
+    return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in run.groundings]
 
 
 def main_arm(run: Run) -> str:
@@ -213,15 +222,16 @@ def _noted(run: Run, comparison: Comparison) -> Comparison:
 
 
 def _measures(run: Run) -> dict[str, str]:
-    return {realism(run): LOWER} | dict.fromkeys((FOUND, "mean IoU", CROPS, CLIP_SCORE), HIGHER)
+    followed = dict.fromkeys((FOUND, "mean IoU", CROPS, CLIP_SCORE), HIGHER)
+    return ({realism(run): LOWER} if run.has_photos else {}) | followed
 
 
 def _how(run: Run) -> str:
     protocol = run.card["protocol"]
     network = extractor_name(model_set(protocol["models"]).inception)
     side, fit = protocol["size"], protocol["fit"]
+    realism = f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {network}. "
     return (
-        f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {network}. "
-        f"Boxes: found by {detector_name(protocol)}. "
+        f"{realism if run.has_photos else ''}Boxes: found by {detector_name(protocol)}. "
         "Small: interval at 95 % over photos. N: number of photos."
     )

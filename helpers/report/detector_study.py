@@ -10,8 +10,8 @@ from helpers.parameters import ParameterError
 from helpers.report import comparisons, qualification, training_effect
 from helpers.runs.arms import Arm, check
 from helpers.runs.external import whole
-from helpers.runs.layouts import asked
-from helpers.runs.protocol import at, spelled
+from helpers.runs.layouts import arm_layouts
+from helpers.runs.protocol import at, spelling
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, checksum, fitted, read_scenes
@@ -61,6 +61,7 @@ def study(
     transformers to fine-tune, or "" for a small one from nothing. What a stopped study has trained is kept.
     Returns `training_effect.table`. Raises ParameterError for what cannot be right.
     """
+    run.require_photos("a study of detectors")
     _check(shares, seeds, steps, batch_size)
     arms = [*arms] or _text_arms(run)
     labels = sorted({label for scene in run.scenes for label in scene.labels})
@@ -73,7 +74,7 @@ def study(
     )
     settings = {
         "arms": arms,
-        "test": spelled(test),
+        "test": spelling(test),
         "test_checksum": checksum(material.test),
         "shares": list(shares),
     }
@@ -157,7 +158,7 @@ def _pictures(run: Run, arms: Sequence[str], qualified: bool) -> list["Example"]
             f"arms = {absent!r}: not whole in {run.folder}; there are {', '.join(whole(run))}"
         )
     table = qualification.qualifying(run, arms) if qualified else qualification.every(run, arms)
-    layouts = {(arm, scene.name): scene for arm in arms for scene in asked(run, arm, run.scenes)}
+    layouts = {(arm, scene.name): scene for arm in arms for scene in arm_layouts(run, arm, run.scenes)}
     taken = [row for row in table[table.qualifies].itertuples() if len(layouts[row.arm, row.scene].boxes)]
     if len(taken) < FEWEST:
         raise ParameterError(

@@ -19,8 +19,8 @@ from helpers.parameters import ParameterError, nearest, number
 from helpers.report import qualification
 from helpers.report.export_formats import FORMATS, SPLITS, Example
 from helpers.report.tables import FOLDER
-from helpers.runs.layouts import asked
-from helpers.runs.protocol import at, spelled
+from helpers.runs.layouts import arm_layouts
+from helpers.runs.protocol import at, spelling
 from helpers.runs.run import Run
 from helpers.scenes.boxes import largest
 from helpers.scenes.scenes import Scene
@@ -66,14 +66,14 @@ def export(
         counts = f"none of {len(table)} pictures qualifies (IoU {iou:g}, crops {crops:g})"
         raise ParameterError(f"{counts}; lower --iou or --crops, or take all pictures with --all 1")
     sides = split(run.scenes, val, seed)
-    scenes = {(arm, scene.name): scene for arm in arms for scene in asked(run, arm, run.scenes)}
+    scenes = {(arm, scene.name): scene for arm in arms for scene in arm_layouts(run, arm, run.scenes)}
     examples = [
         _example(run, row.arm, scenes[row.arm, row.scene], sides[row.scene]) for row in chosen.itertuples()
     ]
     options = {"format": format, "val": val, "seed": seed}
     options |= {"all": 1} if every else {"iou": iou, "crops": crops}
     facts = {
-        "run": spelled(run.folder),
+        "run": spelling(run.folder),
         "arms": list(arms),
         **options,
         "command": _command(run, arms, folder, options),
@@ -168,7 +168,7 @@ def _card(run: Run, examples: Sequence[Example], table: pd.DataFrame, facts: Map
     said = [scene.extra.get(key) for scene in run.scenes for key in ("license", "licence")]
     environment = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
     return environment.get_template("card.md.j2").render(
-        **facts | {"run": spelled(run.folder)},
+        **facts | {"run": spelling(run.folder)},
         **{"examples": examples, "table": table, "counts": counts, "checkpoints": checkpoints},
         **{"protocol": protocol, "card": run.card, "causes": qualification.causes(table)},
         licences=sorted({str(one) for one in said if one is not None}),
@@ -176,7 +176,7 @@ def _card(run: Run, examples: Sequence[Example], table: pd.DataFrame, facts: Map
 
 
 def _command(run: Run, arms: Sequence[str], folder: Path, options: Mapping[str, object]) -> str:
-    words = ["grounded", "dataset", "--run", spelled(run.folder), "--arm", *arms, "--to", spelled(folder)]
+    words = ["grounded", "dataset", "--run", spelling(run.folder), "--arm", *arms, "--to", spelling(folder)]
     return shlex.join(
         [*words, *(word for name, value in options.items() for word in (f"--{name}", f"{value}"))]
     )

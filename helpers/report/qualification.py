@@ -10,7 +10,7 @@ from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.report import box_scores
 from helpers.report.comparisons import CROPS, FOUND
-from helpers.runs.layouts import asked
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED
@@ -37,7 +37,7 @@ def qualifying(
             )
         by_box = box_scores.by_box(run, arm)
         by_scene = dict([*by_box[by_box.mark != DROPPED].groupby("scene", sort=False)])
-        for scene in asked(run, arm, run.scenes):
+        for scene in arm_layouts(run, arm, run.scenes):
             part = by_scene.get(scene.name)
             reason = _unusable(run, arm, scene) or _unmeasured(scene, part) or _reason(part, iou, crops)
             rows.append((arm, scene.name, 0 if part is None else len(part), not reason, reason))
@@ -49,7 +49,7 @@ def every(run: Run, arms: Iterable[str]) -> pd.DataFrame:
     rows = [
         (arm, scene.name, len(scene.boxes), not reason, reason)
         for arm in arms
-        for scene in asked(run, arm, run.scenes)
+        for scene in arm_layouts(run, arm, run.scenes)
         for reason in [_unusable(run, arm, scene)]
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -20,7 +20,7 @@ MOVE, SCALE = (
 TRIES, CROWDED = 20, 0.3  # places that a random box tries, and the IoU with another that it avoids
 
 
-def asked(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+def arm_layouts(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     """Those scenes with boxes, labels and phrases as the pictures of an arm are asked for, in their order.
 
     Arms from elsewhere and controls have the photos' own.

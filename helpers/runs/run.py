@@ -12,10 +12,10 @@ import pandas as pd
 from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.runs import dataset
-from helpers.runs.arms import Arm
-from helpers.runs.protocol import at, machine, scenes_of
+from helpers.runs.arms import GROUNDINGS, Arm
+from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene, Scenes
+from helpers.scenes.scenes import Scene, Scenes, checksum
 
 WRITTEN_BY = {
     "captions": "01_captioning",
@@ -41,6 +41,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = at(folder)
         self.saved: list[str] = []
+        self.wait = True  # for the check of photos that were never decoded
         if not (self.folder / "run.json").is_file():
             raise FileNotFoundError(
                 f"{folder}: not a run folder (no run.json); notebooks/00_overview starts one"
@@ -71,12 +72,36 @@ class Run:
             raise ParameterError("\n".join(problems))
         if run.card["protocol"] != known:
             _begin(run.folder, run.card)
+        run.wait = False
         return run
 
     @cached_property
     def scenes(self) -> Scenes:
-        """The photos and boxes that the run is about."""
-        return scenes_of(self.card["protocol"])
+        """The photos and boxes that the run is about, each photo checked; in a run that was just begun or
+        opened with its protocol, those that were never decoded are checked in the background.
+
+        Raises DatasetError naming file, scene and problem.
+        """
+        protocol, scenes = self.card["protocol"], scenes_of(self.card["protocol"], self.wait)
+        if protocol.get("dataset_checksum") == "" and not scenes.unchecked:  # as they were when it was begun
+            protocol["dataset_checksum"] = checksum(scenes)
+            _begin(self.folder, self.card)
+        return scenes
+
+    @property
+    def has_photos(self) -> bool:
+        """Whether the run has photos, or prompts and boxes alone."""
+        return has_photos(self.card["protocol"])
+
+    @property
+    def groundings(self) -> tuple[str, ...]:
+        """Groundings that it can have: image grounding shows the model what stands in a photo's boxes."""
+        return GROUNDINGS if self.has_photos else ("none", "text")
+
+    def require_photos(self, purpose: str) -> None:
+        """Raises ParameterError where the run has none."""
+        if not self.has_photos:
+            raise ParameterError(f"{self.folder} has prompts and boxes alone; {purpose} takes photos")
 
     def read_json(self, name: str) -> object:
         """What is in that file. Raises FileNotFoundError naming the notebook that has to run first."""
@@ -194,7 +219,7 @@ def _parts(name: str) -> dict[str, object]:
 
 def _begin(folder: Path, card: dict) -> None:
     """Write run.json, and before it what the scenes are."""
-    if "dataset_checksum" in card["protocol"]:
+    if card["protocol"].get("dataset_checksum"):
         dataset.remember(folder, card["protocol"])
     with beside(folder / "run.json") as partial:
         partial.write_text(_json(card, indent=1), encoding="utf-8", newline="\n")

@@ -76,6 +76,16 @@ class Scenes(list[Scene]):
         super().__init__(scenes)
         self.format, self.notes, self.left_out = format, list(notes), dict(left_out or {})
 
+    @property
+    def photos(self) -> bool:
+        """Whether they have photos, or are layouts without any."""
+        return any(scene.path for scene in self)
+
+    @property
+    def unchecked(self) -> int:
+        """Photos that nothing is known of yet: see `read_scenes`, wait."""
+        return sum(not scene.content for scene in self if scene.path)
+
 
 @rare_collection()
 def read_scenes(
@@ -123,17 +133,12 @@ def read_scenes(
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
     kept, copies = entries.once(kept)
     scenes = list(_scenes(kept, [paths[index] for index in good], [known[index] for index in good]))
-    unchecked = sum(not scene.content for scene in scenes) if source.photos else 0
-    later = f"photos that are being checked in the background: {unchecked:,}; {LATER}" if unchecked else None
-    notes = [*source.notes, joined, square if not all(stated) else None, later, *texts]
-    notes += [*spelled, copies, *_remarks(scenes)]
+    notes = [*source.notes, joined, square if not all(stated) else None, *texts, *spelled, copies]
+    words = formats.words(kept, "photos" if source.photos else "prompts")
     reasons = {scene_of(found, index): text for index, text in left_out.items()}
-    return Scenes(
-        scenes,
-        f"{source.format}, {formats.words(kept, 'photos' if source.photos else 'prompts')}",
-        filter(None, notes),
-        reasons,
-    )
+    read = Scenes(scenes, f"{source.format}, {words}", filter(None, notes), reasons)
+    read.notes += _remarks(read)
+    return read
 
 
 def _bad(
@@ -209,8 +214,10 @@ def write_annotations(
         partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _remarks(scenes: Sequence[Scene]) -> Iterator[str]:
-    """What a program cannot decide, or what was cut."""
+def _remarks(scenes: Scenes) -> Iterator[str]:
+    """What a program cannot decide, what was cut, and what is not known yet."""
+    if scenes.unchecked:
+        yield f"photos that are being checked in the background: {scenes.unchecked:,}; {LATER}"
     if clipped := [scene.image for scene in scenes if scene.clipped]:
         yield f"photos whose boxes leave them and are clipped: {len(clipped):,}, {examples(clipped)}"
     turned = [

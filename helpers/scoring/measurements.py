@@ -21,6 +21,7 @@ from helpers.scoring.resampling import derangement
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
 FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
+PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), "not judged: no photos")
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
 
 
@@ -92,21 +93,24 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     scenes, counts = _usable(run, scenes, arm)
     protocol, without = run.card["protocol"], unasked(run)
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
-    pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    seen = dict.fromkeys((*(["clip"] if "clip" not in without else []), realism, "efficientnet"))
+    pictures = Pictures(run, scenes, arm, judges)
+    networks = (realism, "efficientnet") if run.has_photos else ()
+    seen = dict.fromkeys((*(["clip"] if "clip" not in without else []), *networks))
     asked = [*seen, "colours", *(["clip-crops"] if "clip" not in without else [])]
     own = pictures.arrays(*asked, *(["detector"] if "detector" not in without else []))
-    reference = photos.arrays(*seen)
     found = {
         "scenes": tuple(scene.name for scene in scenes),
         "counts": counts,
-        "pictures": np.concatenate(own[realism]),
-        "photos": np.concatenate(reference[realism]),
-        "efficientnet_pictures": np.concatenate(own["efficientnet"]),
-        "efficientnet_photos": np.concatenate(reference["efficientnet"]),
         "layouts": pictures.layouts,
         "colours": tuple(rows[:, 0] for rows in own["colours"]),
     }
+    if run.has_photos:
+        reference = Pictures(run, scenes, PHOTOS, judges).arrays(*seen)
+        sides = {"pictures": own, "photos": reference}
+        found |= {name: np.concatenate(side[realism]) for name, side in sides.items()}
+        found |= {f"efficientnet_{name}": np.concatenate(x["efficientnet"]) for name, x in sides.items()}
+        if "clip" not in without:
+            found["photo_embeds"] = np.concatenate(reference["clip"])
     if "detector" not in without:
         matched = protocol.get("detector_labels", {})
         found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
@@ -118,10 +122,11 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
         found["phrases"] = dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True))
         found["text_embeds"] = text_embeds(run, texts, "captions", arm, judges)
-        found["image_embeds"], found["photo_embeds"] = (np.concatenate(x["clip"]) for x in (own, reference))
+        found["image_embeds"] = np.concatenate(own["clip"])
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
     withheld = {name: why for judge, why in without.items() for name in FIELDS[judge]}
+    withheld |= {} if run.has_photos else PHOTOLESS
     if not sibling:
         withheld.pop("sibling_embeds", None)
     return Measurements(**found, withheld=withheld)
@@ -147,7 +152,7 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
         for text, scene in zip(texts, scenes, strict=True)
     ]
     embeds: dict[str, object] = {}
-    if why := unasked(run).get("clip"):
+    if why := unasked(run).get("clip") or ("" if run.has_photos else PHOTOLESS["photos"]):
         embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)
     else:
         embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
-from helpers.runs.arms import GROUNDINGS, Arm, check
+from helpers.runs.arms import Arm, check
 from helpers.runs.run import Run
 
 # the first varies slowest
@@ -40,7 +40,7 @@ def arms(run: Run, grid: Grid) -> list[str]:
     """
     choice = run.read_json("choices/template.json")
     usual = {
-        "grounding": GROUNDINGS,
+        "grounding": run.groundings,
         "template": [choice["template"]],
         "grounded_fraction": [1.0],
         "guidance_share": [1.0],
@@ -51,6 +51,8 @@ def arms(run: Run, grid: Grid) -> list[str]:
     grid = {name: list(grid.get(name) or usual[name]) for name in AXES}
     templates = sorted(path.stem for path in (run.folder / "prompts").glob("*.jsonl"))
     check(templates, **{f"{name}s": values for name, values in grid.items()})
+    if "image" in grid["grounding"]:
+        run.require_photos("image grounding")
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     settings = [dict(zip(AXES, values, strict=True)) for values in product(*grid.values())]
     settings = [one for one in settings if not (one["layout"] and one["grounding"] == "image")]

@@ -50,6 +50,7 @@ def tune(options: argparse.Namespace) -> Work:
     """The cheapest setting that is not worse than the run's own."""
     run, scenes = open_run(options), plan.SCENES if options.scenes is None else options.scenes
     check_count("scenes", scenes)
+    run.require_photos("the search for a cheaper setting, which is no worse in realism,")
     run.read_json("choices/template.json")  # the report's, without which there is nothing to tune
     _ready(Workers(1), run.card["protocol"], False, plan.SETTINGS * scenes, options)
     return lambda: plan.tune(run, Workers(1), scenes)
