@@ -1,6 +1,6 @@
 """Which arms, controls and metrics each section of the report compares, and their display names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -204,9 +204,9 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def not_judged(run: Run) -> dict[str, str]:
-    """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
-    rows = run.scores()
+def not_judged(run: Run, arms: Iterable[str] | None = None) -> dict[str, str]:
+    """Metrics that are withheld for one of those arms, or of all, and why: "not judged: ..."."""
+    rows = run.scores(arms)
     rows = rows.loc[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
     return dict(zip(rows.metric, rows.reason, strict=True))
 
@@ -214,7 +214,7 @@ def not_judged(run: Run) -> dict[str, str]:
 def _noted(run: Run, comparison: Comparison) -> Comparison:
     """The same, its caption saying what is not judged, and why."""
     reasons: dict[str, list[str]] = {}
-    for metric, reason in not_judged(run).items():
+    for metric, reason in not_judged(run, comparison.names).items():
         if metric in comparison.metrics:
             reasons.setdefault(reason.removeprefix(NOT_JUDGED).lstrip(": "), []).append(metric)
     notes = [f" Not judged: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]

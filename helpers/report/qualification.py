@@ -89,6 +89,8 @@ def remember(run: Run, table: pd.DataFrame, iou: float, crops: float) -> None:
 
 
 def _unusable(run: Run, arm: str, scene: Scene) -> str:
+    if arm == scores.PHOTOS:
+        return ""
     picture = run.picture(arm, scene)
     if not images.is_whole(picture):
         return "damaged picture" if picture.exists() else "no picture"

@@ -72,13 +72,13 @@ class Run:
             raise ParameterError("\n".join(problems))
         if run.card["protocol"] != known:
             _begin(run.folder, run.card)
-        run.wait = False
+        run.wait = given.get("dataset_checksum") != ""
         return run
 
     @cached_property
     def scenes(self) -> Scenes:
-        """The photos and boxes that the run is about, each photo checked; in a run that was just begun or
-        opened with its protocol, those that were never decoded are checked in the background.
+        """The photos and boxes that the run is about, each photo checked; where the run was opened with a
+        protocol that did not wait for that, photos that were never decoded are checked in the background.
 
         Raises DatasetError naming file, scene and problem.
         """

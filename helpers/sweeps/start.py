@@ -78,7 +78,7 @@ def dataset(options: argparse.Namespace) -> Work:
     if not options.to:
         raise ParameterError("to: name the folder of the training set (TO=my_set)")
     run = Run(options.run or "runs/demo")
-    names = ("format", "iou", "crops", "val", "seed")
+    names = ("format", "iou", "crop_accuracy", "val", "seed")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     arms = options.arm or [comparisons.main_arm(run)]
     lines = export.export(run, arms, options.to, **given, every=bool(options.all))

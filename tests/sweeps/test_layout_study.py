@@ -1,4 +1,4 @@
-"""A whole study of prompts and boxes without photos: what is judged, what is not, and what the report says."""
+"""A whole study of prompts and boxes without photos: what is judged, and what the report says."""
 
 import json
 
