@@ -86,20 +86,6 @@ def truncate(prompt: str, tokenizer: "PreTrainedTokenizerFast") -> tuple[int, st
     return tokens, prompt[: coded["offset_mapping"][limit - 2][1]], True
 
 
-def give(run: Run) -> None:
-    """Write captions/prompt.jsonl where the data set brings prompts instead of photos: they are the captions.
-
-    Raises ParameterError naming a scene without one.
-    """
-    if run.has_photos or run.has("captions/prompt.jsonl"):
-        return
-    if absent := [scene.name for scene in run.scenes if not scene.caption]:
-        raise ParameterError(f"{len(absent)} scenes without photo and prompt, first {absent[0]!r}; add one")
-    none = {"flags": [], "seconds": 0}
-    rows = [{"scene": scene.name, "generated_text": scene.caption} | none for scene in run.scenes]
-    run.write_jsonl("captions/prompt.jsonl", rows)
-
-
 def make(
     scenes: Iterable[Scene],
     captions: Mapping[str, str],

@@ -11,13 +11,12 @@ from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
 from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
-from helpers.runs.run import Run
+from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
 from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
-PROMPTS = "prompt"  # in the place of a captioner, where the data set brings prompts
 LOWER, HIGHER = "lower is better", "higher is better"
 
 

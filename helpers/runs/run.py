@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes, checksum
 
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+
 WRITTEN_BY = {
     "captions": "01_captioning",
     "choices/captioner.json": "01_captioning",
@@ -24,6 +28,7 @@ WRITTEN_BY = {
     "choices/template.json": "02_template_comparison",
     "boxes": "04_fid",
 }
+PROMPTS = "prompt"  # in the place of a captioner, where the data set brings prompts
 NUMBERS = ["value", "standard_error", "low", "high"]
 COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
 COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
@@ -146,7 +151,11 @@ class Run:
         return sum(name.endswith(".png") for folder in folders for name in os.listdir(folder))
 
     def captions(self, captioner: str) -> pd.DataFrame:
-        """scene, generated_text, flags, seconds: one row a scene."""
+        """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of
+        the data set are the captions of the only captioner, PROMPTS."""
+        if captioner == PROMPTS and not self.has_photos:
+            rows = [(scene.name, scene.caption, [], 0.0) for scene in self.scenes]
+            return pd.DataFrame(rows, columns=["scene", "generated_text", "flags", "seconds"])
         return pd.DataFrame(self.read_jsonl(f"captions/{captioner}.jsonl"))
 
     def prompts(self, template: str) -> pd.DataFrame:
@@ -175,9 +184,16 @@ class Run:
         crop_similarity, colour_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
-    def finish(self, following: str = "") -> "Finished":
+    def finish(self, following: str = "") -> "Markdown":
         """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
-        return Finished(sorted(set(self.saved)), following, self.card)
+        from IPython.display import Markdown  # here, because who only reads a run waits for no IPython
+
+        saved = "".join(f"- `{name}`\n" for name in sorted(set(self.saved)))
+        saved = saved or "- nothing: everything was there already\n"
+        onward = f"\nNext: [{following}]({following}.ipynb)\n" if following else ""
+        versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
+        text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
+        return Markdown(text)
 
     def _read(self, name: str) -> str:
         path = self.folder / name
@@ -193,20 +209,6 @@ class Run:
                 partial.write_text(text, encoding="utf-8", newline="\n")
             self.saved.append(name)
         return path
-
-
-class Finished:
-    """The end of a notebook: the saved files, the next notebook, the versions."""
-
-    def __init__(self, saved: list[str], following: str, card: dict) -> None:
-        self.saved, self.following, self.card = saved, following, card
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
-        saved = "".join(f"- `{name}`\n" for name in self.saved) or "- nothing: everything was there already\n"
-        onward = f"\nNext: [{self.following}]({self.following}.ipynb)\n" if self.following else ""
-        versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
-        text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
-        return {"text/markdown": text, "text/plain": text}
 
 
 def _parts(name: str) -> dict[str, object]:

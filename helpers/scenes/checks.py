@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -135,84 +136,85 @@ def _other_shape(size: tuple[int, int], width: float, height: float) -> str:
     return f"{text}: another shape; give its own, and x times {x:g}, y times {y:g}"
 
 
-class _Boxes:
-    """All boxes of a data set that are four numbers: rows as they are written, boxes (n, 4), the width and
-    height of their pictures, sizes (n, 2), the index of their entries, owner (n,), ascending, and their
-    numbers there; wrong: (n,) bool. scenes: entries that have a list of boxes. problems: of other boxes."""
+class _Box(NamedTuple):
+    """Four numbers in an entry. size: of the picture. problem: what is wrong with them, or ""."""
 
-    def __init__(self, entries: Sequence) -> None:
-        places, self.rows, self.problems, self.scenes = [], [], [], 0
-        for index, entry in enumerate(entries):
-            boxes, *size = map(entry.get, ("bboxes", *SIDES)) if isinstance(entry, dict) else (None,)
-            if not isinstance(boxes, list) or not all(map(_is_size, size)):
-                continue
-            self.scenes += 1
-            for number, box in enumerate(boxes):
-                if is_box(box):
-                    self.rows.append(box)
-                    places.append((index, number, *size))
-                else:
-                    text = f"{box!r:.80} is not four finite numbers; {OURS}"
-                    self.problems.append(Problem(index, text, f"box {number}"))
-        self.owner, self.numbers, *sizes = np.array(places, dtype=float).reshape(-1, 4).T
-        self.owner, self.sizes = self.owner.astype(int), np.stack(sizes, axis=1)
-        self.boxes = np.array(self.rows, dtype=float).reshape(-1, 4)
-        low, high = self.boxes[:, :2], self.boxes[:, 2:]
-        inside = np.clip(np.minimum(high, self.sizes) - np.maximum(low, 0), 0, None)
-        reversed_or_empty = (high - low < SMALLEST_SIDE).any(axis=1)
-        self.wrong = reversed_or_empty | (inside.prod(axis=1) < (high - low).prod(axis=1) / 2)
-
-    def of_entry(self, index: int, other: str | None = None) -> Iterator[Problem]:
-        """What is wrong with an entry's boxes, in one problem where all are right in another format."""
-        places = range(*np.searchsorted(self.owner, [index, index + 1]))
-        boxes, sizes = self.boxes[places], self.sizes[places]
-        wrong = [place for place in places if self.wrong[place]]
-        other = other or guess(boxes, sizes)
-        if other in FRACTIONS or (other and wrong):
-            shown = wrong or places
-            box, size = self.rows[shown[0]], sizes[0]
-            text = _problem(box, *size) if wrong else f"{box} lies in one pixel of {size[0]:g} x {size[1]:g}"
-            named = ", ".join(f"{self.numbers[place]:g}" for place in shown)
-            yield Problem(index, f"{text}; {OURS}, these look like {other}", f"box {named}")
-            return
-        for place in wrong:
-            text = f"{_problem(self.rows[place], *self.sizes[place])}; {OURS}"
-            yield Problem(index, text, f"box {self.numbers[place]:g}")
-
-    def in_other_format(self) -> tuple[str | None, list[int]]:
-        """Another format in which nearly all boxes are right, or None, and the entries where all are."""
-        other = guess(self.boxes, self.sizes, WHOLE)
-        if other is None or (other in PIXELS and self.wrong.mean() < BROKEN):
-            return None, []
-        strange = set(self.owner[~_fits(other, self.boxes, self.sizes)].tolist())
-        alike = [index for index in np.unique(self.owner).tolist() if index not in strange]
-        shown = other in FRACTIONS or self.wrong[np.isin(self.owner, alike)].any()
-        return (other, alike) if shown else (None, [])
+    number: int
+    numbers: list
+    size: tuple[float, float]
+    problem: str
 
 
 def _check_boxes(entries: Sequence) -> list[Problem]:
     """What is wrong with the numbers of all boxes; their format is judged over the whole data set first."""
-    table = _Boxes(entries)
-    tiny = table.boxes.max(axis=1, initial=-np.inf) <= 1 + SLACK
-    wrong = set(table.owner[table.wrong].tolist())
-    suspects = wrong | set(table.owner.tolist()).difference(table.owner[~tiny].tolist())
-    (other, alike), found = table.in_other_format(), table.problems
+    found, table, scenes = [], {}, 0
+    for index, entry in enumerate(entries):
+        boxes, *size = map(entry.get, ("bboxes", *SIDES)) if isinstance(entry, dict) else (None,)
+        if not isinstance(boxes, list) or not all(map(_is_size, size)):
+            continue
+        scenes += 1
+        for number, box in enumerate(boxes):
+            if is_box(box):
+                table.setdefault(index, []).append(_Box(number, box, size, _problem(box, *size)))
+            else:
+                text = f"{box!r:.80} is not four finite numbers; {OURS}"
+                found.append(Problem(index, text, f"box {number}"))
+    other, alike = _in_other_format(table)
     if alike:
-        first = next((index for index in alike if index in wrong), alike[0])
-        (problem,) = table.of_entry(first, other)
-        count = f"all {len(alike):,}" if len(alike) == table.scenes else f"{len(alike):,} of {table.scenes:,}"
+        first = next((index for index in alike if any(box.problem for box in table[index])), alike[0])
+        (problem,) = _of_entry(first, table[first], other)
+        count = f"all {len(alike):,}" if len(alike) == scenes else f"{len(alike):,} of {scenes:,}"
         where = f", in {count} scenes, also where it does not show" if len(alike) > 1 else ""
         found.append(problem._replace(text=problem.text + where, also=tuple(alike)))
-    return found + [one for index in sorted(suspects.difference(alike)) for one in table.of_entry(index)]
+    others = [index for index in table if index not in set(alike)]
+    return found + [one for index in others for one in _of_entry(index, table[index])]
+
+
+def _in_other_format(table: Mapping[int, list[_Box]]) -> tuple[str | None, list[int]]:
+    """Another format in which nearly all boxes are right, or None, and the entries where all are."""
+    rows = [(index, box) for index, boxes in table.items() for box in boxes]
+    boxes, sizes = _arrays([box for _, box in rows])
+    wrong = np.array([bool(box.problem) for _, box in rows])
+    other = guess(boxes, sizes, WHOLE)
+    if other is None or (other in PIXELS and wrong.mean() < BROKEN):
+        return None, []
+    strange = {index for (index, _), fits in zip(rows, _fits(other, boxes, sizes), strict=True) if not fits}
+    alike = [index for index in table if index not in strange]
+    shown = other in FRACTIONS or any(box.problem for index in alike for box in table[index])
+    return (other, alike) if shown else (None, [])
+
+
+def _of_entry(index: int, boxes: list[_Box], other: str | None = None) -> Iterator[Problem]:
+    """What is wrong with an entry's boxes, in one problem where all are right in another format."""
+    wrong = [box for box in boxes if box.problem]
+    if wrong or all(max(box.numbers) <= 1 + SLACK for box in boxes):
+        other = other or guess(*_arrays(boxes))
+    if other in FRACTIONS or (other and wrong):
+        shown = wrong or boxes
+        width, height = shown[0].size
+        text = shown[0].problem or f"{shown[0].numbers} lies in one pixel of {width:g} x {height:g}"
+        named = ", ".join(str(box.number) for box in shown)
+        yield Problem(index, f"{text}; {OURS}, these look like {other}", f"box {named}")
+    else:
+        yield from (Problem(index, f"{box.problem}; {OURS}", f"box {box.number}") for box in wrong)
+
+
+def _arrays(boxes: Sequence[_Box]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) and the sizes of their pictures (n, 2)."""
+    rows = np.array([(*box.numbers, *box.size) for box in boxes], dtype=float).reshape(-1, 6)
+    return rows[:, :4], rows[:, 4:]
 
 
 def _problem(box: list, width: float, height: float) -> str:
-    for axis, low, high, side in (("x", box[0], box[2], "right of"), ("y", box[1], box[3], "below")):
+    x_min, y_min, x_max, y_max = box
+    for axis, low, high, side in (("x", x_min, x_max, "right of"), ("y", y_min, y_max, "below")):
         if low > high:
             return f"{axis}_min {low:g} is {side} {axis}_max {high:g} in {box}"
         if high - low < SMALLEST_SIDE:
             return f"{axis}_min {low:g} and {axis}_max {high:g} leave {box} empty"
-    across, down = min(box[2], width) - max(box[0], 0), min(box[3], height) - max(box[1], 0)
-    inside = max(across, 0) * max(down, 0)
-    share, where = inside / ((box[2] - box[0]) * (box[3] - box[1])), "mostly" if inside else "wholly"
+    inside = max(min(x_max, width) - max(x_min, 0), 0) * max(min(y_max, height) - max(y_min, 0), 0)
+    share = inside / ((x_max - x_min) * (y_max - y_min))
+    if share >= 0.5:
+        return ""
+    where = "mostly" if inside else "wholly"
     return f"{box} lies {where} outside the {width:g} x {height:g} picture ({share:.0%} inside)"

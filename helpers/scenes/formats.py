@@ -73,21 +73,21 @@ def coco(documents: Mapping[str, dict], left_out: Counter) -> Iterator[dict]:
 def _coco_box(annotation: dict) -> list:
     box, outline = annotation.get("bbox"), annotation.get("segmentation")
     if box:
-        return _corners(*box) if len(box) == 4 else box
+        return corners(*box) if len(box) == 4 else box
     if isinstance(outline, dict):
         from pycocotools import mask
 
         if isinstance(outline["counts"], list):
             outline = mask.frPyObjects(outline, *outline["size"])
-        return _corners(*mask.toBbox(outline).tolist())
-    return _around([*chain(*outline)])
+        return corners(*mask.toBbox(outline).tolist())
+    return around([*chain(*outline)])
 
 
 def createml(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
     """CreateML lists; boxes are centre and size in pixels."""
     for photo in chain(*documents.values()):
         things = [
-            (one["label"], _centred(*(one["coordinates"][key] for key in ("x", "y", "width", "height"))))
+            (one["label"], centred(*(one["coordinates"][key] for key in ("x", "y", "width", "height"))))
             for one in photo.get("annotations", photo.get("annotation", []))
         ]
         yield _entry(photo.get("image") or photo.get("imagefilename"), things)
@@ -108,7 +108,7 @@ def _labelme_box(shape: dict) -> list:
     if shape.get("shape_type") == "circle":  # centre and a point of the rim
         radius = float(np.hypot(*(points[1] - points[0])))
         points = np.array([points[0] - radius, points[0] + radius])
-    return _around(points.ravel().tolist())
+    return around(points.ravel().tolist())
 
 
 def label_studio(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
@@ -123,7 +123,7 @@ def label_studio(documents: Mapping[str, list], left_out: Counter) -> Iterator[d
             if names := place.get("rectanglelabels"):
                 width, height = result["original_width"], result["original_height"]
                 x, y, across, down = (place[key] / 100 for key in ("x", "y", "width", "height"))
-                things.append((names[0], _corners(x * width, y * height, across * width, down * height)))
+                things.append((names[0], corners(x * width, y * height, across * width, down * height)))
                 sides = {"width": width, "height": height}
         yield _entry(image, things, sides)
 
@@ -135,9 +135,9 @@ def via(documents: Mapping[str, dict], left_out: Counter) -> Iterator[dict]:
         for region in regions.values() if isinstance(regions, dict) else regions:
             shape, texts = region["shape_attributes"], region["region_attributes"]
             if "all_points_x" in shape:
-                box = _around([*chain(*zip(shape["all_points_x"], shape["all_points_y"], strict=True))])
+                box = around([*chain(*zip(shape["all_points_x"], shape["all_points_y"], strict=True))])
             else:
-                box = _corners(*(shape[key] for key in ("x", "y", "width", "height")))
+                box = corners(*(shape[key] for key in ("x", "y", "width", "height")))
             things.append((next((text for text in texts.values() if isinstance(text, str)), ""), box))
         yield _entry(photo["filename"], things)
 
@@ -156,7 +156,7 @@ def rows(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
             boxes = row["locations"] if "locations" in row else row["bboxes"]
         else:
             labels = things["categories"] if "categories" in things else things["category"]
-            boxes = [_corners(*box) for box in things["bbox"]]
+            boxes = [corners(*box) for box in things["bbox"]]
         if numbers := [label for label in labels if isinstance(label, int)]:
             raise ValueError(f"class {numbers[0]} of {image!r} is a number; give the names of classes")
         caption = next((row[key] for key in ("caption", "prompt", "text") if row.get(key)), None)
@@ -172,13 +172,8 @@ def rows(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
             yield _entry(image, (), row) | entry
 
 
-def has_boxes(names: Sequence[str]) -> bool:
-    """Whether a CSV with these columns is a list of prompts or photos with boxes."""
-    return not {*names}.isdisjoint(TEXTS[1:]) and not {*names}.isdisjoint(("bboxes", "bbox1"))
-
-
 def columns(row: Mapping[str, str]) -> dict:
-    """A row of such a CSV as one of JSON lines. Boxes stand in bboxes (and labels), or, as in 7Bench and
+    """A row of a CSV as one of JSON lines. Boxes stand in bboxes (and labels), or, as in 7Bench and
     CoBench, one by one in bbox1, bbox2, ... (and obj1, obj2, ...)."""
     texts = {key: text for key, text in row.items() if key and text}
     things = [key for key in texts if re.fullmatch(r"(bbox|obj|label)\d+", key)]
@@ -215,48 +210,23 @@ READERS: dict[str, Reader] = {"COCO": coco, "LabelMe": labelme, "CreateML": crea
 READERS |= {"Label Studio": label_studio, "VIA": via}
 
 
-def yolo(
-    lines: Sequence[str], names: Mapping[int, str], keypoints: bool = False
-) -> tuple[list[str], list[list[float]]]:
-    """Labels and boxes of one YOLO file, as fractions (x_min, y_min, x_max, y_max); outlines become boxes.
-
-    keypoints: the numbers after a box are points. Raises ValueError naming the line that cannot be read.
-    """
-    labels, boxes = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            which, *numbers = (float(part) for part in line.split())
-            if int(which) not in names:
-                raise ValueError(f"class {int(which)} has no name; the names are {dict(names)!r:.200}")
-            if len(numbers) < 4 or (len(numbers) > 5 and len(numbers) % 2 and not keypoints):
-                raise ValueError("neither class, x, y, width, height nor class and the points of an outline")
-        except ValueError as error:
-            raise ValueError(f"line {number}, {line.strip()!r:.80}: {error}") from error
-        outline = len(numbers) > 5 and not keypoints
-        boxes.append(_around(numbers) if outline else _centred(*numbers[:4]))
-        labels.append(names[int(which)])
-    return labels, boxes
-
-
 def words(entries: Sequence[dict], scenes: str) -> str:
     """How many scenes, boxes and classes entries have."""
     labels = Counter(label for entry in entries for label in entry["labels"])
     return f"{len(entries):,} {scenes}, {labels.total():,} boxes, {len(labels):,} labels"
 
 
-def _corners(x: float, y: float, width: float, height: float) -> list[float]:
+def corners(x: float, y: float, width: float, height: float) -> list[float]:
     """(x_min, y_min, width, height) as [x_min, y_min, x_max, y_max]."""
     return [x, y, x + width, y + height]
 
 
-def _centred(x: float, y: float, width: float, height: float) -> list[float]:
+def centred(x: float, y: float, width: float, height: float) -> list[float]:
     """(x_centre, y_centre, width, height) as [x_min, y_min, x_max, y_max]."""
-    return _corners(x - width / 2, y - height / 2, width, height)
+    return corners(x - width / 2, y - height / 2, width, height)
 
 
-def _around(numbers: Sequence[float]) -> list[float]:
+def around(numbers: Sequence[float]) -> list[float]:
     """The box around an outline x, y, x, y, ..."""
     return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
 

@@ -66,3 +66,11 @@ def _line(file: str, entries: Sequence, first: Problem, *others: Problem) -> str
     where = f"in {count:,} scenes together" if count > 1 else "in this scene"
     more = ", ..." if len(others) > len(named) else ""
     return f"{line} (and {len(others):,} more, {where}: {', '.join(names)}{more})"
+
+
+def read_lines(folder: Path, name: str) -> list[str]:
+    """The lines of a text file. Raises DatasetError where it cannot be read."""
+    try:  # by "\n" alone: texts may hold what else ends a line in Unicode
+        return (folder / name).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DatasetError(folder, f"{name} cannot be read as UTF-8: {error}; save it so") from error

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from helpers.scenes import formats, images
+from helpers.scenes import formats, images, yolo
 from helpers.scenes.photos import below
-from helpers.scenes.problems import DatasetError
+from helpers.scenes.problems import DatasetError, read_lines
 
 FILE = "annotations.json"
 LAYOUT = "a list of {image, width, height, labels, bboxes}"
 KNOWN = "COCO, YOLO, Pascal VOC, LabelMe, CreateML, Label Studio, VIA, JSON lines or CSV"
 UNBOXED = f"they can be captioned and drawn without grounding; for a study, write {LAYOUT}"
-NAMES = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, a line each, beside YOLO's files
 BROKEN = (KeyError, TypeError, AttributeError, IndexError, ValueError, StopIteration, SyntaxError)
 
 
@@ -58,7 +55,8 @@ def read(folder: Path, split: str | None = None) -> Source:
     files = below(folder)
     names = [path for path in files if path.count("/") <= 2 and (split is None or split in path)]
     if "data.yaml" in files or any(re.search(r"(^|/)labels/.*\.txt$", path) for path in names):
-        return _from_yolo(folder, files, split)
+        file, entries, notes = yolo.read(folder, files, [*filter(_is_photo, files)], split)
+        return Source(file, entries, f"{file}: YOLO", fractions=True, notes=notes)
     if xml := _voc(folder, files, names, split):
         return _from(folder, "Pascal VOC", formats.voc, {name: (folder / name).read_bytes() for name in xml})
     for suffix, tool, load in ((".jsonl", "JSON lines", _rows), (".csv", "CSV", _columns)):
@@ -88,16 +86,9 @@ def _document(folder: Path, name: str) -> object:
         raise DatasetError(folder, text) from error
 
 
-def _lines(folder: Path, name: str) -> list[str]:
-    try:  # by "\n" alone: texts may hold what else ends a line in Unicode
-        return (folder / name).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:
-        raise DatasetError(folder, f"{name} cannot be read as UTF-8: {error}; save it so") from error
-
-
 def _rows(folder: Path, name: str) -> list[dict]:
     rows = []
-    for number, line in enumerate(_lines(folder, name), start=1):
+    for number, line in enumerate(read_lines(folder, name), start=1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -108,8 +99,10 @@ def _rows(folder: Path, name: str) -> list[dict]:
 
 def _columns(folder: Path, name: str) -> list[dict]:
     """The rows of a CSV with boxes, and prompts or photos; none of any other."""
-    table = csv.DictReader(line + "\n" for line in _lines(folder, name))
-    return [*map(formats.columns, table)] if formats.has_boxes(table.fieldnames or ()) else []
+    table = csv.DictReader(line + "\n" for line in read_lines(folder, name))
+    names = {*(table.fieldnames or ())}
+    is_list = not names.isdisjoint(formats.TEXTS[1:]) and not names.isdisjoint(("bboxes", "bbox1"))
+    return [*map(formats.columns, table)] if is_list else []
 
 
 def _from_rows(folder: Path, tool: str, documents: Mapping[str, list]) -> Source:
@@ -171,66 +164,6 @@ def _beside(folder: Path, name: str, document: dict) -> dict:
     }
 
 
-def _from_yolo(folder: Path, files: list[str], split: str | None) -> Source:
-    file, settings = _yolo_settings(folder, files)
-    entries, problems, alone = [], [], 0
-    for image in _yolo_photos(files, settings, split):
-        label = _yolo_label(folder, image)
-        alone += label is None
-        text = _lines(folder, label) if label else []
-        try:
-            labels, boxes = formats.yolo(text, settings["names"], keypoints="kpt_shape" in settings)
-            entries.append({"image": image, "labels": labels, "bboxes": boxes})
-        except ValueError as error:
-            problems.append(f"{label}, {error}")
-    if problems:
-        more = [f"{len(problems) - 3:,} more files like these"] if len(problems) > 3 else []
-        raise DatasetError(folder, *problems[:3], *more)
-    if not entries:
-        raise DatasetError(folder, f"{file}: YOLO without a photo beside it")
-    notes = [f"photos without a label file, taken for photos without boxes: {alone:,}"] if alone else []
-    return Source(file, entries, f"{file}: YOLO", fractions=True, notes=notes)
-
-
-def _yolo_settings(folder: Path, files: list[str]) -> tuple[str, dict]:
-    for name in [path for path in files if "/" not in path and path.endswith((".yaml", ".yml"))]:
-        text = "\n".join(_lines(folder, name))
-        try:
-            settings = yaml.safe_load(text)
-            names = settings.get("names") if isinstance(settings, dict) else None
-            if isinstance(names, list | dict):
-                numbered = enumerate(names) if isinstance(names, list) else names.items()
-                return name, settings | {"names": {int(number): label for number, label in numbered}}
-        except yaml.YAMLError as error:
-            raise DatasetError(folder, f"{name} is not YAML: {error}; mend it") from error
-        except (TypeError, ValueError) as error:
-            text = f"{name}: names {names!r:.60} are neither a list nor by number ({error}); mend them"
-            raise DatasetError(folder, text) from error
-    for name in [path for path in files if path.count("/") < 2 and os.path.basename(path) in NAMES]:
-        return name, {"names": dict(enumerate(line.strip() for line in _lines(folder, name) if line.strip()))}
-    text = f"YOLO labels without the names of classes; add data.yaml with names, or {NAMES[0]}, a line each"
-    raise DatasetError(folder, text)
-
-
-def _yolo_photos(files: list[str], settings: dict, split: str | None) -> list[str]:
-    """Photos of a YOLO data set, or of its split: where data.yaml says, else by the folder's name."""
-    places = settings.get(split or "", [])
-    places = places if isinstance(places, list) else [places]
-    places = [os.path.basename(place) if os.path.isabs(place) else place for place in places]
-    places = [os.path.normpath(place).strip("./") for place in places]
-    photos = filter(_is_photo, files)
-    if split is None:
-        return [*photos]
-    return [path for path in photos if split in path.split("/") or any(place in path for place in places)]
-
-
-def _yolo_label(folder: Path, image: str) -> str | None:
-    """The label file of a photo: in labels/ where the photo is in images/, or beside it."""
-    stem = os.path.splitext(image)[0]
-    places = re.sub(r"^((?:.*/)?)images/", r"\1labels/", stem), stem
-    return next((f"{place}.txt" for place in places if (folder / f"{place}.txt").is_file()), None)
-
-
 def _is_photo(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in images.SUFFIXES
 
@@ -240,5 +173,5 @@ def _voc(folder: Path, files: list[str], names: list[str], split: str | None) ->
     lists = [name for name in names if split and name.endswith(f"ImageSets/Main/{split}.txt")]
     if not lists:
         return [name for name in names if name.endswith(".xml")]
-    stems = {line.split()[0] for name in lists for line in _lines(folder, name) if line.split()}
+    stems = {line.split()[0] for name in lists for line in read_lines(folder, name) if line.split()}
     return [name for name in files if name.endswith(".xml") and Path(name).stem in stems]
