@@ -69,12 +69,15 @@ def test_the_five_answers_say_what_there_is(page):
     ]
     captioners, templates, groundings, guidance, training = texts
     assert "There are no photos to caption: the data set brings its prompts." in captioners
-    assert "found at IoU 0.5" in templates and "KID" not in templates
+    assert "These 6 prompts cannot tell, by found at" in templates and "KID" not in templates
     assert (
         "Layout score, the mean IoU: 0." in groundings and "Realism is not judged: no photos." in groundings
     )
     assert "With text grounding, 11 is" in guidance and "text + image" not in guidance
     assert "Those in which every box is found" in training and "photos" not in training
+    captions = [table.caption.text for table in page.find_all("table") if table.caption]
+    assert any(text.startswith("Boxes: found by the demo detector.") for text in captions)
+    assert not any("CLIP score (no photos)" in text for text in captions if text.startswith("Boxes"))
     assert "Prompts and boxes of the folder set, which has no photos," in page.text
 
 
