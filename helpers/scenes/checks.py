@@ -207,13 +207,16 @@ def _arrays(boxes: Sequence[_Box]) -> tuple[np.ndarray, np.ndarray]:
 
 def _problem(box: list, width: float, height: float) -> str:
     x_min, y_min, x_max, y_max = box
+    across, down = x_max - x_min, y_max - y_min
+    if min(across, down) >= SMALLEST_SIDE and x_min >= 0 <= y_min and x_max <= width and y_max <= height:
+        return ""  # as nearly all are
     for axis, low, high, side in (("x", x_min, x_max, "right of"), ("y", y_min, y_max, "below")):
         if low > high:
             return f"{axis}_min {low:g} is {side} {axis}_max {high:g} in {box}"
         if high - low < SMALLEST_SIDE:
             return f"{axis}_min {low:g} and {axis}_max {high:g} leave {box} empty"
     inside = max(min(x_max, width) - max(x_min, 0), 0) * max(min(y_max, height) - max(y_min, 0), 0)
-    share = inside / ((x_max - x_min) * (y_max - y_min))
+    share = inside / (across * down)
     if share >= 0.5:
         return ""
     where = "mostly" if inside else "wholly"
