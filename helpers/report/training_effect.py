@@ -41,9 +41,14 @@ def table(run: Run) -> pd.DataFrame:
     rows = []
     for share in _trainings(run):
         row = {"trained on": _source(share)}
-        row |= {title: _shown(effect(*_arrays(run, share, name))[0]) for name, title in METRICS.items()}
+        row |= {title: _shown(score(run, share, name)) for name, title in METRICS.items()}
         rows.append(row | {"difference in AP": _shown(difference(run, share)[0], "+") if share else ""})
     return pd.DataFrame(rows)
+
+
+def score(run: Run, share: float, metric: str) -> Estimate:
+    """One of METRICS, all of them shares, with its interval over photos and seeds."""
+    return effect(*_arrays(run, share, metric))[0].within(0, 1)
 
 
 def difference(run: Run, share: float, metric: str = "AP") -> tuple[Estimate, Estimate]:
@@ -78,7 +83,7 @@ def needed(run: Run, gap: float, share: float = 1.0) -> str:
 def curve(run: Run) -> Figure:
     """AP over the share of made pictures, with intervals at 95 % over photos and seeds."""
     shares = [*_trainings(run)]
-    found = [effect(*_arrays(run, share, "AP"))[0] for share in shares]
+    found = [score(run, share, "AP") for share in shares]
     page = Figure(figsize=(6, 3.2), layout="constrained")
     axes = page.subplots()
     values = np.array([one.value for one in found])

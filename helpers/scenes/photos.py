@@ -139,7 +139,9 @@ def _decode(
 ) -> dict[Path, Photo | str]:
     """What decoding shows of new photos, written down every PAUSE seconds and at the end."""
     found, places, written = {}, [*new], time.monotonic()
-    bar = tqdm(total=len(new), desc="checking photos", unit="photo", disable=not bar, leave=False)
+    bar = tqdm(
+        total=len(new), desc="checking photos", unit="photo", disable=None if bar else True, leave=False
+    )
     # a program that ends while a background thread is at work takes no new tasks: what is known is kept
     with bar, suppress(RuntimeError), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         for start in range(0, len(new), CHUNK):

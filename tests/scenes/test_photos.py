@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from threading import Event
@@ -128,7 +129,14 @@ def annotate(folder, **more):
 
 
 def test_a_bar_shows_the_check_of_many_photos(folder, monkeypatch, capsys):
+    """On a terminal; elsewhere, as in an executed notebook, it would be litter."""
     monkeypatch.setattr(photos, "MANY", 3)
+    look(folder)
+    assert capsys.readouterr().err == ""
+    (folder / "a.png").touch()
+    age(folder / "a.png", 60)
+    monkeypatch.setattr(photos, "MANY", 1)
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True, raising=False)
     look(folder)
     assert "checking photos" in capsys.readouterr().err
 
