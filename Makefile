@@ -1,14 +1,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VARIABLES := DATASET SPLIT LIMIT SAMPLE_SEED LABELS SKIP_BAD MODELS SAFETY RUN STEPS SCHEDULER FIT BEAMS CROPS \
-	DETECTOR DETECTOR_LABELS GUIDANCE EXTERNAL FRACTION GUIDANCE_SHARE GROUNDING TEMPLATE SEED GRID WORKERS \
+	DETECTOR DETECTOR_LABELS GUIDANCE EXTERNAL FRACTION GUIDANCE_SHARE GROUNDING KNOB TEMPLATE SEED GRID WORKERS \
 	CLUSTER BATCH_SIZE SCENES YES LAYOUT ARM ALL IOU CROP_ACCURACY TO FORMAT VAL TEST CHECKPOINT
 # Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
 GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHON $(VARIABLES),$(foreach \
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: help report sweep dry-run status tune dataset fetch doctor check-data study-detector lab test check bench demo-models demo-quality clean
+.PHONY: help report sweep dry-run status tune dataset fetch doctor check-data study-detector lab test check bench rehearsal demo-models demo-quality clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -42,6 +42,9 @@ check: $(BIN)/ready  ## lint, formatting, stripped notebooks
 
 bench: $(BIN)/ready  ## speed against the other ways to do the same
 	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$bench .py) || exit 1; done
+
+rehearsal: $(BIN)/ready  ## the published models' study on stand-ins of full size: 46 GB, hours without a GPU
+	$(BIN)/python -m tests.benchmarks.rehearsal $(if $(YES),--yes)
 
 demo-models: $(BIN)/ready  ## train data/models again; resumes
 	$(BIN)/python -m data.training.train

@@ -87,6 +87,7 @@ class Bench:
         self.status.value = f"drawing {arm.name}, {steps} steps …"
         self.steps_done.layout.visibility = "visible"
         options = {"height": side, "width": side, "progress": False, "step": self._step}
+        options["scheduler"] = self.protocol["scheduler"]
         image = next(generate(gligen, [wanted], steps, **options)).image
         asked, why, marks = fitted(scene, self.protocol), "", None
         try:

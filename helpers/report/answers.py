@@ -1,6 +1,7 @@
 """The five questions of a report, each answered by what its run's numbers support."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from helpers.report.tables import Answer
 from helpers.runs.external import whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
-from helpers.scoring import scores
+from helpers.scoring import scores, verdicts
 
 TRAINING = "Pictures to train a detector with"
 NO_PHOTOS = (
@@ -27,7 +28,11 @@ NO_PHOTOS = (
 def all_of(run: Run, mark: float = 11.0) -> list[Answer]:
     """The five answers of the report. mark: the guidance_scale that "guidance" asks about."""
     five = ("captioners", "templates", "groundings", "guidance", "training")
-    return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in five]
+    return _answers(run, five, mark)
+
+
+def _answers(run: Run, questions: Iterable[str], mark: float) -> list[Answer]:
+    return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in questions]
 
 
 def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) -> HTML:
@@ -35,10 +40,8 @@ def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) ->
 
     mark: the guidance_scale that "guidance" asks about. linked: with links to the sections of the report.
     """
-    options = {"guidance": {"mark": mark}}
-    rows = [QUESTIONS[name](run, **options.get(name, {})) for name in questions]
-    plain = [Answer(row.question, row.short, row.grounds) for row in rows]
-    return tables.answers(rows if linked else plain)
+    rows = _answers(run, questions, mark)
+    return tables.answers(rows if linked else [replace(row, section="") for row in rows])
 
 
 def opening(run: Run) -> HTML:
@@ -87,10 +90,8 @@ def groundings(run: Run) -> Answer:
     names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
     values = run.scores().set_index(["metric", "arm"]).value
     found = f"Boxes found: {_listed(values, FOUND, names, '.0%')}"
-    if reason := comparisons.not_judged(run).get(FOUND):
+    if reason := verdicts.not_judged(run).get(FOUND):
         found = f"Boxes found are {reason}"
-    if values.get((FOUND, scores.PHOTOS)) == 0:
-        found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
     distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
     short = f"{found}. {realism(run)}: {distances}."
     if not run.has_photos:
@@ -117,8 +118,7 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
             continue
         against, worse = against_best(run, names, marked[0])
         found = f"worse in {' and in '.join(worse)} than the best" if worse else "not shown to be wrong"
-        found = found if against else "not judged"
-        short.append(f"With {GROUNDING[kind]}, {mark:g} is {found}.")
+        short.append(f"With {GROUNDING[kind]}, {mark:g} is {found if against else 'not judged'}.")
         grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in against]
     question = f"What does guidance_scale trade, and is {mark:g} right?"
     return Answer(question, " ".join(short), tuple(grounds), "guidance_scale")
@@ -127,7 +127,7 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
 def training(run: Run) -> Answer:
     """Question 5: in how many pictures every box is found and its inside named rightly."""
     question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
-    withheld = comparisons.not_judged(run)
+    withheld = verdicts.not_judged(run)
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
         effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()
         return Answer(question, f"{capital(reason)}.", tuple(effect), section)
@@ -149,7 +149,7 @@ def training(run: Run) -> Answer:
 def front(run: Run) -> Answer:
     """Which settings are beaten by no other, and which values of grounded_fraction were drawn at all."""
     question = "Which settings are beaten by no other in both?"
-    if reason := comparisons.not_judged(run).get(FOUND):
+    if reason := verdicts.not_judged(run).get(FOUND):
         return Answer(question, f"Boxes found are {reason}.")
     if not run.has_photos:
         return Answer(question, "Realism is not judged: no photos.")

@@ -1,6 +1,6 @@
 """Which arms, controls and metrics each section of the report compares, and their display names."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,14 +9,15 @@ import pandas as pd
 from helpers.models.sets import extractor_name, model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import CAPTIONS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
-CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
-GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
+CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
+GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -25,7 +26,7 @@ class Comparison:
     """What one table compares.
 
     names: arm -> display name; metrics: metric -> which way is good; chosen: the arm that is pointed out;
-    controls: arm -> display name of the rows that are set apart below the others.
+    controls: arm -> display name of the rows set apart below; costs: arm -> UNet rows, seconds per picture.
     """
 
     names: Mapping[str, str]
@@ -33,6 +34,7 @@ class Comparison:
     caption: str
     chosen: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def pair(self) -> dict[str, str]:
@@ -41,9 +43,11 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table, then external arms and the controls."""
+    """Template by grounding, as in the original study's table; other methods, external arms, controls."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
+    others = [arm for arm in map(Arm.parse, filter(is_own, whole(run))) if arm.grounding not in GROUNDINGS]
+    names |= {arm.name: _title(arm) for arm in others}
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
     photos = {
@@ -57,9 +61,12 @@ def main(run: Run) -> Comparison:
     known = scores.metrics_of(run)
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
-    columns = dict(list(measures.items())[:2])
-    columns |= dict.fromkeys(distances if run.has_photos else (), LOWER) | measures
-    return _noted(run, Comparison(names, columns, _how(run), chosen, controls))
+    shown = distances if run.has_photos else ()
+    columns = dict(list(measures.items())[:2]) | dict.fromkeys(shown, LOWER) | measures
+    methods = {METHODS[arm.grounding] for arm in others}
+    notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
+    costs = {name: cost for name in names if (cost := run.costs(name))}
+    return _noted(run, Comparison(names, columns, _how(run) + notes, chosen, controls, costs))
 
 
 def everything(run: Run) -> list[Comparison]:
@@ -91,7 +98,7 @@ def groundings(run: Run) -> Comparison:
 def seeds(run: Run) -> Comparison:
     """The groundings with one seed and, where there are such pictures, with another."""
     names, there = {}, whole(run)
-    for (own, name), other in zip(groundings(run).names.items(), second_seed_arms(run), strict=True):
+    for (own, name), other in zip(groundings(run).names.items(), grounding_arms(run, seed=1), strict=True):
         names |= {own: name, other: f"{name}, another seed"}
     names = {arm: name for arm, name in names.items() if arm in there}
     metrics = dict(list(_measures(run).items())[:2]) | {"variety": HIGHER}
@@ -179,20 +186,16 @@ def template_arms(run: Run) -> list[str]:
     return [Arm(template, "text", choice["guidance_scale"]).name for template in choice["compared"]]
 
 
-def grounding_arms(run: Run) -> list[str]:
+def grounding_arms(run: Run, seed: int = 0) -> list[str]:
     """The chosen template without grounding, with text, and with text and image."""
     choice = run.read_json("choices/template.json")
-    return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in run.groundings]
+    template, scale = choice["template"], choice["guidance_scale"]
+    return [Arm(template, kind, scale, seed=seed).name for kind in run.groundings]
 
 
 def main_arm(run: Run) -> str:
     """The chosen template with text grounding: what the other arms are compared with."""
     return grounding_arms(run)[1]
-
-
-def second_seed_arms(run: Run) -> list[str]:
-    """The arms of `grounding_arms` with the next seed."""
-    return [replace(Arm.parse(name), seed=Arm.parse(name).seed + 1).name for name in grounding_arms(run)]
 
 
 def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
@@ -203,17 +206,16 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def not_judged(run: Run, arms: Iterable[str] | None = None) -> dict[str, str]:
-    """Metrics that are withheld for one of those arms, or of all, and why: "not judged: ..."."""
-    rows = run.scores(arms)
-    rows = rows.loc[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
-    return dict(zip(rows.metric, rows.reason, strict=True))
+def _title(arm: Arm) -> str:
+    """Template and method, then what stands behind them in the arm's name: "suffix, SDEdit (g2-t0.4)"."""
+    settings = arm.name.removeprefix(f"{arm.template}-{arm.grounding}-")
+    return f"{arm.template}, {METHODS[arm.grounding].title}" + f" ({settings})" * (settings != arm.name)
 
 
 def _noted(run: Run, comparison: Comparison) -> Comparison:
     """The same, its caption saying what is not judged, and why."""
     reasons: dict[str, list[str]] = {}
-    for metric, reason in not_judged(run, comparison.names).items():
+    for metric, reason in verdicts.not_judged(run, comparison.names).items():
         if metric in comparison.metrics:
             reasons.setdefault(reason.removeprefix(NOT_JUDGED).lstrip(": "), []).append(metric)
     notes = [f" Not judged: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]

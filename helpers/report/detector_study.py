@@ -100,11 +100,11 @@ def _train(material: Material, settings: dict, share: float, seed: int) -> dict:
         part = [_photo(scene, material.protocol) for scene in material.test[start : start + PART]]
         found += detect([one.image for one in part])
         right += judge(part)
-    precision = average_precision(material.test, found)
-    named, named_left_out = ratio_left_out([one.sum() for one in right], [len(one) for one in right])
-    values = {"AP": precision.value[0], "AP50": precision.value[1], "CAS": named}
-    left_out = {"AP": precision.left_out[:, 0], "AP50": precision.left_out[:, 1], "CAS": named_left_out}
-    return {**{name: float(value) for name, value in values.items()}, "left_out": left_out}
+    over = average_precision(material.test, found).over
+    named = ratio_left_out([one.sum() for one in right], [len(one) for one in right])
+    rows = {"AP": over["AP"], "AP50": over["AP50"], "CAS": named}
+    values = {name: float(value) for name, (value, _) in rows.items()}
+    return {**values, "left_out": {name: left_out for name, (_, left_out) in rows.items()}}
 
 
 def _check(shares: Sequence[float], seeds: int, steps: int, batch_size: int) -> None:

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from pandas.io.formats.style import Styler
 
 from helpers.report.comparisons import Comparison
+from helpers.scoring.measurements import EDITED
 from helpers.scoring.metrics import NOT_JUDGED
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
         column = scores[scores.metric == metric].set_index("arm")
         digits = decimals(column[column.index.isin(comparison.names)])
         columns[head] = [_cell(column.loc[arm], digits) if arm in column.index else "–" for arm in rows]
+    for place, head in enumerate(("UNet rows", "seconds") if comparison.costs else ()):
+        costs = {arm: f"{both[place]:.3g}" for arm, both in comparison.costs.items()}
+        columns[f"{head}<br><small>per picture</small>"] = [costs.get(arm, "–") for arm in rows]
     kinds = [
         "chosen" if arm == comparison.chosen else "" if arm in comparison.names else "control" for arm in rows
     ]
@@ -114,7 +118,8 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
 def _cell(score: pd.Series, decimals: int | None) -> str:
     """One score as HTML: the value, and below it the interval at 95 % where there is one."""
     if pd.isna(score["value"]):
-        return NOT_JUDGED if str(score.get("reason")).startswith(NOT_JUDGED) else "–"
+        reason = str(score.get("reason")).partition(":")[0]  # why, in a word or two
+        return reason if reason in (NOT_JUDGED, EDITED.partition(":")[0]) else "–"
     value, low, high = (_number(score[key], decimals) for key in ("value", "low", "high"))
     whole = pd.isna(score["low"]) or score["low"] == score["high"]
     return value if whole else f"{value}<br><small>{low} to {high}</small>"

@@ -58,7 +58,7 @@ def protocol(
     dataset: str,
     models: str,
     steps: int | None = None,
-    scheduler: str = "pndm",
+    scheduler: str | None = None,
     fit: str = "squash",
     beams: int = 4,
     safety: bool = False,
@@ -71,7 +71,7 @@ def protocol(
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
     dataset: folder with photos and their annotations, relative to the repository or absolute.
-    steps: denoising steps; None for the model set's own number. safety: whether the checkpoints' safety
+    steps: denoising steps; scheduler; None for the model set's own. safety: whether the checkpoints' safety
     checker withholds pictures. selection: which scenes of the data set, keywords of `read_scenes`: `split`,
     `limit` and `seed`, `labels`, `skip_bad`. crops: how image grounding sees what is in a box, see
     `generation.requests.Request.crop_fit`. detector: a folder or a hub repository, instead of the model
@@ -80,13 +80,14 @@ def protocol(
     Raises ParameterError naming each value that cannot be right, and DatasetError for what is wrong with the
     photos and their annotations.
     """
-    settings = {"scheduler": scheduler, "fit": fit, "beams": beams, "safety": safety, "crops": crops}
+    settings = {"fit": fit, "beams": beams, "safety": safety, "crops": crops}
     check(dataset=at(dataset), models=models, **settings)
     if safety and models == "demo":
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     if detector_labels and not detector:
         raise ParameterError(f"detector_labels = {detector_labels!r}: give the detector, too")
     steps = model_set(models).steps if steps is None else steps
+    scheduler = model_set(models).scheduler if scheduler is None else scheduler
     check(steps=steps, scheduler=scheduler)
     about = {"dataset": spelling(dataset)} | ({"selection": dict(selection)} if selection else {})
     scenes = scenes_of(about, wait)
@@ -97,7 +98,7 @@ def protocol(
     chosen = models_of(about | finding)
     about |= {"checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)}}
     about |= {"realism": extractor_versions(chosen.inception)} if scenes.photos else {}
-    return about | {"size": chosen.size, "steps": steps} | settings | finding
+    return about | {"size": chosen.size, "steps": steps, "scheduler": scheduler} | settings | finding
 
 
 def _require_enough(scenes: Scenes, folder: str | Path) -> None:

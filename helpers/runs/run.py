@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,6 @@ from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes, checksum
-
-if TYPE_CHECKING:
-    from IPython.display import Markdown
 
 WRITTEN_BY = {
     "captions": "01_captioning",
@@ -83,10 +79,7 @@ class Run:
     @cached_property
     def scenes(self) -> Scenes:
         """The photos and boxes that the run is about, each photo checked; where the run was opened with a
-        protocol that did not wait for that, photos that were never decoded are checked in the background.
-
-        Raises DatasetError naming file, scene and problem.
-        """
+        protocol that did not wait for that, in the background. Raises DatasetError."""
         protocol, scenes = self.card["protocol"], scenes_of(self.card["protocol"], self.wait)
         if protocol.get("dataset_checksum") == "" and not scenes.unchecked:  # as they were when it was begun
             protocol["dataset_checksum"] = checksum(scenes)
@@ -150,6 +143,13 @@ class Run:
         folders = self.folder.glob(f"pictures/{arm}/")
         return sum(name.endswith(".png") for folder in folders for name in os.listdir(folder))
 
+    def costs(self, arm: str) -> tuple[float, float] | None:
+        """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
+        records = [images.read_text(path) for path in (self.folder / "pictures" / arm).glob("*.png")]
+        if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
+            return None
+        return tuple(float(np.mean([float(one[key]) for one in records])) for key in ("unet_rows", "seconds"))
+
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of
         the data set are the captions of the only captioner, PROMPTS."""
@@ -184,12 +184,12 @@ class Run:
         crop_similarity, colour_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
-    def finish(self, following: str = "") -> "Markdown":
+    def finish(self, following: str = "") -> object:
         """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
         from IPython.display import Markdown  # here, because who only reads a run waits for no IPython
 
-        saved = "".join(f"- `{name}`\n" for name in sorted(set(self.saved)))
-        saved = saved or "- nothing: everything was there already\n"
+        names = [f"`{name}`" for name in sorted(set(self.saved))] or ["nothing: everything was there already"]
+        saved = "".join(f"- {name}\n" for name in names)
         onward = f"\nNext: [{following}]({following}.ipynb)\n" if following else ""
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
