@@ -48,34 +48,40 @@ def opening(run: Run) -> HTML:
     """Title, lead, facts and warning of the report."""
     protocol, scenes = run.card["protocol"], run.scenes
     counts = [len(scene.boxes) for scene in scenes]
-    facts = {"photos": len(scenes), "boxes": sum(counts)}
+    facts = {"photos" if run.has_photos else "prompts": len(scenes), "boxes": sum(counts)}
     if dropped := sum(max(count - PLACES, 0) for count in counts):
         facts[f"boxes over {PLACES} in a photo, not given"] = dropped
     facts["arms"] = len(set(whole(run)) - {scores.ROUND_TRIP})
     facts |= {"models": protocol["models"], "steps": protocol["steps"], "made": run.card["started"]}
+    folder = Path(protocol["dataset"]).name
     lead = (
-        f"The photos of the folder {Path(protocol['dataset']).name} were captioned, captions and boxes "
-        "became pictures, and every number about them says how sure it is."
-    )
+        f"The photos of the folder {folder} were captioned, captions and boxes "
+        if run.has_photos
+        else f"Prompts and boxes of the folder {folder}, which has no photos, "
+    ) + "became pictures, and every number about them says how sure it is."
     warning = "" if comparisons.knows_photos(protocol["models"], scenes) else NO_PHOTOS
     return tables.opening("Pictures that follow boxes", lead, facts, warning)
 
 
 def captioners(run: Run) -> Answer:
     """Question 1, by CLIP score and by the labels named."""
+    question = "Which captioner describes these photos better?"
+    if not run.has_photos:
+        return Answer(question, "There are no photos to caption: the data set brings its prompts.")
     names, choice = comparisons.captioners(run).names, run.read_json("choices/captioner.json")
     grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in differences(run, metric, names)]
     short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
-    return Answer("Which captioner describes these photos better?", short, tuple(grounds), "Captions")
+    return Answer(question, short, tuple(grounds), "Captions")
 
 
 def templates(run: Run) -> Answer:
     """Question 2, by the distance of text-grounded pictures to the photos."""
     names = comparisons.templates(run, comparisons.template_arms(run)).names
-    winner, chosen = best(run, realism(run), names), f"“{run.read_json('choices/template.json')['template']}”"
+    metric = comparisons.quality(run)
+    winner, chosen = best(run, metric, names), f"“{run.read_json('choices/template.json')['template']}”"
     short = f"{winner} {'It' if winner.startswith(chosen) else chosen} was taken for what follows."
     question = "Which prompt template gives better pictures?"
-    grounds = differences(run, realism(run), names)
+    grounds = differences(run, metric, names)
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
 
 
@@ -88,6 +94,9 @@ def groundings(run: Run) -> Answer:
         found = f"Boxes found are {reason}"
     distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
     short = f"{found}. {realism(run)}: {distances}."
+    if not run.has_photos:
+        score = _listed(values, "mean IoU", names, ".3f")
+        short = f"{found}. Layout score, the mean IoU: {score}. Realism is not judged: no photos."
     grounds = [
         line
         for metric in (FOUND, realism(run))
@@ -100,7 +109,7 @@ def groundings(run: Run) -> Answer:
 def guidance(run: Run, mark: float = 11.0) -> Answer:
     """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
     short, grounds = [], []
-    for kind in ("text", "image"):
+    for kind in run.groundings[1:]:
         arms = comparisons.guidance_arms(run, kind)
         names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in arms}
         marked = [arm.name for arm in arms if arm.guidance_scale == mark]
@@ -128,17 +137,13 @@ def training(run: Run) -> Answer:
         for arm, name in comparisons.groundings(run).names.items()
         for row in [table.loc[names[arm]]]
     ]
-    photos = table.iloc[0]
-    return Answer(
-        question,
-        f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}.",
-        (
-            f"The same detector and CLIP pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
-            "Shares with intervals, and how to read them, stand in the section below.",
-            *training_effect.sentences(run),
-        ),
-        section,
-    )
+    short = f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}."
+    grounds = ["Shares with intervals, and how to read them, stand in the section below."]
+    if run.has_photos:
+        photos = table.iloc[0]
+        passed = f"{photos.qualify} of {photos.pictures} photos ({photos.share})"
+        grounds = [f"The same detector and CLIP pass {passed}. {grounds[0]}", *training_effect.sentences(run)]
+    return Answer(question, short, tuple(grounds), section)
 
 
 def front(run: Run) -> Answer:
@@ -146,6 +151,8 @@ def front(run: Run) -> Answer:
     question = "Which settings are beaten by no other in both?"
     if reason := verdicts.not_judged(run).get(FOUND):
         return Answer(question, f"Boxes found are {reason}.")
+    if not run.has_photos:
+        return Answer(question, "Realism is not judged: no photos.")
     table = comparisons.trade_off(run)
     rows = [*table[table.front].sort_values("distance").itertuples()]
     settings = [f"{_setting(row)} ({row.found:.0%} found, {row.distance:.3g})" for row in rows]

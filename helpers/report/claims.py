@@ -16,7 +16,7 @@ def differences(run: Run, metric: str, names: Mapping[str, str], base: str | Non
     except verdicts.NotJudged:
         return []
     except TooFew as error:
-        return [f"No verdict on {metric}: {error}."]
+        return [_of(run, f"No verdict on {metric}: {error}.")]
     return [worded(run, row, names) for row in rows]
 
 
@@ -27,13 +27,13 @@ def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
     except verdicts.NotJudged as error:
         return f"{metric} is {error}."
     except TooFew:
-        return "There are too few photos to say."
+        return _of(run, "There are too few photos to say.")
     first, alike = names[table.other[0]], [names[arm] for arm in table.arm[~table.different]]
     if not alike:
         return f"{capital(first)}, by {metric}."
     if len(alike) == len(table):
-        return f"These {table.n.min()} photos cannot tell, by {metric}."
-    return f"{capital(first)}, by {metric}; from {' and '.join(alike)} these photos cannot tell it."
+        return _of(run, f"These {table.n.min()} photos cannot tell, by {metric}.")
+    return _of(run, f"{capital(first)}, by {metric}; from {' and '.join(alike)} these photos cannot tell it.")
 
 
 def rename(sentence: str, names: Mapping[str, str]) -> str:
@@ -45,6 +45,8 @@ def rename(sentence: str, names: Mapping[str, str]) -> str:
 
 def not_worse(run: Run, metric: str, names: Mapping[str, str]) -> list[str]:
     """Whether text + image grounding is not worse than text alone; nothing where there is no verdict."""
+    if len(names) < 3:  # without photos there is no image grounding
+        return []
     _, text, image = names
     try:
         row = verdicts.not_worse(run, metric, image, text)
@@ -63,7 +65,7 @@ def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[
         except verdicts.NotJudged:
             continue
         except TooFew as error:
-            return [f"no verdict: {error}."], []
+            return [_of(run, f"no verdict: {error}.")], []
         own = [row for row in rows if row["arm"] == marked]
         lines += [worded(run, row, names) for row in own]
         lines += [] if own else [f"{names[marked]} has the best {metric} of those tried."]
@@ -74,7 +76,12 @@ def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[
 def worded(run: Run, row: dict, names: Mapping[str, str]) -> str:
     """A row of `verdicts.compare` in a sentence, arms under their names."""
     rule = scores.metrics_of(run)[row["metric"]]
-    return rename(sentences.difference(row, rule.lower_is_better, rule.digits), names)
+    return _of(run, rename(sentences.difference(row, rule.lower_is_better, rule.digits), names))
+
+
+def _of(run: Run, sentence: str) -> str:
+    """The sentence as it is said of a run with photos, or of one with prompts alone."""
+    return sentence if run.has_photos else sentence.replace("photos", "prompts")
 
 
 def capital(text: str) -> str:

@@ -56,7 +56,8 @@ def compare(
     sortable: with knobs to sort and filter the scenes by what was found, which needs scored.
     """
     known, most = _colours(run.scenes), SIDES[1] if len(scenes) <= large else SIDES[0]
-    tables = _Marks(run, [PHOTOS, *names]) if scored else None
+    tables = _Marks(run, [*([PHOTOS] if run.has_photos else []), *names]) if scored else None
+    photo = "photo" if run.has_photos else "layout"
     sections = []
     for place, scene in enumerate(scenes):
         asked = fitted(scene, run.card["protocol"])
@@ -66,8 +67,8 @@ def compare(
         figures = []
         for arm, image in pictures.items():
             lines, marks = tables.of(arm, scene) if tables else ((), None)
-            name = "photo" if arm == PHOTOS else names[arm]
-            layout = layouts.asked(run, arm, [scene])[0]
+            name = photo if arm == PHOTOS else names[arm]
+            layout = layouts.arm_layouts(run, arm, [scene])[0]
             figures.append(Figure(image, layout, name, lines, marks, known, most=most))
         section = {"title": scene.name, "figures": figures}
         section["records"] = _records(run, scene, names) if scored else {}
@@ -135,7 +136,7 @@ class _Marks:
             self.marks[arm] = rows.groupby("scene").mark.agg(list)
 
     def of(self, arm: str, scene: Scene) -> tuple[list[str], list[str] | None]:
-        if scene.name not in self.marks[arm].index:  # an external arm may lack it
+        if arm not in self.marks or scene.name not in self.marks[arm].index:  # an external arm may lack it
             return [], None
         return [box_scores.count(self.counts[arm].loc[scene.name])], self.marks[arm][scene.name]
 

@@ -27,6 +27,7 @@ CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions o
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
 FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
 FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
+PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), "not judged: no photos")
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
 
 
@@ -112,12 +113,13 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     reasons = ({"detector": EDITED} if edits else {}) | reasons_to_withhold(run)
     by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
-    pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    both = dict.fromkeys([*["clip"] * by_clip, *([] if edits else [realism, "efficientnet"])])
+    by_network = [] if edits or not run.has_photos else [realism, "efficientnet"]
+    pictures = Pictures(run, scenes, arm, judges)
+    both = dict.fromkeys((*["clip"] * by_clip, *by_network))
     own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
-    reference = photos.arrays(*both)
     sibling = _sibling(run, arm)
     withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
+    withheld |= {} if run.has_photos else PHOTOLESS
     if not sibling:
         withheld.pop("sibling_embeds", None)
     if edits or ((parsed := own_arm(arm)) and METHODS[parsed.grounding].is_edit):
@@ -128,10 +130,14 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         "colours": tuple(rows[:, 0] for rows in own["colours"]),
         "withheld": withheld,
     }
-    if not edits:
-        for prefix, network in (("", realism), ("efficientnet_", "efficientnet")):
+    if run.has_photos:
+        photos = Pictures(run, scenes, PHOTOS, judges)
+        reference = photos.arrays(*both)
+        for prefix, network in zip(("", "efficientnet_"), by_network, strict=False):
             found[f"{prefix}pictures"] = np.concatenate(own[network])
             found[f"{prefix}photos"] = np.concatenate(reference[network])
+        if by_clip:
+            found["photo_embeds"] = np.concatenate(reference["clip"])
     if by_detector:
         matched = protocol.get("detector_labels", {})
         found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
@@ -144,7 +150,7 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         phrases = sorted(phrases | {row["source"] for row in edits.values() if row["box"] is not None})
         found["phrases"] = dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True))
         found["text_embeds"] = text_embeds(run, texts, "captions", arm, judges)
-        found["image_embeds"], found["photo_embeds"] = (np.concatenate(x["clip"]) for x in (own, reference))
+        found["image_embeds"] = np.concatenate(own["clip"])
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
         if edits:
@@ -178,7 +184,7 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
         for text, scene in zip(texts, scenes, strict=True)
     ]
     embeds: dict[str, object] = {}
-    if why := reasons_to_withhold(run).get("clip"):
+    if why := reasons_to_withhold(run).get("clip") or ("" if run.has_photos else PHOTOLESS["photos"]):
         embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)
     else:
         embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])
