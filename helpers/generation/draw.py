@@ -1,6 +1,6 @@
 """Drawing an arm: its requests, one per scene, and the pictures of a run that are not there yet."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.files import claimed
 from helpers.generation.methods import loader
-from helpers.generation.requests import Request
+from helpers.generation.requests import Crops, Request
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
@@ -39,34 +39,6 @@ class ArmsFailed(RuntimeError):
             arms.setdefault(f"{type(error).__name__}: {error}", []).append(name)
         super().__init__("\n".join(f"{', '.join(names)}: {reason}" for reason, names in arms.items()))
         self.errors = dict(errors)
-
-
-class Crops(Sequence):
-    """The content of each box of a scene, cut from the photo at its full resolution whenever it is read, so
-    that memory does not grow with the number of photos.
-
-    boxes: (n, 4), as `fitted` to the square. fit: of the protocol, "squash" or "crop".
-    """
-
-    def __init__(self, scene: Scene, boxes, fit: str) -> None:
-        self.scene, self.boxes, self.fit = scene, boxes, fit
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return images.crop(self.photo(), self.boxes[index])
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        photo = self.photo() if len(self) else None
-        return (images.crop(photo, box) for box in self.boxes)
-
-    def photo(self) -> Image.Image:
-        """What the boxes are fractions of."""
-        photo = self.scene.photo()
-        if self.fit != "crop":
-            return photo
-        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
 
 
 def request(

@@ -179,11 +179,11 @@ class Run:
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [
-            {"arm": path.stem} | _parts(path.stem) | score
-            for path in files
-            for score in json.loads(path.read_text(encoding="utf-8"))
-        ]
+        rows = []
+        for path in files:
+            parts = {"kind": "ours", **vars(arm)} if (arm := own_arm(path.stem)) else {"kind": "external"}
+            scored = json.loads(path.read_text(encoding="utf-8"))
+            rows += [{"arm": path.stem} | parts | score for score in scored]
         return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:
@@ -216,12 +216,6 @@ class Run:
                 partial.write_text(text, encoding="utf-8", newline="\n")
             self.saved.append(name)
         return path
-
-
-def _parts(name: str) -> dict[str, object]:
-    """The settings of one of our own arms, and which kind an arm is."""
-    arm = own_arm(name)
-    return {"kind": "ours", **vars(arm)} if arm else {"kind": "external"}
 
 
 def _begin(folder: Path, card: dict) -> None:

@@ -117,10 +117,9 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     pictures = Pictures(run, scenes, arm, judges)
     both = dict.fromkeys((*["clip"] * by_clip, *by_network))
     own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
-    sibling = _sibling(run, arm)
     withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
     withheld |= {} if run.has_photos else PHOTOLESS
-    if not sibling:
+    if not (sibling := _sibling(run, arm)):
         withheld.pop("sibling_embeds", None)
     if edits or ((parsed := own_arm(arm)) and METHODS[parsed.grounding].is_edit):
         withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
@@ -139,8 +138,8 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         if by_clip:
             found["photo_embeds"] = np.concatenate(reference["clip"])
     if by_detector:
-        matched = protocol.get("detector_labels", {})
-        found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
+        names = protocol.get("detector_labels", {}).items()
+        found["unknown"] = frozenset(label for label, name in names if name is None)
         found["detections"] = pictures.detections()
     if by_clip:
         captions = run.prompts("caption").set_index("scene")["prompt"]
@@ -154,8 +153,8 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
         if edits:
-            asked = [edits[one.name] for one in scenes]
-            found["edited"] = collect_edited(asked, pictures, photos, found["photo_embeds"])
+            rows = [edits[one.name] for one in scenes]
+            found["edited"] = collect_edited(rows, pictures, photos, found["photo_embeds"])
     return Measurements(tuple(scene.name for scene in scenes), **found)
 
 
@@ -219,8 +218,7 @@ def _usable(run: Run, scenes: Sequence[Scene], arm: str) -> tuple[list[Scene], d
 
 def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
     """How many prompts were cut; nothing for pictures that did not come from a prompt of this run."""
-    parsed = own_arm(arm)
-    if parsed is None or not run.has(f"prompts/{parsed.template}.jsonl"):
+    if (parsed := own_arm(arm)) is None or not run.has(f"prompts/{parsed.template}.jsonl"):
         return {}
     prompts = run.prompts(parsed.template).set_index("scene")
     return {"truncated prompts": int(prompts.truncated[[scene.name for scene in scenes]].sum())}

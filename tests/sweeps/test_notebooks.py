@@ -124,6 +124,25 @@ def test_executed_notebooks_are_kept_without_bars(study):
             assert not [one for one in cell.get("outputs", []) if one.get("name") == "stderr"], cell.outputs
 
 
+def test_edits_are_drawn_scored_and_reported(study):
+    assert main(["edit", "--run", str(study / "run"), "--edits", "night", "--yes", "1"]) == 0
+    run = Run(study / "run")
+    table = run.scores().set_index(["arm", "metric"]).value
+    names = [
+        "night-turboedit",
+        "night-turboedit_text",
+        "night-sdedit-g2-t0.4",
+        "night-sdedit-g2",
+        "night-text-g2",
+    ]
+    assert set(names) < set(run.arms()) and not any(run.missing(name, run.scenes) for name in names)
+    rows = run.edits("night")
+    assert all(row["prompt"] == f"{row['source_prompt']}, at night" for row in rows.values())
+    assert not [metric for name in names for metric in table[name].index if metric.startswith("KID")]
+    page = BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
+    assert "Which edit changes what was asked and nothing else?" in page.text
+
+
 def test_the_bench_opens(study, tmp_path):
     parameters = {"dataset": str(study / "scenes")}
     options = {"kernel_name": "python3", "progress_bar": False, "config": notebooks.ENCRYPTED}
