@@ -26,7 +26,7 @@ CONTROLS = {  # part of a control's name -> its display name
 }
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "o^sXvP"  # the second sign
-DONE, KEPT = "edit done", "kept outside (dB)"
+DONE, KEPT, ALIKE = "edit done", "kept outside (dB)", "CLIP image"
 
 
 def arms(
@@ -108,7 +108,13 @@ def show(run: Run) -> HTML | None:
 def answer(run: Run, name: str) -> Answer:
     """Which method does what was asked most often, and what each pair differs in, done and kept."""
     names = compare(run, name).names
-    grounds = [line for metric in (DONE, KEPT) for line in claims.differences(run, metric, names)]
+    judged = set(run.scores(names).dropna(subset="value").metric)
+    grounds = [
+        line
+        for metric in (DONE, KEPT, ALIKE)
+        if metric in judged
+        for line in claims.differences(run, metric, names)
+    ]
     question = "Which edit changes what was asked and nothing else?"
     return Answer(question, claims.best(run, DONE, names), tuple(grounds))
 
@@ -116,10 +122,13 @@ def answer(run: Run, name: str) -> Answer:
 def done_over_kept(run: Run, comparison: Comparison) -> Figure:
     """What is done over what is kept: a line per method over its knob, the controls as marks.
 
-    Methods compare where they keep equally much: doing nothing keeps everything.
+    Methods compare where they keep equally much: doing nothing keeps everything. Where edits have no box,
+    CLIP image, how near the picture is to the photo, stands for what is kept.
     """
-    scores = run.scores([*comparison.names, *comparison.controls]).set_index(["metric", "arm"])
-    points = scores.loc[DONE].join(scores.loc[KEPT], rsuffix="_kept").dropna(subset=["value", "value_kept"])
+    scores = run.scores([*comparison.names, *comparison.controls]).dropna(subset="value")
+    kept = KEPT if KEPT in set(scores.metric) else ALIKE
+    scores = scores.set_index(["metric", "arm"])
+    points = scores.loc[DONE].join(scores.loc[kept], rsuffix="_kept", how="inner")
     with matplotlib.rc_context(charts.STYLE):
         page = Figure(figsize=(7.4, 4.9), layout="constrained")
         axes = page.subplots()
@@ -139,6 +148,6 @@ def done_over_kept(run: Run, comparison: Comparison) -> Figure:
                 axes.annotate(
                     said, (at.value_kept, at.value), (7, -3), textcoords="offset points", fontsize=9
                 )
-        axes.set(xlabel="kept outside (dB), higher is better", ylabel="edit done, higher is better")
+        axes.set(xlabel=f"{kept}, higher is better", ylabel="edit done, higher is better")
         page.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     return page

@@ -48,7 +48,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
         add_worksite(write_scenes(folder / "scenes", 3))
-        assert make(folder, "--steps", "2") == 0
+        assert make(folder, "--steps", "3") == 0
         yield folder
 
 
@@ -75,7 +75,7 @@ def test_a_picture_explains_itself(study):
     run = Run(study / "run")
     name = template_arms(run)[0]
     told = images.read_text(run.picture(name, run.scenes[0]))
-    assert told["arm"] == name and json.loads(told["steps"]) == 2
+    assert told["arm"] == name and json.loads(told["steps"]) == 3
     assert len(json.loads(told["boxes"])) == 2 and float(told["seconds"]) > 0
 
 
@@ -156,7 +156,7 @@ def test_the_bench_opens(study, tmp_path):
 def test_a_second_run_finds_everything_done(study, capsys):
     page = study / "run" / "report.html"
     before = page.stat().st_mtime_ns
-    assert make(study, "--steps", "2") == 0
+    assert make(study, "--steps", "3") == 0
     shown = capsys.readouterr().out
     assert shown.count("done before") == 8 and page.stat().st_mtime_ns == before
     *_, address, _, _, _, _, last = shown.splitlines()
@@ -172,7 +172,7 @@ def test_a_lost_picture_is_made_again_and_pictures_from_elsewhere_join_as_an_arm
     for scene in run.scenes[:-1]:
         Image.new("RGB", (40, 40), "olive").save(tmp_path / f"{scene.name}.png")
     (tmp_path / "stranger.png").write_bytes(b"no picture")
-    assert make(study, "--steps", "2", "--external", f"mine={tmp_path}") == 0
+    assert make(study, "--steps", "3", "--external", f"mine={tmp_path}") == 0
     again, before = (np.asarray(Image.open(one), float) for one in (lost, io.BytesIO(content)))
     assert np.abs(again - before).max() <= 2
     assert run.count_pictures() == made + len(run.scenes) - 1
@@ -184,8 +184,8 @@ def test_a_lost_picture_is_made_again_and_pictures_from_elsewhere_join_as_an_arm
 
 
 def test_another_protocol_in_the_same_run_is_refused(study, capsys):
-    assert make(study, "--steps", "3") == 2
-    assert capsys.readouterr().err.splitlines()[0].startswith("error: steps = 3")
+    assert make(study, "--steps", "4") == 2
+    assert capsys.readouterr().err.splitlines()[0].startswith("error: steps = 4")
 
 
 def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys):
@@ -194,7 +194,7 @@ def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(study / "data"))
         assert main(["tune", "--run", str(study / "run"), "--scenes", "3"]) == 0
-    assert "No cheaper setting was shown to be not worse than pndm, 2 steps, N = 3" in capsys.readouterr().out
+    assert "No cheaper setting was shown to be not worse than pndm, 3 steps, N = 3" in capsys.readouterr().out
     assert sorted(path.name for path in (study / "run" / "pictures").iterdir()) == before
     part = Run(study / "run" / "09_cost" / "3")
     assert len(part.scenes) == 3 and len(part.arms()) == 2 + 4 + 1
