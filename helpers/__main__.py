@@ -65,6 +65,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
             (str,),
             "another generator's pictures, named like the scenes; repeatable",
         ),
+        "language": ("NAME", str, "of report.html: en (default) or zh-TW; a page keeps the one it has"),
     },
     "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),

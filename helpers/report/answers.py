@@ -1,13 +1,14 @@
 """The five questions of a report, each answered by what its run's numbers support."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML
 
 from helpers.report import box_scores, certainty, comparisons, tables, training_effect
-from helpers.report.claims import against_best, best, capital, differences, not_worse
+from helpers.report.claims import against_best, best, capital, differences, gain, not_worse, winner
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import whole
@@ -15,6 +16,9 @@ from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
 from helpers.scoring import scores
 
+LOOKS = {1: "more real than those without", -1: "less real than those without"}
+LOOKS[0] = "as real as those without, as far as these photos can tell"
+PLAIN = {FOUND: "in boxes found"}
 TRAINING = "Pictures to train a detector with"
 NO_PHOTOS = (
     "The demo models have only ever seen drawn worksites. They do not know real photos: the captions and "
@@ -37,8 +41,7 @@ def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) ->
     """
     options = {"guidance": {"mark": mark}}
     rows = [QUESTIONS[name](run, **options.get(name, {})) for name in questions]
-    plain = [Answer(row.question, row.short, row.grounds) for row in rows]
-    return tables.answers(rows if linked else plain)
+    return tables.piece("answers", rows if linked else [replace(row, section="") for row in rows])
 
 
 def opening(run: Run) -> HTML:
@@ -55,7 +58,7 @@ def opening(run: Run) -> HTML:
         "became pictures, and every number about them says how sure it is."
     )
     warning = "" if comparisons.knows_photos(protocol["models"], scenes) else NO_PHOTOS
-    return tables.opening("Pictures that follow boxes", lead, facts, warning)
+    return tables.piece("opening", "Pictures that follow boxes", lead, facts, warning)
 
 
 def captioners(run: Run) -> Answer:
@@ -63,7 +66,8 @@ def captioners(run: Run) -> Answer:
     names, choice = comparisons.captioners(run).names, run.read_json("choices/captioner.json")
     grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in differences(run, metric, names)]
     short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
-    return Answer("Which captioner describes these photos better?", short, tuple(grounds), "Captions")
+    question, found = "Which captioner describes these photos better?", _found(run, CLIP_SCORE, names)
+    return Answer(question, short, tuple(grounds), "Captions", *found)
 
 
 def templates(run: Run) -> Answer:
@@ -73,32 +77,50 @@ def templates(run: Run) -> Answer:
     short = f"{winner} {'It' if winner.startswith(chosen) else chosen} was taken for what follows."
     question = "Which prompt template gives better pictures?"
     grounds = differences(run, realism(run), names)
-    return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
+    found = _found(run, realism(run), names)
+    return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes", *found)
 
 
 def groundings(run: Run) -> Answer:
     """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
-    names, main = comparisons.groundings(run).names, comparisons.main_arm(run)
+    names, distance = comparisons.groundings(run).names, realism(run)
+    none, text, image = names
     values = run.scores().set_index(["metric", "arm"]).value
-    found = f"Boxes found: {_listed(values, FOUND, names, '.0%')}"
+    found, verdict, numbers = f"Boxes found: {_listed(values, FOUND, names, '.0%')}", "Cannot tell", ()
     if reason := comparisons.not_judged(run).get(FOUND):
-        found = f"Boxes found are {reason}"
+        found, verdict = f"Boxes found are {reason}", "Not judged"
     if values.get((FOUND, scores.PHOTOS)) == 0:
         found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
-    distances = _listed(values, realism(run), names, f".{scores.metrics_of(run)[realism(run)].digits}f")
-    short = f"{found}. {realism(run)}: {distances}."
+    digits = scores.metrics_of(run)[distance].digits
+    short = f"{found}. {distance}: {_listed(values, distance, names, f'.{digits}f')}."
     grounds = [
         line
-        for metric in (FOUND, realism(run))
-        for line in (*differences(run, metric, names, main), *not_worse(run, metric, names))
+        for metric in (FOUND, distance)
+        for line in (*differences(run, metric, names, text), *not_worse(run, metric, names))
     ]
+    bought, kept = (gain(run, metric, names, text, none) for metric in (FOUND, distance))
+    if verdict == "Cannot tell" and None not in (bought, kept) and values[FOUND, scores.PHOTOS] > 0:
+        verdict = {
+            1: "It pays" if kept >= 0 else "It is a trade",
+            0: "Not shown to pay",
+            -1: "It does not pay",
+        }[bought]
+        numbers = tuple((names[arm], f"{values[FOUND, arm]:.0%}") for arm in (text, none))
+        grounds.insert(0, short)
+        short = (
+            f"Text grounding puts {values[FOUND, text]:.0%} of the boxes in place; without grounding it is "
+            f"{values[FOUND, none]:.0%}, with text + image grounding {values[FOUND, image]:.0%}, in the "
+            f"photos themselves {values[FOUND, scores.PHOTOS]:.0%}. Its pictures look {LOOKS[kept]}."
+        )
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"
-    return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes")
+    return Answer(
+        question, short, tuple(grounds), "Template, grounding, realism, boxes", verdict, FOUND, numbers
+    )
 
 
 def guidance(run: Run, mark: float = 11.0) -> Answer:
     """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
-    short, grounds = [], []
+    short, grounds, verdicts, numbers = [], [], [], ("", ())
     for kind in ("text", "image"):
         arms = comparisons.guidance_arms(run, kind)
         names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in arms}
@@ -107,12 +129,20 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
             short.append(f"With {GROUNDING[kind]}, {mark:g} was not compared.")
             continue
         against, worse = against_best(run, names, marked[0])
-        found = f"worse in {' and in '.join(worse)} than the best" if worse else "not shown to be wrong"
-        found = found if against else "not judged"
-        short.append(f"With {GROUNDING[kind]}, {mark:g} is {found}.")
+        words = {
+            arm: [PLAIN.get(m, "in realism") for m in worse if worse[m] == arm] for arm in worse.values()
+        }
+        parts = [f"worse than {names[arm]} {' and '.join(some)}" for arm, some in words.items()]
+        found = " and ".join(parts) or "not shown to be wrong"
+        verdicts.append(("No" if worse else "Not shown to be wrong") if against else "Not judged")
+        short.append(f"With {GROUNDING[kind]}, {mark:g} is {found if against else 'not judged'}.")
         grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in against]
+        if worse and not numbers[0]:
+            metric, arm = next(iter(worse.items()))
+            numbers = _numbers(run, metric, {one: names[one] for one in (arm, marked[0])})
     question = f"What does guidance_scale trade, and is {mark:g} right?"
-    return Answer(question, " ".join(short), tuple(grounds), "guidance_scale")
+    verdict = verdicts[0] if len(set(verdicts)) == 1 else "It depends" if verdicts else "Not compared"
+    return Answer(question, " ".join(short), tuple(grounds), "guidance_scale", verdict, *numbers)
 
 
 def training(run: Run) -> Answer:
@@ -121,14 +151,22 @@ def training(run: Run) -> Answer:
     withheld = comparisons.not_judged(run)
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
         effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()
-        return Answer(question, f"{capital(reason)}.", tuple(effect), section)
+        return Answer(question, f"{capital(reason)}.", tuple(effect), section, "Not judged")
     table, names = box_scores.qualifying(run).set_index("arm"), comparisons.main(run).names
     counts = [
         f"{name}, {row.qualify} of {row.pictures}"
         for arm, name in comparisons.groundings(run).names.items()
         for row in [table.loc[names[arm]]]
     ]
-    photos = table.iloc[0]
+    photos, chosen = table.iloc[0], table.loc[names[comparisons.main_arm(run)]]
+    most = (
+        "Most of them"
+        if chosen.qualify > chosen.pictures / 2
+        else "Some of them"
+        if chosen.qualify
+        else "None"
+    )
+    rows = {GROUNDING["text"]: chosen, "the photos themselves": photos}
     return Answer(
         question,
         f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}.",
@@ -138,6 +176,9 @@ def training(run: Run) -> Answer:
             *training_effect.sentences(run),
         ),
         section,
+        most,
+        "pictures and photos that qualify",
+        tuple((name, f"{row.qualify} of {row.pictures}") for name, row in rows.items()),
     )
 
 
@@ -157,6 +198,19 @@ def front(run: Run) -> Answer:
     order = ", the most realistic first" if len(rows) > 1 else ""
     short = f"{len(rows)} of {len(table)}{order}: {'; '.join(settings)}."
     return Answer(question, short, tuple(grounds))
+
+
+def _found(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, str, tuple]:
+    """Verdict, measure and numbers of an answer: the best arm, and the values of the best two."""
+    word, best_two = winner(run, metric, names)
+    return word, *_numbers(run, metric, {arm: names[arm] for arm in best_two})
+
+
+def _numbers(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, tuple]:
+    """Measure and numbers of an answer: a metric, and its values by display name."""
+    rule, values = scores.metrics_of(run)[metric], run.scores(names).set_index(["metric", "arm"]).value
+    numbers = tuple((name, f"{values[metric, arm]:.{rule.digits}f}") for arm, name in names.items())
+    return f"{metric}, {comparisons.LOWER if rule.lower_is_better else comparisons.HIGHER}", numbers
 
 
 def _listed(values: pd.Series, metric: str, names: Mapping[str, str], form: str) -> str:

@@ -30,10 +30,35 @@ def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
         return "There are too few photos to say."
     first, alike = names[table.other[0]], [names[arm] for arm in table.arm[~table.different]]
     if not alike:
-        return f"{capital(first)}, by {metric}."
+        return f"{capital(first)} is best, by {metric}."
     if len(alike) == len(table):
         return f"These {table.n.min()} photos cannot tell, by {metric}."
-    return f"{capital(first)}, by {metric}; from {' and '.join(alike)} these photos cannot tell it."
+    return f"{capital(first)} is best, by {metric}; from {' and '.join(alike)} these photos cannot tell it."
+
+
+def winner(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The name of the best arm in a metric, or in a word or two why there is none; and the best arm and the
+    one nearest to it."""
+    try:
+        table = verdicts.compare(run, metric, list(names))
+    except verdicts.NotJudged:
+        return "Not judged", []
+    except TooFew:
+        return "Too few photos", []
+    nearest = table.arm[table.difference.abs().idxmin()]
+    word = capital(names[table.other[0]]) if table.different.any() else "Cannot tell"
+    return word, [table.other[0], nearest]
+
+
+def gain(run: Run, metric: str, names: Mapping[str, str], arm: str, other: str) -> int | None:
+    """1 where the arm is better in the metric than the other one, -1 where it is worse, 0 where these photos
+    cannot tell; None where nothing judges it."""
+    try:
+        row = verdicts.compare(run, metric, list(names), arm).set_index("arm").loc[other]
+    except ValueError:
+        return None
+    higher_is_worse = scores.metrics_of(run)[metric].lower_is_better
+    return (1 if (row.difference > 0) == higher_is_worse else -1) if row.different else 0
 
 
 def rename(sentence: str, names: Mapping[str, str]) -> str:
@@ -54,22 +79,22 @@ def not_worse(run: Run, metric: str, names: Mapping[str, str]) -> list[str]:
     return [rename(sentences.not_worse(row, scores.metrics_of(run)[metric].digits, part), names)]
 
 
-def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], list[str]]:
-    """Sentences on the marked arm against the best one, and the metrics in which it is worse."""
-    lines, worse = [], []
+def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], dict[str, str]]:
+    """Sentences on the marked arm against the best one, and per metric in which it is worse, the best one."""
+    lines, worse = [], {}
     for metric in (realism(run), FOUND):
         try:
             table = verdicts.compare(run, metric, list(names)).set_index("arm", drop=False)
         except verdicts.NotJudged:
             continue
         except TooFew as error:
-            return [f"no verdict: {error}."], []
+            return [f"no verdict: {error}."], {}
         if marked not in table.index:
             lines.append(f"{names[marked]} has the best {metric} of those tried.")
             continue
         row = table.loc[marked].to_dict()
         lines.append(worded(run, row, names))
-        worse += [metric] * bool(row["different"])
+        worse |= {metric: row["other"]} if row["different"] else {}
     return lines, worse
 
 

@@ -47,16 +47,8 @@ class Figure:
         return as_data(self.image, self.most)
 
     @property
-    def alt(self) -> str:
-        return f"{self.name}, scene {self.scene.name}"
-
-    @property
-    def width(self) -> int:
-        return self.image.width
-
-    @property
-    def height(self) -> int:
-        return self.image.height
+    def aspect(self) -> float:
+        return self.image.height / self.image.width
 
     @property
     def shades(self) -> list[str]:
@@ -66,8 +58,8 @@ class Figure:
 
     @property
     def overlay(self) -> Markup:
-        aspect = self.height / self.width
-        return Markup(boxes.overlay(self.scene.boxes, self.scene.labels, aspect, self.shades, self.marks))
+        scene = self.scene
+        return Markup(boxes.overlay(scene.boxes, scene.labels, self.aspect, self.shades, self.marks))
 
 
 def as_data(image: Image.Image, most: int = SIDES[1]) -> str:
@@ -90,13 +82,12 @@ def sheet(rows: Sequence[tuple[str, Sequence[Figure]]]) -> tuple[str, bytes]:
         for title, figures in rows
         for start in range(0, len(figures), MOST_COLUMNS)
     ]
-    columns = max((len(figures) for _, figures in rows), default=1)
-    lines = max((len(_text(one).split("\n")) for _, figures in rows for one in figures), default=1)
-    page = Page(
-        figsize=(SIDE * columns, (SIDE + 0.3 + 0.14 * lines) * max(1, len(rows))), layout="constrained"
-    )
-    grid = page.subplots(max(1, len(rows)), columns, squeeze=False)
-    for axes_row, (title, figures) in zip(grid, rows, strict=False):
+    columns = max(len(figures) for _, figures in rows)
+    lines = max(_text(one).count("\n") + 1 for _, figures in rows for one in figures)
+    size = (SIDE * columns, (SIDE + 0.3 + 0.14 * lines) * len(rows))
+    page = Page(figsize=size, layout="constrained")
+    grid = page.subplots(len(rows), columns, squeeze=False)
+    for axes_row, (title, figures) in zip(grid, rows, strict=True):
         axes_row[0].set_title(title, loc="left", fontsize=9, fontweight="bold", parse_math=False)
         for axes, figure in zip(axes_row, figures, strict=False):
             _draw(axes, figure)
@@ -109,10 +100,9 @@ def sheet(rows: Sequence[tuple[str, Sequence[Figure]]]) -> tuple[str, bytes]:
 
 
 def _draw(axes: Axes, figure: Figure) -> None:
-    image, marks = figure.image, figure.marks or [""] * len(figure.scene.labels)
-    image = image.copy()
+    image, marks = figure.image.copy(), figure.marks or [""] * len(figure.scene.labels)
     image.thumbnail((512, 512))
-    axes.imshow(image, extent=(0, 1, 1, 0), aspect=figure.height / figure.width)
+    axes.imshow(image, extent=(0, 1, 1, 0), aspect=figure.aspect)
     for (x, y, x_max, y_max), shade, mark in zip(figure.scene.boxes, figure.shades, marks, strict=True):
         colour = GREY if mark == DROPPED else shade
         style = {"fill": False, "edgecolor": colour, "linestyle": LINES.get(mark, "-"), "linewidth": 1.6}
@@ -121,8 +111,5 @@ def _draw(axes: Axes, figure: Figure) -> None:
 
 
 def _text(figure: Figure) -> str:
-    lines = [
-        figure.name,
-        *(Markup(line).striptags() if isinstance(line, Markup) else line for line in figure.lines),
-    ]
-    return "\n".join(fill(line, WRAP) for line in lines)
+    lines = (line.striptags() if isinstance(line, Markup) else line for line in figure.lines)
+    return "\n".join(fill(line, WRAP) for line in (figure.name, *lines))

@@ -160,7 +160,9 @@ def _colours(scenes: Iterable[Scene]) -> dict[str, str]:
 
 def _caption_line(name: str, row: pd.Series) -> Markup:
     facts = ", ".join([f"{row.seconds:.2g} s", *row["flags"]])
-    return Markup("<b>{}</b> {} <i>{}</i>").format(name, row.generated_text, facts)
+    return Markup('<b>{}</b> <span translate="no">{}</span> <i>{}</i>').format(
+        name, row.generated_text, facts
+    )
 
 
 def _records(run: Run, scene: Scene, names: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from inspect import signature
 
 from helpers.captioning.prompts import TEMPLATES
+from helpers.report import languages
 from helpers.report.comparisons import grounding_arms, second_seed_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
@@ -63,13 +64,15 @@ def series_tasks(names: Sequence[str], workers: int = 1, batch_size: int = 0) ->
     return [_drawing(part, title, batch_size=batch_size) for part, title in zip(parts, titles, strict=True)]
 
 
-def make_report(run: Run, tasks: Iterator[Task], workers: Workers) -> list[str]:
-    """Run what is not done, one notebook after the other; the first failure ends it and is returned."""
+def make_report(run: Run, tasks: Iterator[Task], workers: Workers, language: str = "") -> list[str]:
+    """Run what is not done, one notebook after the other; the first failure ends it and is returned.
+
+    language: of the page; "" for the one that it has."""
     with workers:
         for task in tasks:
             if failures := carry_out(run, [task], workers):
                 return failures
-    _render(run)
+    _render(run, language)
     return []
 
 
@@ -124,11 +127,13 @@ def carry_out(
     return failures
 
 
-def _render(run: Run) -> None:
+def _render(run: Run, language: str = "") -> None:
     from helpers.report.page import render  # here, because pages take a while to import
 
     executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
-    if page.is_file() and page.stat().st_mtime >= executed.stat().st_mtime:
+    before = languages.of_page(page)
+    language = language or before
+    if page.is_file() and page.stat().st_mtime >= executed.stat().st_mtime and language == before:
         return
-    if folder := render(executed, page):
+    if folder := render(executed, page, language=language):
         print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")

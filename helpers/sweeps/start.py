@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
-from helpers.report import comparisons, export
+from helpers.report import comparisons, export, languages
 from helpers.runs import external
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, scenes_of
@@ -25,6 +25,7 @@ Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks ag
 
 def report(options: argparse.Namespace) -> Work:
     """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
+    languages.check(options.language or languages.ENGLISH)
     joined = externals(options.external)
     folder, settings, known = settings_of(options)
     run = begin(folder, settings) if known else None
@@ -34,7 +35,7 @@ def report(options: argparse.Namespace) -> Work:
         _ready(Workers(1), settings, True, max(0, pictures), options)
     run = run or begin(folder, settings)
     tasks = plan.study(run, scale, joined)
-    return lambda: _end(run, plan.make_report(run, tasks, Workers(1)))
+    return lambda: _end(run, plan.make_report(run, tasks, Workers(1), options.language or ""))
 
 
 def sweep(options: argparse.Namespace) -> Work:

@@ -50,8 +50,8 @@ def pieces(run):
     }
     compared = Comparison(names, MEASURES, "Scores", arms["text"][0].name)
     sweep = Comparison({arm.name: "" for row in arms.values() for arm in row}, {}, "", arms["text"][0].name)
-    yield tables.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
-    yield tables.answers([Answer("Which?", "This one.", (EVIL, "Because."), "Section")])
+    yield tables.piece("opening", "Pictures", "A lead.", {"photos": 4}, "A warning.")
+    yield tables.piece("answers", [Answer("Which?", "This one.", (EVIL, "Because."), "Section")])
     yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"}, scored=True, sortable=True)
     yield gallery.folded(gallery.row(run.scenes, 4), "More")
     yield tables.score_table(scores, compared)
@@ -68,13 +68,11 @@ def bundle(piece):
     return piece._repr_mimebundle_() if isinstance(piece, Visual) else {"text/html": piece.data}
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
-        dataset = str(write_scenes(folder / "photos"))
-        run = Run.open(folder / "run", dataset=dataset, models="demo", size=32, fit="squash")
+def write_run(folder, patch):
+    """A run of noise with everything that `pieces` shows."""
+    patch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
+    dataset = str(write_scenes(folder / "photos"))
+    run = Run.open(folder / "run", dataset=dataset, models="demo", size=32, fit="squash")
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     for name in (Arm("suffix", kind, scale).name for kind in ("text", "image") for scale in SCALES):
         for scene in run.scenes:
@@ -90,6 +88,14 @@ def address(tmp_path_factory):
         run.write_jsonl(f"boxes/{arm}.jsonl", rows)
     caption = {"generated_text": EVIL, "flags": ["empty"], "seconds": 0.2}
     run.write_jsonl("captions/opt.jsonl", [{"scene": scene.name, **caption} for scene in run.scenes])
+    return run
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        run = write_run(folder, patch)
     shown = [new_output("display_data", bundle(piece)) for piece in pieces(run)]
     cells = [new_code_cell("show()", outputs=[one]) for one in shown]
     cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
