@@ -97,7 +97,7 @@ def intervals(
                 if (metric, arm) in shown.index:
                     row = shown.loc[(metric, arm)]
                     reach = _reach(row.value, row.low, row.high).reshape(2, 1)
-                    axes.errorbar(row.value, place, xerr=reach, elinewidth=2, **STYLES[_style(arm)])
+                    axes.errorbar(row.value, place, xerr=reach, elinewidth=2, **STYLES[style_of(arm)])
             if own < len(rows):
                 axes.axhline(own - 0.5, color=INK, linewidth=0.6, alpha=0.5)
             axes.set(title=metric, xlabel=good, ylim=(len(rows) - 0.5, -0.5))
@@ -153,6 +153,12 @@ def as_svg(page: Figure, alt: str) -> Visual:
     return Visual(html, alt, lambda: _png(page))
 
 
+def style_of(arm: str) -> str:
+    """The key of STYLES of an arm or control."""
+    found = re.match(r"[a-z0-9_]+-(none|text|image)-g", arm)
+    return found[1] if found else "photos" if arm == "photos" else "other"
+
+
 def _png(page: Figure) -> tuple[str, bytes]:
     file = io.BytesIO()
     page.savefig(file, format="png", dpi=110, facecolor="white")
@@ -162,8 +168,3 @@ def _png(page: Figure) -> tuple[str, bytes]:
 def _reach(value: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
     """Lengths of error bars, (2, n); an interval that a limit cut off may end at the value itself."""
     return np.clip(np.array([value - low, high - value]), 0, None)
-
-
-def _style(arm: str) -> str:
-    found = re.match(r"[a-z0-9_]+-(none|text|image)-g", arm)
-    return found[1] if found else "photos" if arm == "photos" else "other"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from textwrap import fill
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
@@ -16,6 +17,7 @@ from PIL import Image
 from helpers.scenes import boxes
 from helpers.scenes.boxes import DROPPED, GREY, MISSED
 from helpers.scenes.scenes import Scene
+from helpers.scoring.adherence import Detections
 
 matplotlib.use("agg")
 SIDES = (256, 512)  # pixels: pictures are embedded with a longer side in this range
@@ -30,7 +32,7 @@ class Figure:
 
     name: which picture it is; lines: what stands below the name; marks: as in `boxes.overlay`; colours: of
     all labels that are shown together; data: attributes that the page's script reads; most: pixels of the
-    longer side at most.
+    longer side at most; found: the detector's own boxes, as `detected` gives them; ink: their colour.
     """
 
     image: Image.Image
@@ -41,6 +43,8 @@ class Figure:
     colours: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, object] = field(default_factory=dict)
     most: int = SIDES[1]
+    found: Sequence[tuple[str, np.ndarray, float]] = ()
+    ink: str = "#ffffff"
 
     @property
     def address(self) -> str:
@@ -60,6 +64,31 @@ class Figure:
     def overlay(self) -> Markup:
         scene = self.scene
         return Markup(boxes.overlay(scene.boxes, scene.labels, self.aspect, self.shades, self.marks))
+
+    @property
+    def own_boxes(self) -> Markup:
+        """The detector's own boxes as SVG of class `detected`, each with its IoU."""
+        box = '<g><title>{}</title><rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill="none" '
+        box += 'stroke="{}" stroke-width=".5"/><text {} x="{:.2f}" y="{:.2f}">{:.2f}</text></g>'
+        text, height, said, parts = Markup(boxes.TEXT.replace("4.4", "3.6")), 100 * self.aspect, [], []
+        for label, (x, y, x_max, y_max), iou in self.found:
+            said.append(f"{label}, IoU {iou:.2f}")
+            place = (100 * x, height * y, 100 * (x_max - x), height * (y_max - y))
+            at = (100 * x + 0.8, min(height * y_max + 3.4, height - 0.8), iou)
+            parts.append(Markup(box).format(said[-1], *place, self.ink, text, *at))
+        svg = '<svg class="detected" style="{}" viewBox="0 0 100 {:.2f}" role="img" aria-label="{}">{}</svg>'
+        summary = f"boxes of the detector: {'; '.join(said)}"
+        return Markup(svg).format(boxes.OVER, height, summary, Markup().join(parts)) if parts else Markup()
+
+
+def detected(asked: Scene, found: Detections, ious: Sequence[float]) -> list[tuple[str, np.ndarray, float]]:
+    """Label, box and IoU of the found boxes that were matched to asked ones; ious: of the asked boxes, 0 or
+    None where nothing was."""
+    overlaps, own = boxes.iou(asked.boxes, found.boxes), []
+    for label, iou, row in zip(asked.labels, ious, overlaps, strict=True):
+        near = [k for k, one in enumerate(found.labels) if one == label and iou and abs(row[k] - iou) < 1e-6]
+        own += [(label, found.boxes[k], iou) for k in near[:1]]
+    return own
 
 
 def as_data(image: Image.Image, most: int = SIDES[1]) -> str:
