@@ -169,7 +169,7 @@ class Bench:
         self.fraction = widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="grounded")
         self.steps = widgets.IntSlider(self.protocol["steps"], min=2, max=100, description="steps")
         self.seed = widgets.BoundedIntText(0, min=0, max=2**31, description="seed")
-        self.inpaint = widgets.Checkbox(description="paint the boxes into the photo")
+        self.inpaint = widgets.Checkbox(description="paint the boxes into the photo", layout=FITTING)
         self.before = ""  # the prompt as it was filled in
         self.scene.observe(self._turn, "value")
         self.template.observe(self._fill, "value")

@@ -84,7 +84,7 @@ def templates(run: Run) -> Answer:
 def groundings(run: Run) -> Answer:
     """Question 3: boxes found and distance per grounding, compared with the chosen arm."""
     names, distance = comparisons.groundings(run).names, realism(run)
-    none, text, image = names
+    none, text, *image = names
     values = run.scores().set_index(["metric", "arm"]).value
     found, verdict, numbers = f"Boxes found: {_listed(values, FOUND, names, '.0%')}", "Cannot tell", ()
     if reason := comparisons.not_judged(run).get(FOUND):
@@ -109,7 +109,7 @@ def groundings(run: Run) -> Answer:
         grounds.insert(0, short)
         short = (
             f"Text grounding puts {values[FOUND, text]:.0%} of the boxes in place; without grounding it is "
-            f"{values[FOUND, none]:.0%}, with text + image grounding {values[FOUND, image]:.0%}, in the "
+            f"{values[FOUND, none]:.0%}, with text + image grounding {values[FOUND, image[0]]:.0%}, in the "
             f"photos themselves {values[FOUND, scores.PHOTOS]:.0%}. Its pictures look {LOOKS[kept]}."
         )
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"

@@ -17,6 +17,8 @@ from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
 GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
+LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
+LAYOUT |= {"random": "random boxes"}
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -41,9 +43,16 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table, then external arms and the controls."""
+    """Template by grounding, as in the original study's table, the same with other layouts of boxes, then
+    external arms and the controls."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
+    laid_out = {arm: replace(arm, layout="").name for arm in map(Arm.parse, filter(is_own, whole(run)))}
+    names |= {
+        arm.name: f"{names[plain]}, {LAYOUT[arm.layout]}"
+        for arm, plain in laid_out.items()
+        if arm.layout and plain in names
+    }
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
     controls = {

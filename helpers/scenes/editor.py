@@ -30,7 +30,7 @@ class BoxEditor:
         colours = [colours[label] for label in labels]
         self.canvas = BBoxWidget(classes=labels, colors=colours, hide_buttons=True)
         self.canvas.layout.width = f"{SIDE + 20}px"
-        self.text = widgets.Text(description="text", placeholder="of the chosen box; empty: its label")
+        self.text = widgets.Text(description="text", placeholder="of the box; empty: its label")
         self.canvas.attach(self.text, name="text", default_value="")
         self.references: dict[str, Image.Image] = {}
         self.reference = widgets.Dropdown(options=[("the photo there", "")], description="looks like")

@@ -19,6 +19,7 @@ from helpers.runs import run as runs
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import images
+from helpers.scoring.extraction import Pictures
 from tests.fakes.study import EVIL, write_scenes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -78,6 +79,8 @@ def write_run(folder, patch):
         for scene in run.scenes:
             record = {"prompt": EVIL, "seed": "0", "steps": "20"}
             images.save(Image.fromarray(noise), run.picture(name, scene), record)
+    seen = [np.array([[4 / 64, 6 / 64, 19.6 / 64, 40 / 64, 0.9, 1]])] * 4  # 0.6 of a cone, the second label
+    patch.setattr(Pictures, "_extract", lambda self, name, shown, asked: seen[: len(shown)])
     found = {"found": True, "iou": 0.6, "crop_correct": True}
     for arm in ("photos", "suffix-text-g1"):
         rows = [
@@ -86,6 +89,7 @@ def write_run(folder, patch):
             for k in range(2)
         ]
         run.write_jsonl(f"boxes/{arm}.jsonl", rows)
+        Pictures(run, run.scenes, arm, object()).arrays("detector")
     caption = {"generated_text": EVIL, "flags": ["empty"], "seconds": 0.2}
     run.write_jsonl("captions/opt.jsonl", [{"scene": scene.name, **caption} for scene in run.scenes])
     return run
@@ -166,6 +170,16 @@ def test_boxes_and_labels_can_be_switched(page):
     assert label.is_visible()
     page.get_by_label("boxes asked for").uncheck()
     assert not box.is_visible() and page.locator(".frame img").first.is_visible()
+
+
+def test_the_detectors_own_boxes_are_shown_on_demand(page):
+    own = page.locator(".scene .detected").first
+    assert not own.is_visible()
+    page.locator("#show-found").check()
+    assert own.is_visible() and own.get_attribute("aria-label") == "boxes of the detector: cone, IoU 0.60"
+    frame, box = page.locator(".scene .frame").first.bounding_box(), own.locator("rect").bounding_box()
+    assert box["width"] / frame["width"] == pytest.approx(15.6 / 64, abs=0.01)
+    assert own.locator("text").is_visible() and Axe().run(page).violations_count == 0
 
 
 def test_boxes_lie_on_the_picture_where_they_were_asked_for(page):

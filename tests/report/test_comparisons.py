@@ -47,6 +47,20 @@ def scored(run):
     return run
 
 
+def test_an_arm_with_another_layout_stands_beside_the_one_with_the_photos_boxes(scored):
+    choice = {"template": "suffix", "compared": ["suffix", "label"], "guidance_scale": 2}
+    scored.write_json("choices/template.json", choice)
+    plain = comparisons.main_arm(scored)
+    for arm in (plain, f"{plain}-mirrored", f"{plain}-other", "label-text-g9-random"):
+        for scene in scored.scenes:
+            scored.picture(arm, scene).parent.mkdir(parents=True, exist_ok=True)
+            scored.picture(arm, scene).touch()
+    names = comparisons.main(scored).names
+    assert names[f"{plain}-mirrored"] == f"{names[plain]}, boxes mirrored"
+    assert names[f"{plain}-other"] == f"{names[plain]}, boxes of another photo"
+    assert "label-text-g9-random" not in names
+
+
 def test_every_setting_is_a_row_and_the_front_is_named(scored):
     table = comparisons.trade_off(scored).set_index("arm")
     assert len(table) == 4 and table.n.eq(4).all()
