@@ -184,7 +184,7 @@ def test_the_detectors_own_boxes_are_shown_on_demand(page):
 
 def test_boxes_lie_on_the_picture_where_they_were_asked_for(page):
     frame = page.locator(".frame").first.bounding_box()
-    box = page.locator(".frame").first.locator("rect:not([stroke-dasharray])").bounding_box()
+    box = page.locator(".frame").first.locator("rect[rx]:not([stroke-dasharray])").bounding_box()
     assert box["x"] - frame["x"] == pytest.approx(4 / 64 * frame["width"], abs=1.5)
     assert box["y"] - frame["y"] == pytest.approx(6 / 64 * frame["height"], abs=1.5)
 
