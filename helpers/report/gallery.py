@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
@@ -35,8 +34,13 @@ def captions(run: Run, scenes: Iterable[Scene], captioners: Iterable[str]) -> Vi
     """Photos, each with every captioner's caption, the seconds it took and what is wrong with it."""
     tables = {name: run.captions(name).set_index("scene") for name in captioners}
     known, figures = _colours(run.scenes), []
+    line = Markup('<b>{}</b> <span translate="no">{}</span> <i>{:.2g} s{}</i>')
     for scene in scenes:
-        lines = [_caption_line(name, table.loc[scene.name]) for name, table in tables.items()]
+        rows = [(name, table.loc[scene.name]) for name, table in tables.items()]
+        lines = [
+            line.format(name, row.generated_text, row.seconds, "".join(f", {flag}" for flag in row["flags"]))
+            for name, row in rows
+        ]
         figures.append(Figure(scene.photo(), scene, scene.name, lines, colours=known))
     return _row(figures)
 
@@ -160,13 +164,6 @@ def _row(figures: Sequence[Figure]) -> Visual:
 
 def _colours(scenes: Iterable[Scene]) -> dict[str, str]:
     return boxes.colours_of(label for scene in scenes for label in scene.labels)
-
-
-def _caption_line(name: str, row: pd.Series) -> Markup:
-    facts = ", ".join([f"{row.seconds:.2g} s", *row["flags"]])
-    return Markup('<b>{}</b> <span translate="no">{}</span> <i>{}</i>').format(
-        name, row.generated_text, facts
-    )
 
 
 def _records(run: Run, scene: Scene, names: Mapping[str, str]) -> dict[str, str]:

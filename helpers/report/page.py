@@ -38,6 +38,16 @@ class Visual:
         return bundle | {kind: base64.b64encode(file).decode()}
 
 
+def refresh(notebook: Path, page: Path, language: str = "") -> Path | None:
+    """Render a page that is older than its notebook, or in another language; "" is the one that it has.
+
+    Returns as `render`.
+    """
+    before = languages.of_page(page)
+    fresh = page.is_file() and page.stat().st_mtime >= notebook.stat().st_mtime
+    return None if fresh and language in ("", before) else render(notebook, page, language=language or before)
+
+
 def render(
     notebook: Path, page: Path, largest: float = LARGEST, language: str = languages.ENGLISH
 ) -> Path | None:
@@ -50,19 +60,13 @@ def render(
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    remove = {
-        "enabled": True,
-        "remove_cell_tags": ["remove-cell"],
-        "remove_input_tags": [],
-        "remove_all_outputs_tags": [],
-    }
     exporter = HTMLExporter(
         template_name="grounded",
         extra_template_basedirs=[str(TEMPLATE)],
         exclude_input=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
-        config=Config({"TagRemovePreprocessor": remove}),
+        config=Config({"TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["remove-cell"]}}),
     )
     book = nbformat.read(notebook, as_version=4)
     for output in (one for cell in book.cells for one in cell.get("outputs", ())):

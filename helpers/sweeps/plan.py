@@ -5,7 +5,6 @@ from dataclasses import replace
 from inspect import signature
 
 from helpers.captioning.prompts import TEMPLATES
-from helpers.report import languages
 from helpers.report.comparisons import grounding_arms, second_seed_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
@@ -128,12 +127,8 @@ def carry_out(
 
 
 def _render(run: Run, language: str = "") -> None:
-    from helpers.report.page import render  # here, because pages take a while to import
+    from helpers.report.page import refresh  # here, because pages take a while to import
 
-    executed, page = run.folder / "notebooks" / f"{REPORT}.ipynb", run.folder / "report.html"
-    before = languages.of_page(page)
-    language = language or before
-    if page.is_file() and page.stat().st_mtime >= executed.stat().st_mtime and language == before:
-        return
-    if folder := render(executed, page, language=language):
+    page = run.folder / "report.html"
+    if folder := refresh(run.folder / "notebooks" / f"{REPORT}.ipynb", page, language):
         print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")

@@ -1,6 +1,7 @@
 """The report in another language: nothing is left in English but names."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -61,6 +62,25 @@ def test_a_language_that_is_not_there_is_an_error_with_the_nearest():
     languages.check("zh-TW")
     with pytest.raises(ParameterError, match="did you mean 'zh-TW'"):
         languages.check("zh_TW")
+
+
+def test_a_page_keeps_its_language_until_another_is_given(tmp_path):
+    notebook, report = tmp_path / "report.ipynb", tmp_path / "report.html"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("## Limits")]), notebook)
+    for is_newer, asked, expected in (
+        (1, "", "en"),
+        (0, "zh-TW", "zh-TW"),
+        (1, "", "zh-TW"),
+        (0, "en", "en"),
+    ):
+        os.utime(notebook, (2e9, 2e9) if is_newer else (0, 0))
+        before = report.stat().st_mtime_ns if report.exists() else 0
+        page.refresh(notebook, report, asked)
+        assert languages.of_page(report) == expected and report.stat().st_mtime_ns > before
+        assert ("限制" in report.read_text(encoding="utf-8")) == (expected == "zh-TW")
+    before = report.stat().st_mtime_ns
+    page.refresh(notebook, report, "")
+    assert report.stat().st_mtime_ns == before
 
 
 def literal(text):
