@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VARIABLES := DATASET SPLIT LIMIT SAMPLE_SEED LABELS SKIP_BAD MODELS SAFETY RUN STEPS SCHEDULER FIT BEAMS CROPS \
-	DETECTOR DETECTOR_LABELS GUIDANCE EXTERNAL FRACTION GUIDANCE_SHARE GROUNDING TEMPLATE SEED GRID WORKERS \
+	DETECTOR DETECTOR_LABELS GUIDANCE EXTERNAL FRACTION GUIDANCE_SHARE GROUNDING KNOB TEMPLATE SEED GRID WORKERS \
 	CLUSTER BATCH_SIZE SCENES YES LAYOUT ARM ALL IOU TO FORMAT VAL TEST CHECKPOINT LANGUAGE
 LANGUAGE =  # not the one of the same name that systems set: only what is given to make
 # Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
@@ -9,7 +9,7 @@ GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHO
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: help report sweep dry-run status tune dataset fetch doctor check-data study-detector lab test check bench demo-models demo-quality clean
+.PHONY: help report sweep dry-run status tune dataset fetch doctor check-data study-detector lab test check bench rehearsal demo-models demo-quality clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -43,6 +43,9 @@ check: $(BIN)/ready  ## lint, formatting, stripped notebooks
 
 bench: $(BIN)/ready  ## speed against the other ways to do the same
 	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$bench .py) || exit 1; done
+
+rehearsal: $(BIN)/ready  ## the published models' study on stand-ins of full size: 46 GB, hours without a GPU
+	$(BIN)/python -m tests.benchmarks.rehearsal $(if $(YES),--yes)
 
 demo-models: $(BIN)/ready  ## train data/models again; resumes
 	$(BIN)/python -m data.training.train

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from helpers.parameters import nearest
+from helpers.runs.methods import METHODS
 
 COMMANDS = {
     "report": "the whole study, from photos to report.html; what is done already is not done again",
@@ -50,8 +51,8 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     },
     "run": {"run": ("FOLDER", str, "all results; default runs/NAME OF THE DATASET")},
     "protocol": {
-        "steps": ("N", int, "of denoising; default 20 demo, 50 published"),
-        "scheduler": ("NAME", str, "pndm (default), ddim, dpm++2m or unipc"),
+        "steps": ("N", int, "of denoising; default 8 demo, 50 published"),
+        "scheduler": ("NAME", str, "pndm (default published), ddim, dpm++2m (default demo) or unipc"),
         "fit": ("HOW", str, "photo to square: squash (default) or crop"),
         "beams": ("N", int, "of the captioners' search; default 4"),
         "crops": ("HOW", str, "what image grounding sees of a box: squash (all, default) or centre"),
@@ -60,18 +61,15 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     },
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),
-        "external": (
-            "NAME=FOLDER",
-            (str,),
-            "another generator's pictures, named like the scenes; repeatable",
-        ),
+        "external": ("NAME=FOLDER", (str,), "another generator's pictures, named by scene; repeatable"),
         "language": ("NAME", str, "of report.html: en (default) or zh-TW; a page keeps the one it has"),
     },
     "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),
         "fraction": ("SHARE", [float], "grounded_fraction, share of the steps that see the boxes; default 1"),
         "guidance-share": ("SHARE", [float], "share of the steps, the middle ones, with guidance; default 1"),
-        "grounding": ("KIND", [str], "none, text, image; default all three"),
+        "grounding": ("METHOD", [str], f"of {', '.join(METHODS)}; default none, text, image"),
+        "knob": ("NAME=NUMBER", [str], "of a method, such as sdedit's strength=0.4 strength=0.8"),
         "template": ("NAME", [str], "default the one that the report chose"),
         "seed": ("N", [int], "default 0"),
         "layout": ("NAME", [str], "mirrored, jittered, other, random; default the photos' own boxes"),
@@ -182,11 +180,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 when everything is done, 1 when a notebook failed or a data set has problems, 2 when
     nothing could start, 130 when it was stopped from the keyboard."""
     options = read_options(sys.argv[1:] if arguments is None else arguments)
-    from helpers.sweeps import start  # here, so that a typing error is told at once
+    from helpers.sweeps import commands  # here, so that a typing error is told at once
 
     try:
         try:
-            work = start.COMMANDS[options.command](options)
+            work = commands.COMMANDS[options.command](options)
         except (ValueError, OSError) as error:
             return _say(2, f"error: {error}")
         failures = work()

@@ -89,6 +89,7 @@ class Bench:
         self.status.value = f"drawing {arm.name}, {steps} steps …"
         self.steps_done.layout.visibility = "visible"
         options = {"height": side, "width": side, "progress": False, "step": self._step}
+        options["scheduler"] = self.protocol["scheduler"]
         image = next(generate(gligen, [wanted], steps, **options)).image
         asked, why, judged = fitted(scene, self.protocol), "", {}
         try:

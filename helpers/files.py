@@ -57,16 +57,16 @@ def claimed(path: Path) -> Iterator[Callable[..., None]]:
 def holder(path: Path) -> dict | None:
     """The facts about who holds the lock; None where nobody does."""
     lock = path.with_suffix(".lock")
+    if not lock.is_file():
+        return None
     try:
-        if lock.is_file():
-            with FileLock(lock, blocking=False):
-                pass
+        with FileLock(lock, blocking=False):
+            return None
     except Timeout:
-        return left_by(path)
-    return None
+        return last_holder(path)
 
 
-def left_by(path: Path) -> dict:
+def last_holder(path: Path) -> dict:
     """The facts about the last holder, alive or killed; empty where it ended well."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -76,6 +76,5 @@ def left_by(path: Path) -> dict:
 
 def stamp(path: str | Path) -> tuple[int, int]:
     """Size and time of change of a file, in bytes and ns; zeros where there is none. Rewriting changes it."""
-    path = Path(path)
-    facts = path.stat() if path.is_file() else None
+    facts = Path(path).stat() if Path(path).is_file() else None
     return (facts.st_size, facts.st_mtime_ns) if facts else (0, 0)

@@ -14,7 +14,7 @@ from helpers.models import checkpoints, devices
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.run import Run
-from helpers.sweeps import machine, plan, settings, start, tasks
+from helpers.sweeps import commands, machine, plan, settings, tasks
 from helpers.sweeps.notebooks import check_parameters
 from tests.fakes import judged
 from tests.fakes.study import write_scenes
@@ -69,7 +69,7 @@ def test_every_parameter_of_the_protocol_can_be_given(command):
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     options = vars(read_options([command, *words, "--safety", "1"]))
     assert given.items() <= options.items() and options["safety"] == 1
-    assert settings.PROTOCOL.keys() <= options.keys()
+    assert settings.DEFAULTS.keys() <= options.keys()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_run_knows_its_settings_and_only_what_is_given_has_to_agree(tmp_path, 
     assert main(["sweep", *where, "--guidance", "-1"]) == 2
     options = read_options(["report", *where])
     run = settings.open_run(options)
-    assert start.guidance(run, run.card["protocol"], options) == 11
+    assert commands.guidance(run, run.card["protocol"], options) == 11
 
 
 def test_a_sweep_without_a_run_says_how_to_make_one(tmp_path, capsys, scenes):
@@ -201,9 +201,9 @@ def test_several_folders_in_one_text_and_blanks_in_a_folder(tmp_path):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "photo-0.png")
     text = f"sd={tmp_path}/my pictures flux={tmp_path}/a"
-    assert start.externals([text]) == {"sd": f"{tmp_path}/my pictures", "flux": f"{tmp_path}/a"}
+    assert commands.externals([text]) == {"sd": f"{tmp_path}/my pictures", "flux": f"{tmp_path}/a"}
     with pytest.raises(ParameterError, match="my=: give NAME=FOLDER"):
-        start.externals(["my name=x"])
+        commands.externals(["my name=x"])
 
 
 def made(target: str, **variables: str) -> list[str]:
@@ -363,7 +363,7 @@ def test_published_models_without_a_gpu_ask_for_a_yes(tmp_path, scenes, monkeypa
     ran = []
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     monkeypatch.setattr(devices, "memory", lambda _: 8 * GB)
-    monkeypatch.setattr(plan, "make_report", lambda run, *_: ran.append(run) or ["failed"])
+    monkeypatch.setattr(plan, "report", lambda run, *_: ran.append(run) or ["failed"])
     report = ["report", "--models", "published", "--run", str(tmp_path / "run"), "--dataset", str(scenes)]
     assert main(report) == 2 and not (tmp_path / "run").exists()
     said = capsys.readouterr().err
@@ -378,8 +378,8 @@ def test_published_models_without_a_gpu_ask_for_a_yes(tmp_path, scenes, monkeypa
 def test_a_report_that_is_done_needs_no_models(tmp_path, scenes, monkeypatch):
     run, ran = begun(tmp_path, scenes), []
     monkeypatch.setattr(machine, "missing", lambda *_: pytest.fail("looked for models"))
-    monkeypatch.setattr(start, "is_done", lambda *_: True)
-    monkeypatch.setattr(plan, "make_report", lambda run, *_: ran.append(run) or ["failed"])
+    monkeypatch.setattr(commands, "is_done", lambda *_: True)
+    monkeypatch.setattr(plan, "report", lambda run, *_: ran.append(run) or ["failed"])
     run.write_json("choices/template.json", {"template": "suffix", "guidance_scale": 11.0, "compared": []})
     assert main(["report", "--run", str(run.folder)]) == 1 and len(ran) == 1
 
@@ -388,7 +388,7 @@ def test_a_selection_is_a_part_of_the_run_and_of_its_name(tmp_path, scenes, monk
     def options(*more: str):
         return read_options(["report", "--dataset", str(scenes), *more])
 
-    place, *_ = settings.settings_of(options("--limit", "3"))
+    place, *_ = settings.protocol_of(options("--limit", "3"))
     assert place == "runs/photos-3"
     run = settings.open_run(options("--run", str(tmp_path / "run"), "--limit", "3", "--labels", "cone=pylon"))
     assert len(run.scenes) == 3 and {label for one in run.scenes for label in one.labels} >= {"pylon"}

@@ -248,7 +248,7 @@ def test_no_variable_of_a_notebook_has_the_name_of_a_module(path):
 def test_who_only_reads_a_run_waits_for_no_model():
     modules = ", ".join(f"helpers.report.{name}" for name in ("answers", "charts", "gallery", "tables"))
     modules += ", helpers.scenes.boxes"
-    modules += ", helpers.scoring.verdicts, helpers.sweeps.plan, helpers.sweeps.start, helpers.__main__"
+    modules += ", helpers.scoring.verdicts, helpers.sweeps.plan, helpers.sweeps.commands, helpers.__main__"
     script = f"import sys, {modules}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -29,7 +29,7 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import intervals, scores, verdicts
 from helpers.scoring.alignment import named_colour, r_precision
-from helpers.scoring.distances import kid, kid_leave_one_out
+from helpers.scoring.distances import paired_kid
 from helpers.scoring.features import efficientnet_features, image_features, text_features
 from helpers.scoring.judges import Judges
 
@@ -132,8 +132,8 @@ def of_other_photos(run: Run, judges: Judges) -> Row:
         judges.efficientnet, [draw_scene(seed, crisp=True).image for seed in seeds]
     )
     photos = efficientnet_features(judges.efficientnet, [scene.photo() for scene in run.scenes])
-    left_out = 1000 * kid_leave_one_out(photos, others)
-    value = intervals.jackknife(1000 * kid(photos, others), left_out)
+    value, left_out, spread = paired_kid(photos, others)
+    value = intervals.quadratic(1000 * value, 1000 * left_out, 1000**2 * spread)
     return Row("realism", f"{DISTANCE}, other photos", value)
 
 
@@ -147,7 +147,9 @@ def of_crops(run: Run, judges: Judges, guidance: float) -> Row:
         requests.append(type(made)(**vars(made) | {"phrases": bare, "prompt": ""}))
     assert len(table) == len(requests)
     right, texts = [], text_features(judges.clip, ALL_PHRASES)
-    for scene, picture in zip(run.scenes, generate(gligen, requests, steps=DEMO.steps), strict=True):
+    for scene, picture in zip(
+        run.scenes, generate(gligen, requests, DEMO.steps, DEMO.scheduler), strict=True
+    ):
         crops = image_features(judges.clip, [images.crop(picture.image, box) for box in scene.boxes])
         found = (crops @ texts.T).argmax(1) % len(COLOURS)
         asked = [list(COLOURS).index(named_colour(phrase)) for phrase in scene.phrases]

@@ -61,13 +61,10 @@ def rows(sets: dict[str, list[Image.Image]], photos: list[Image.Image]) -> Itera
     true = efficientnet_features(network, photos)
     for name, pictures in sets.items():
         ours = efficientnet_features(network, pictures)
-        frechet = intervals.jackknife(
-            distances.frechet_distance(true, ours), distances.frechet_leave_one_out(true, ours)
-        )
+        frechet = intervals.jackknife(*distances.paired_frechet(true, ours))
         yield Row("realism", f"Fréchet distance (EfficientNet-Lite0), {name}", frechet, BARS.get(name), True)
-        kernel = intervals.jackknife(
-            1000 * distances.kid(true, ours), 1000 * distances.kid_leave_one_out(true, ours)
-        )
+        value, left_out, spread = distances.paired_kid(true, ours)
+        kernel = intervals.quadratic(1000 * value, 1000 * left_out, 1000**2 * spread)
         yield Row("realism", f"KID x 1000 (EfficientNet-Lite0), {name}", kernel)
 
 

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
 SAVE_EVERY_SECONDS = 120
+Losses = Callable[[np.random.Generator, int], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Recipe:
 def train(
     name: str,
     model: torch.nn.Module,
-    loss_of: Callable[[np.random.Generator, int], dict[str, torch.Tensor]],
+    loss_of: Losses,
     recipe: Recipe,
     folder: Path,
     watch: Callable[[int], dict[str, float]] | None = None,
@@ -46,50 +47,25 @@ def train(
     folder: holds `<name>.pt` (state) and `<name>.jsonl` (the loss curve). Raises FloatingPointError on a loss
     that is not finite.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        recipe.learning_rate,
-        recipe.betas,
-        weight_decay=recipe.decay,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-    model, optimizer = accelerator.prepare(model, optimizer)
-    average = EMAModel(model.parameters(), decay=recipe.average, use_ema_warmup=True, power=0.75)
-    average.to(accelerator.device)
-    state = _State(folder, name, model, optimizer, schedule, average)
-    first = step = state.load()
+    training = _Training(name, model, recipe, folder)
+    first = step = training.load()
     started = last_saved = time.monotonic()
-    model.train()
+    training.model.train()
     while step < recipe.steps:
-        rng = np.random.default_rng([recipe.seed, step])
-        torch.manual_seed(int(rng.integers(2**31)))
-        with accelerator.autocast():
-            losses = loss_of(rng, step)
-        loss = sum(losses.values())
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step}")
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        average.step(model.parameters())
+        losses = training.step(loss_of, step)
         step += 1
         if step % 50 == 0 or step == recipe.steps:
             seconds = time.monotonic() - started
-            left = seconds / (step - first) * (recipe.steps - step)
-            state.log(step, seconds, left, losses)
+            training.log(step, seconds, seconds / (step - first) * (recipe.steps - step), losses)
         if watch and watch_every and step % watch_every == 0:
-            _measure(state, model, average, watch, step)
+            training.measure(step, watch)
         if time.monotonic() - last_saved > SAVE_EVERY_SECONDS or step == recipe.steps:
-            state.save(step)
+            training.save(step)
             last_saved = time.monotonic()
-    average.copy_to(model.parameters())
-    (folder / f"{name}.json").write_text(
-        json.dumps(asdict(recipe) | {"pictures": recipe.steps * recipe.batch_size})
-    )
-    return accelerator.unwrap_model(model).eval()
+    training.average.copy_to(training.model.parameters())
+    facts = asdict(recipe) | {"pictures": recipe.steps * recipe.batch_size}
+    (folder / f"{name}.json").write_text(json.dumps(facts))
+    return training.accelerator.unwrap_model(training.model).eval()
 
 
 def _rate(step: int, recipe: Recipe) -> float:
@@ -98,25 +74,49 @@ def _rate(step: int, recipe: Recipe) -> float:
     return 0.02 + 0.98 * (1 + math.cos(math.pi * min(step / recipe.steps, 1))) / 2
 
 
-def _measure(
-    state: "_State", model, average: EMAModel, watch: Callable[[int], dict[str, float]], step: int
-) -> None:
-    average.store(model.parameters())
-    average.copy_to(model.parameters())
-    model.eval()
-    with torch.no_grad():
-        state.write({"step": step} | watch(step))
-    average.restore(model.parameters())
-    model.train()
+class _Training:
+    """A training with its state on disk: written beside and renamed, so that it is always whole."""
 
-
-class _State:
-    """The training state on disk: written beside and renamed, so that it is always whole."""
-
-    def __init__(self, folder: Path, name: str, model, optimizer, schedule, average: EMAModel):
+    def __init__(self, name: str, model: torch.nn.Module, recipe: Recipe, folder: Path):
+        self.accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+        weights, rates = [p for p in model.parameters() if p.requires_grad], recipe.learning_rate
+        optimizer = torch.optim.AdamW(weights, rates, recipe.betas, weight_decay=recipe.decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        ema = EMAModel(self.model.parameters(), decay=recipe.average, use_ema_warmup=True, power=0.75)
+        ema.to(self.accelerator.device)
+        self.name, self.recipe, self.average = name, recipe, ema
         folder.mkdir(parents=True, exist_ok=True)
-        self.name, self.path, self.curve = name, folder / f"{name}.pt", folder / f"{name}.jsonl"
-        self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "average": average}
+        self.path, self.curve = folder / f"{name}.pt", folder / f"{name}.jsonl"
+        self.parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        self.parts |= {"average": ema}
+
+    def step(self, loss_of: Losses, step: int) -> dict[str, torch.Tensor]:
+        """One optimizer step; returns its losses."""
+        rng = np.random.default_rng([self.recipe.seed, step])
+        torch.manual_seed(int(rng.integers(2**31)))
+        with self.accelerator.autocast():
+            losses = loss_of(rng, step)
+        loss = sum(losses.values())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{self.name}: the loss is {loss.item()} at step {step}")
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.average.step(self.model.parameters())
+        return losses
+
+    def measure(self, step: int, watch: Callable[[int], dict[str, float]]) -> None:
+        """Write what `watch` says of the averaged weights."""
+        self.average.store(self.model.parameters())
+        self.average.copy_to(self.model.parameters())
+        self.model.eval()
+        with torch.no_grad():
+            self.write({"step": step} | watch(step))
+        self.average.restore(self.model.parameters())
+        self.model.train()
 
     def load(self) -> int:
         """Put the saved state back, if there is one; the number of steps done."""

@@ -93,15 +93,13 @@ def flags(text: str, prompt: str = "") -> tuple[str, ...]:
     repeats: two to six words follow themselves, or one word does twice ("a dog and a dog" does not).
     echo: the caption is, or starts with, the prompt that asked for it.
     """
-    words = text.lower().replace(",", " ").replace(".", " ").split()
-    found = []
-    if not words:
-        found.append("empty")
-    if any(_follows_itself(words, length) for length in range(1, 7)):
-        found.append("repeats")
-    if prompt.strip() and text.strip().lower().startswith(prompt.strip().lower()):
-        found.append("echo")
-    return tuple(found)
+    words, asked = text.lower().replace(",", " ").replace(".", " ").split(), prompt.strip().lower()
+    faults = {
+        "empty": not words,
+        "repeats": any(_follows_itself(words, length) for length in range(1, 7)),
+        "echo": asked and text.strip().lower().startswith(asked),
+    }
+    return tuple(name for name, holds in faults.items() if holds)
 
 
 def _follows_itself(words: list[str], length: int) -> bool:

@@ -2,9 +2,9 @@
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler,
 from PIL import Image
 
 from helpers.generation.conditioning import Conditions
-from helpers.generation.inpainting import canvas
 from helpers.generation.requests import Request, entries, grounded_calls, guided_calls
+from helpers.runs.methods import METHODS
 from helpers.scenes import images
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ SCHEDULERS = {  # those of arms.SCHEDULERS
 }
 ABSENT = -1  # an unconditional row in a call without guidance
 DECODED_AT_ONCE = 4  # pictures; decoding one takes more memory than denoising it
+Step = Callable[[int, int], None]  # called after each UNet call: how many are done, and how many there are
+
+
+def ignore(done: int, total: int) -> None:
+    """For who does not watch the steps."""
 
 
 def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -38,8 +43,7 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
-@dataclass(frozen=True, eq=False)
-class Share:
+class Share(NamedTuple):
     """Rows of a batch that share one UNet call, all grounded or all ungrounded.
 
     rows: indices; those from `count` on only fill the call up to a fixed shape.
@@ -53,67 +57,105 @@ class Share:
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    size: (height, width) in pixels.
+    size: (height, width) in pixels. A method that starts from photos overrides `photos`, `begin`, `keep` or
+    `channels`.
     """
 
     def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
         self.gligen, self.steps, self.scheduler, self.size = gligen, steps, scheduler, size
         factor = 2 ** (len(gligen.vae.config.block_out_channels) - 1)
         self.shape = (gligen.vae.config.latent_channels, size[0] // factor, size[1] // factor)
-        self.calls = len(self._scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
+        self.calls = len(self.new_scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
         self.conditions = Conditions(gligen)
         self.unet = _reading_tokens(gligen.unet)
+        # an inpainting checkpoint: it reads a photo and a mask as further channels
+        self.wide = gligen.unet.config.in_channels == 2 * self.shape[0] + 1
+
+    def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
+        """Pictures of requests, in their order; see `latents`."""
+        latents = self.latents(requests, least, step)
+        batch = least // (1 + any(request.guidance_scale > 1 for request in requests))
+        return self.decode(latents, max(1, min(DECODED_AT_ONCE, batch)))[: len(requests)]
+
+    def rows(self, request: Request) -> int:
+        """UNet rows of a picture: one per call, and another where the call has guidance."""
+        return self.calls + len(guided_calls(request, self.calls))
 
     @torch.inference_mode()
-    def latents(
-        self,
-        requests: Sequence[Request],
-        rows: int = 0,
-        step: Callable[[int, int], None] = lambda done, total: None,
-    ) -> torch.Tensor:
+    def latents(self, requests: Sequence[Request], rows: int = 0, step: Step = ignore) -> torch.Tensor:
         """Denoised latents (n, c, h, w) float32, in the order of the requests, on the model's device.
 
         Rows of a UNet call: the conditional row of every picture, then the unconditional rows of those with
         guidance_scale over 1, which calls outside the interval of guidance leave out. rows: fill every call
         up to so many, or to half of them where no picture has guidance, so that shapes never change.
-        step: called after each UNet call with how many are done, and how many there are.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
         n, device = len(requests), self.gligen.device
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
-        scheduler = self._scheduler()
-        timesteps = scheduler.timesteps  # on the CPU: read there, they never wait for the device
-        shares = self._shares(requests, guided, rows)
-        embeds, tokens = self._conditions(requests, guided)
+        scheduler = self.new_scheduler()
         noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
-        photo = canvas(self.gligen, requests, noises)
-        scales = self._scales(requests, guided).to(device)
+        photos = self.photos(requests, noises)
+        timesteps, latents = self.begin(scheduler, requests, noises)
+        shares = self._shares(requests, guided, rows, len(timesteps))
+        embeds, tokens = self._conditions(requests, guided)
+        scales = self._scales(requests, guided, len(timesteps)).to(device)
         picture = torch.tensor([*range(n), *guided], device=device)  # of each row
-        latents, signals = noises * scheduler.init_noise_sigma, scheduler.alphas_cumprod[timesteps].sqrt()
+        # timesteps are on the CPU: read there, they never wait for the device
+        signals = scheduler.alphas_cumprod[timesteps].sqrt()
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
         for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
-            latents = photo.keep(latents, signal)
-            x = photo.channels(scheduler.scale_model_input(latents, t))[picture]
+            latents = self.keep(photos, latents, signal)
+            x = self.channels(photos, scheduler.scale_model_input(latents, t))[picture]
             noise_pred = self._predict(split, x, t_there, embeds, tokens)
             noise_pred_text, noise_pred_uncond = noise_pred[picture[n:]], noise_pred[n:]
             noise_pred[picture[n:]] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
             latents = scheduler.step(noise_pred[:n], t, latents).prev_sample
             step(done, len(timesteps))
-        return photo.keep(latents, 1.0)
+        return self.keep(photos, latents, 1.0)
 
     @torch.inference_mode()
-    def pictures(self, latents: torch.Tensor) -> list[Image.Image]:
-        """Latents (n, c, h, w) decoded, a few at a time, in their order."""
+    def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
+        """Pictures of latents (n, c, h, w), a few at a time, in their order; then the first of them again, up
+        to a multiple, so that shapes never change."""
         vae = self.gligen.vae
-        parts = (latents / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
+        filled = torch.arange(-(-len(latents) // multiple) * multiple) % len(latents)
+        parts = (latents[filled] / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
         return [picture for part in parts for picture in images.to_images(vae.decode(part).sample)]
 
-    def _scheduler(self) -> "SchedulerMixin":
+    def encode(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""
+        vae, (height, width), latents = self.gligen.vae, self.size, []
+        for request in requests:
+            photo = images.fit(request.photo().convert("RGB"), request.boxes, (width, height))[0]
+            pixels = images.to_tensor(images.to_array([photo])).to(vae.device, vae.dtype)
+            latents.append(vae.encode(pixels).latent_dist.mode().float() * vae.config.scaling_factor)
+        return torch.cat(latents)
+
+    def new_scheduler(self) -> "SchedulerMixin":
         """A fresh scheduler with its timesteps."""
         kind, options = SCHEDULERS[self.scheduler]
         scheduler = kind.from_config(self.gligen.scheduler.config, **options)
-        scheduler.set_timesteps(self.steps)
+        with warnings.catch_warnings():  # of diffusers' multistep schedulers, with NumPy 2
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            scheduler.set_timesteps(self.steps)
         return scheduler
+
+    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> object:
+        """What `keep` and `channels` need of the photos."""
+
+    def begin(
+        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noises: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The timesteps, one per UNet call, and the latents (n, c, h, w) at the first of them."""
+        return scheduler.timesteps, noises * scheduler.init_noise_sigma
+
+    def keep(self, photos: object, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
+        """latents before a step, at signal = sqrt(alphas_cumprod), and after the last step, at 1."""
+        return latents
+
+    def channels(self, photos: object, x: torch.Tensor) -> torch.Tensor:
+        """x with all channels that the UNet reads: zeros for an inpainting checkpoint without a photo."""
+        return torch.cat([x, torch.zeros_like(x), torch.zeros_like(x[:, :1])], dim=1) if self.wide else x
 
     def _conditions(
         self, requests: Sequence[Request], guided: list[int]
@@ -123,25 +165,26 @@ class Denoiser:
         prompts = [request.prompt for request in requests]
         prompts += [requests[row].negative_prompt for row in guided]
         embeds = self.conditions.prompt_embeds(prompts)
-        if all(request.grounding == "none" for request in requests):
+        if not any("boxes" in METHODS[request.grounding].reads for request in requests):
             return embeds, None
         tokens = self.conditions.tokens(entries(request) for request in requests)
         return embeds, tokens[[*range(len(requests)), *[len(requests)] * len(guided)]]
 
-    def _scales(self, requests: Sequence[Request], guided: list[int]) -> torch.Tensor:
+    def _scales(self, requests: Sequence[Request], guided: list[int], calls: int) -> torch.Tensor:
         """guidance_scale by UNet call and guided picture, (calls, g, 1, 1, 1); 1 where it is off."""
-        some = [(requests[row].guidance_scale, guided_calls(requests[row], self.calls)) for row in guided]
-        rows = [[scale if call in calls else 1.0 for scale, calls in some] for call in range(self.calls)]
+        some = [(requests[row].guidance_scale, guided_calls(requests[row], calls)) for row in guided]
+        rows = [[scale if call in those else 1.0 for scale, those in some] for call in range(calls)]
         return torch.tensor(rows)[:, :, None, None, None]
 
-    def _shares(self, requests: Sequence[Request], guided: list[int], least: int) -> list[list[Share]]:
+    def _shares(
+        self, requests: Sequence[Request], guided: list[int], least: int, calls: int
+    ) -> list[list[Share]]:
         """For each UNet call, how its rows are split. Calls with the same split have the same object."""
-        calls = range(self.calls)
-        many = np.array([grounded_calls(request, self.calls) for request in requests])
+        many = np.array([grounded_calls(request, calls) for request in requests])
         n, many = len(requests), np.concatenate([many, many[guided]])
-        columns = [(many > call).astype(np.int8) for call in calls]
+        columns = [(many > call).astype(np.int8) for call in range(calls)]
         for row, request in enumerate(guided, n):
-            for call in set(calls) - set(guided_calls(requests[request], self.calls)):
+            for call in set(range(calls)) - set(guided_calls(requests[request], calls)):
                 columns[call][row] = ABSENT
         splits = {column.tobytes(): column for column in columns}
         for key, column in splits.items():

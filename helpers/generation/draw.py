@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from helpers.files import claimed
+from helpers.generation.methods import loader
 from helpers.generation.requests import Request
 from helpers.models.sets import model_set
+from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
 from helpers.runs.layouts import asked
+from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
@@ -52,36 +55,38 @@ class Crops(Sequence):
         return len(self.boxes)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return images.crop(self._photo(), self.boxes[index])
+        return images.crop(self.photo(), self.boxes[index])
 
     def __iter__(self) -> Iterator[Image.Image]:
-        photo = self._photo() if len(self) else None
+        photo = self.photo() if len(self) else None
         return (images.crop(photo, box) for box in self.boxes)
 
-    def _photo(self) -> Image.Image:
+    def photo(self) -> Image.Image:
         """What the boxes are fractions of."""
         photo = self.scene.photo()
-        return (
-            images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0] if self.fit == "crop" else photo
-        )
+        if self.fit != "crop":
+            return photo
+        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
 
 
-def request(scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scene | None = None) -> Request:
-    """An arm's request for a scene, and, for "image", a crop per box. layout: the scene with the boxes of the
-    arm; None for the photo's own, fitted as the protocol says."""
-    layout = layout or fitted(scene, protocol)
+def request(
+    scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scene | None = None, **texts: str
+) -> Request:
+    """An arm's request for a scene, with what its method reads and nothing else.
+
+    layout: the scene with the boxes of the arm; None for the photo's own, fitted as the protocol says.
+    texts: source_prompt and instruction.
+    """
+    layout, method = layout or fitted(scene, protocol), METHODS[arm.grounding]
+    crops = Crops(scene, layout.boxes, protocol["fit"])
+    inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
+    inputs |= {"photo": crops.photo, **texts}
+    shared = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed", "knobs")
     return Request(
-        scene=scene.name,
-        prompt=prompt,
-        boxes=layout.boxes,
-        phrases=layout.phrases,
-        crops=Crops(scene, layout.boxes, protocol["fit"]) if arm.grounding == "image" else (),
+        scene.name,
+        **{name: value for name, value in inputs.items() if name in method.reads},
+        **{name: getattr(arm, name) for name in shared},
         crop_fit=protocol.get("crops", "squash"),
-        grounding=arm.grounding,
-        guidance_scale=arm.guidance_scale,
-        grounded_fraction=arm.grounded_fraction,
-        guidance_share=arm.guidance_share,
-        seed=arm.seed,
     )
 
 
@@ -94,14 +99,14 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     Arms that differ by guidance_scale alone share their batches. An arm that fails stops no other: when all
     have been tried, ArmsFailed is raised. Raises CheckpointMissing.
     """
-    from helpers.models.loading import load_gligen, release
+    from helpers.models.loading import release
 
     protocol, records, failed = run.card["protocol"], [], {}
-    models = model_set(protocol["models"])
-    safety = models.safety if protocol["safety"] else None
-    for kind in ("text", "image"):
-        mine = [name for name in names if (Arm.parse(name).grounding == "image") == (kind == "image")]
-        loaded = cache(partial(load_gligen, models.gligen[kind], kind, safety=safety))
+    models, kinds = model_set(protocol["models"]), {}
+    for name in names:
+        key, load = loader(Arm.parse(name).grounding, models, models.safety if protocol["safety"] else None)
+        kinds.setdefault(key, (cache(load), []))[1].append(name)
+    for loaded, mine in kinds.values():
         for some in series(mine):
             records += _try(run, some, loaded, progress, batch_size, failed)
         if loaded.cache_info().currsize:
@@ -166,7 +171,7 @@ def series(names: Sequence[str]) -> list[list[str]]:
     groups: dict[tuple, list[str]] = {}
     for name in names:
         arm = Arm.parse(name)
-        groups.setdefault((replace(arm, guidance_scale=0), arm.guidance_scale > 1), []).append(name)
+        groups.setdefault((replace(arm, guidance_scale=1), arm.guidance_scale > 1), []).append(name)
     return list(groups.values())
 
 
@@ -181,22 +186,18 @@ def _draw(
         wanted = _wanted(run, names)
         if not wanted:
             return []
-        protocol, gligen = run.card["protocol"], loaded()
-        sides = {"height": protocol["size"], "width": protocol["size"]}
+        protocol, parts, own = run.card["protocol"], loaded(), Arm.parse(names[0])  # a series shares all else
+        side = protocol["size"]
         # The scenes of the run, not the pictures that it lacks: a resumed run makes the same bits.
-        batch_size = min(batch_size or fitting(gligen, tuple(sides.values())), len(run.scenes))
+        batch_size = min(batch_size or fitting(parts, (side, side)), len(run.scenes))
         for note in notes:
             note(batch_size=batch_size)
-        own = Arm.parse(names[0])  # a series shares all but guidance_scale
-        options = {
-            "steps": own.steps or protocol["steps"],
-            "scheduler": own.scheduler or protocol["scheduler"],
-        }
-        options |= {"safety": protocol["safety"]} | sides
-        options |= {"batch_size": batch_size, "fixed_shapes": True, "progress": progress}
+        options = {"height": side, "width": side, "batch_size": batch_size, "safety": protocol["safety"]}
+        options["steps"] = own.steps or METHODS[own.grounding].steps or protocol["steps"]
+        options["scheduler"] = own.scheduler or protocol["scheduler"]
         pictures = (
             replace(picture, record=picture.record | {"arm": wanted[picture.request]})
-            for picture in generate(gligen, list(wanted), **options)
+            for picture in generate(parts, list(wanted), fixed_shapes=True, progress=progress, **options)
         )
         return write(pictures, lambda request: run.picture(wanted[request], request.scene))
 
@@ -211,10 +212,19 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
     if not any(missing.values()):
         return {}
     arms, wanted = {name: Arm.parse(name) for name in names}, {}
-    prompts = run.prompts(arms[names[0]].template).set_index("scene").prompt
+    own = arms[names[0]]
+    rows = run.prompts(own.template).set_index("scene")
+    texts = [name for name in ("source_prompt", "instruction") if name in METHODS[own.grounding].reads]
+    if absent := [name for name in texts if name not in rows]:
+        raise ParameterError(
+            f"template {own.template!r}: its scenes have no {absent[0]}, which {own.grounding!r} reads; "
+            "name a template that is a set of edits"
+        )
     for scene, layout in zip(run.scenes, asked(run, names[0], run.scenes), strict=True):
         lacking = [name for name in names if scene.name in missing[name]]
         if lacking:  # the photo is read and its crops are held once for all arms
-            first = request(scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"], layout)
+            said = rows.loc[scene.name]
+            given = scene, said.prompt, arms[lacking[0]], run.card["protocol"], layout
+            first = request(*given, **said[texts])
             wanted |= {replace(first, guidance_scale=arms[name].guidance_scale): name for name in lacking}
     return wanted

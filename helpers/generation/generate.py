@@ -12,9 +12,10 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.generation.denoising import Denoiser, noise
+from helpers.generation.denoising import Step, ignore, noise
+from helpers.generation.methods import sampler as sampler_of
 from helpers.generation.pictures import Picture, record, write
-from helpers.generation.requests import Request, RequestError, check, guided_calls
+from helpers.generation.requests import Request, RequestError, check
 from helpers.parameters import ParameterError
 from helpers.runs import arms
 
@@ -27,7 +28,7 @@ ALIVE = 100  # tensors as large as the UNet's first level that a row needs at on
 
 
 def generate(
-    gligen: "Gligen",
+    parts: "Gligen",
     requests: Iterable[Request],
     steps: int = 50,
     scheduler: str = "pndm",
@@ -37,39 +38,58 @@ def generate(
     fixed_shapes: bool = False,
     safety: bool = False,
     progress: bool = True,
-    step: Callable[[int, int], None] = lambda done, total: None,
+    step: Step = ignore,
 ) -> Iterator[Picture]:
-    """Pictures of requests, in their order, batch after batch.
+    """Pictures of requests of one method, or of several that share a sampler, in their order, in batches.
 
+    parts: what the method draws with (a Gligen, or what its `load` gives: anything with a device).
     height, width: pixels, multiples of the autoencoder's factor (8); None: what the UNet was trained with.
     batch_size: pictures per batch; None: as many as free memory should hold. Halved when memory runs out.
     fixed_shapes: fill every UNet call up to a full batch, so that a picture is the same to the last bit
     however many others there are. safety: withhold pictures that the safety checker flags.
-    step: called after each UNet call of a batch with how many are done, and how many there are.
-    Crops are read when their batch is due. Raises RequestError or ParameterError, before any model runs, for
-    requests and settings that cannot be right.
+    Crops and photos are read when their batch is due. Raises RequestError or ParameterError, before any model
+    runs, for requests and settings that cannot be right.
     """
-    requests = list(requests)
-    check(requests, gligen.unet.config.attention_type)
-    _check_settings(gligen, steps, scheduler, batch_size or 1, safety)
-    denoiser = Denoiser(gligen, steps, scheduler, _size(gligen, height, width))
-    guided = any(request.guidance_scale > 1 for request in requests)
-    rows_each = 1 + guided if fixed_shapes else 0
+    requests, unet = list(requests), getattr(parts, "unet", None)
+    if not requests:
+        return iter(())
+    check(requests, unet and unet.config.attention_type)
+    arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
+    if safety and getattr(parts, "safety_checker", None) is None:
+        raise ParameterError("safety = True: the models were loaded without a safety checker")
+    size, tokenizer = _size(parts, height, width), getattr(parts, "tokenizer", None)
+    sampler = sampler_of(requests)(parts, steps, scheduler, size)
+    rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
+    checkpoint = getattr(parts, "checkpoint", None)
+    known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]}
+    known |= {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
+    known |= {"dtype": unet and str(unet.dtype).removeprefix("torch.")}
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
-        return _make(denoiser, some, batch_size * rows_each, safety, step)
+        began, made = time.monotonic(), []
+        pictures = sampler.draw(some, batch_size * rows_each, step)
+        flags = _flags(parts, pictures) if safety else [False] * len(pictures)
+        seconds = round((time.monotonic() - began) / len(some), 4)
+        for request, picture, flag in zip(some, pictures, flags, strict=True):
+            own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
+            told = record(request, tokenizer, **known, **own)
+            made.append(Picture(request, None if flag else picture, told))
+        return made
 
-    return _stream(make, requests, batch_size or fitting(gligen, denoiser.size), progress)
+    return _stream(make, requests, batch_size or fitting(parts, size), progress)
 
 
-def fitting(gligen: "Gligen", size: tuple[int, int]) -> int:
+def fitting(parts: "Gligen", size: tuple[int, int]) -> int:
     """How many pictures of (height, width) pixels a batch may have: as many as should fit into 80 % of
     the free memory, two rows each; never more than pays off."""
-    kind, unet, factor = gligen.device.type, gligen.unet, _factor(gligen)
-    free = torch.cuda.mem_get_info(gligen.device)[0] if kind == "cuda" else psutil.virtual_memory().available
+    kind, unet, factor = parts.device.type, getattr(parts, "unet", None), _factor(parts)
+    most = MOST_AT_ONCE.get(kind, 8)
+    if unet is None:
+        return most
+    free = torch.cuda.mem_get_info(parts.device)[0] if kind == "cuda" else psutil.virtual_memory().available
     places = (size[0] // factor) * (size[1] // factor)
     each = 2 * places * unet.config.block_out_channels[0] * unet.dtype.itemsize * ALIVE
-    return max(1, min(MOST_AT_ONCE.get(kind, 8), int(0.8 * free / each)))
+    return max(1, min(most, int(0.8 * free / each)))
 
 
 def _stream(
@@ -82,7 +102,12 @@ def _stream(
             try:
                 made = make(requests[done : done + size], size)
             except RuntimeError as error:
-                _check_memory(error, size)
+                if not should_reduce_batch_size(error):
+                    raise
+                if size == 1:
+                    advice = "ask for smaller pictures, or free some memory"
+                    raise MemoryError(f"out of memory at batch_size 1: {advice}") from error
+                warnings.warn(f"out of memory at batch_size {size}; going on with {size // 2}", stacklevel=3)
                 made = []
             if not made:  # cleared here, where the error no longer holds on to its tensors
                 clear_device_cache(garbage_collection=True)
@@ -93,42 +118,6 @@ def _stream(
                 yield picture
 
 
-def _check_memory(error: RuntimeError, size: int) -> None:
-    """Raise the error unless it is lack of memory, for which half the batch may be the remedy."""
-    if not should_reduce_batch_size(error):
-        raise error
-    if size == 1:
-        advice = "ask for smaller pictures, or free some memory"
-        raise MemoryError(f"out of memory at batch_size 1: {advice}") from error
-    warnings.warn(f"out of memory at batch_size {size}; going on with {size // 2}", stacklevel=4)
-
-
-def _make(
-    denoiser: Denoiser,
-    requests: list[Request],
-    rows: int,
-    safety: bool,
-    step: Callable[[int, int], None],
-) -> list[Picture]:
-    gligen, (height, width) = denoiser.gligen, denoiser.size
-    began = time.monotonic()
-    pictures = denoiser.pictures(denoiser.latents(requests, rows, step))
-    flags = _flags(gligen, pictures) if safety else [False] * len(pictures)
-    more = {"steps": denoiser.steps, "scheduler": denoiser.scheduler, "height": height, "width": width}
-    more |= {"checkpoint": gligen.checkpoint and gligen.checkpoint.name, "commit": gligen.commit}
-    more |= {"dtype": str(gligen.unet.dtype).removeprefix("torch.")}
-    more |= {"seconds": round((time.monotonic() - began) / len(requests), 4)}
-    rows = [denoiser.calls + len(guided_calls(request, denoiser.calls)) for request in requests]
-    records = [
-        record(request, gligen.tokenizer, **more, unet_rows=count)
-        for request, count in zip(requests, rows, strict=True)
-    ]
-    return [
-        Picture(request, None if flag else picture, record | {"flagged": bool(flag)})
-        for request, picture, record, flag in zip(requests, pictures, records, flags, strict=True)
-    ]
-
-
 def _flags(gligen: "Gligen", pictures: list[Image.Image]) -> list[bool]:
     checker = gligen.safety_checker
     pixels = gligen.feature_extractor(pictures, return_tensors="pt").pixel_values
@@ -137,21 +126,18 @@ def _flags(gligen: "Gligen", pictures: list[Image.Image]) -> list[bool]:
     return checker(clip_input=pixels.to(gligen.device, checker.dtype), images=stand_ins)[1]
 
 
-def _size(gligen: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:
-    factor = _factor(gligen)
-    default = gligen.unet.config.sample_size * factor
-    sides = {"height": default if height is None else height, "width": default if width is None else width}
+def _size(parts: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:
+    factor, unet = _factor(parts), getattr(parts, "unet", None)
+    sides = {"height": height, "width": width}
     for name, side in sides.items():
-        if not (isinstance(side, int) and side > 0 and side % factor == 0):
+        if side is None and unet:
+            sides[name] = unet.config.sample_size * factor
+        elif not (isinstance(side, int) and side > 0 and side % factor == 0):
             raise ParameterError(f"{name} = {side!r}: give pixels, a multiple of {factor}")
     return sides["height"], sides["width"]
 
 
-def _factor(gligen: "Gligen") -> int:
-    return 2 ** (len(gligen.vae.config.block_out_channels) - 1)
-
-
-def _check_settings(gligen: "Gligen", steps: int, scheduler: str, batch_size: int, safety: bool) -> None:
-    arms.check(steps=steps, batch_size=batch_size, scheduler=scheduler)
-    if safety and gligen.safety_checker is None:
-        raise ParameterError("safety = True: the models were loaded without a safety checker")
+def _factor(parts: "Gligen") -> int:
+    """Pixels per latent."""
+    vae = getattr(parts, "vae", None)
+    return 2 ** (len(vae.config.block_out_channels) - 1) if vae else 1

@@ -14,7 +14,7 @@ from helpers.captioning.prompts import truncate
 from helpers.generation.requests import Request, entries
 from helpers.scenes import images
 
-INPUTS = {"boxes", "phrases", "crops", "inpaint"}  # fields of a request; the others are settings
+INPUTS = {"boxes", "phrases", "crops", "photo", "knobs"}  # fields of a request; the others are settings
 WITHHELD = (128, 128, 128)  # colour of the file that stands for a flagged picture
 
 
@@ -31,12 +31,14 @@ class Picture:
 
 
 def record(request: Request, tokenizer, **more: object) -> dict:
-    """Settings, boxes used and dropped, and texts that were cut, of one picture; more: further settings."""
+    """Settings, boxes used and dropped, and texts that were cut, of one picture; more: further settings.
+
+    tokenizer: of the text encoder, None where there is none."""
     used = entries(request)
-    texts = dict.fromkeys([request.prompt, request.negative_prompt, *used.phrases])
+    texts = dict.fromkeys([request.prompt, request.negative_prompt, *used.phrases]) if tokenizer else ()
     return {
         **{key: value for key, value in vars(request).items() if key not in INPUTS},
-        "inpaint": request.inpaint is not None,
+        **request.knobs,
         "boxes": used.boxes.tolist(),
         "phrases": list(used.phrases),
         "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),

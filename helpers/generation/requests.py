@@ -1,36 +1,34 @@
 """Picture requests: the inputs of one picture, their checks, and the boxes that fill GLIGEN's places."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
-from helpers.runs.arms import CROPS, GROUNDINGS, RULES
+from helpers.runs.arms import CROPS, RULES
+from helpers.runs.methods import METHODS, NEUTRAL, READS, defaults, problems
 from helpers.scenes import boxes as rectangles
 
 PLACES = 30  # GLIGEN reads this many boxes
 ROUNDING = 1e-5  # boxes may leave the picture by this much
-KNOBS = (
-    "grounding",
-    "guidance_scale",
-    "grounded_fraction",
-    "guidance_share",
-    "seed",
-)  # with the same rules as an arm's
+SETTINGS = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed")  # as of an arm
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """The inputs of one picture. `(seed, scene)` alone decide its noise.
+    """The inputs of one picture; those that its method does not read stay empty. `(seed, scene)` alone decide
+    its noise.
 
     boxes: (n, 4) fractions (x_min, y_min, x_max, y_max), origin top left; phrases: n texts, one per box.
-    crops: n pictures, one per box, the appearance of its content; grounding "image" alone reads them, when
-    their batch is due, so that a sequence may cut them only then.
+    crops: n pictures, one per box, the appearance of its content, read when their batch is due, so that a
+    sequence may cut them only then.
     crop_fit: how the image encoder sees a crop: "squash", whole, as in GLIGEN's training, or "centre", as
     diffusers shows it: what the checkpoint's processor makes of it, in published ones the middle square.
-    inpaint: a photo that stays as it is outside the boxes.
+    photo: gives the photo when its batch is due; boxes are fractions of it.
+    source_prompt: what the photo shows; instruction: what is to be done with it.
+    grounding: the method, of METHODS; knobs: those that only it has, name -> value, at first its defaults.
     guidance_scale: at or under 1 there is no guidance, and the negative prompt has no effect.
     grounded_fraction: share of the denoising steps, from the first on, that see the boxes. guidance_share: of
     those that have guidance, the middle ones (Kynkäänniemi et al. 2024, arXiv 2404.07724: none in the first,
@@ -38,18 +36,25 @@ class Request:
     """
 
     scene: str
-    prompt: str
+    prompt: str = ""
     negative_prompt: str = ""
     boxes: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
     phrases: Sequence[str] = ()
     crops: Sequence[Image.Image] = ()
     crop_fit: str = CROPS[0]
-    inpaint: Image.Image | None = None
+    photo: Callable[[], Image.Image] | None = None
+    source_prompt: str = ""
+    instruction: str = ""
     grounding: str = "text"
     guidance_scale: float = 7.5
     grounded_fraction: float = 1.0
     guidance_share: float = 1.0
     seed: int = 0
+    knobs: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.grounding in METHODS:
+            object.__setattr__(self, "knobs", defaults(self.grounding) | dict(self.knobs))
 
 
 class RequestError(ValueError):
@@ -72,15 +77,15 @@ class Entries:
     @property
     def crops(self) -> tuple[Image.Image | None, ...]:
         """A crop, or None, per box; read from the request anew each time, because they are large."""
-        if self.request.grounding != "image":
+        if "crops" not in METHODS[self.request.grounding].reads:
             return (None,) * len(self.kept)
         crops = list(self.request.crops)
         return tuple(crops[index] for index in self.kept)
 
 
 def entries(request: Request) -> Entries:
-    """The largest boxes that fit; nothing at all for grounding "none"."""
-    if request.grounding == "none":
+    """The largest boxes that fit; nothing at all for a method that does not read boxes."""
+    if "boxes" not in METHODS[request.grounding].reads:
         none = np.empty(0, np.int64)
         return Entries(request, np.empty((0, 4), np.float32), (), none, none)
     boxes = rectangles.clip(request.boxes)
@@ -96,7 +101,7 @@ def grounded_calls(request: Request, calls: int) -> int:
     own sampler counts steps, the first of which makes two: of 51 calls 16 and not 15 at 0.3, 2 and not 1 at
     0.02.
     """
-    return 0 if request.grounding == "none" else int(request.grounded_fraction * calls)
+    return int(request.grounded_fraction * calls) if "boxes" in METHODS[request.grounding].reads else 0
 
 
 def guided_calls(request: Request, calls: int) -> range:
@@ -105,44 +110,61 @@ def guided_calls(request: Request, calls: int) -> range:
     return range((calls - many) // 2, (calls - many) // 2 + many)
 
 
-def check(requests: Sequence[Request], attention_type: str) -> None:
+def check(requests: Sequence[Request], attention_type: str | None) -> None:
     """Refuse requests that cannot be right before any model runs.
 
     attention_type: of the UNet's configuration: "gated", "gated-text-image", or anything else for one without
-    grounding. Raises RequestError listing every problem.
+    grounding; None where no GLIGEN draws. Raises RequestError listing every problem.
     """
-    problems = [
+    found = [
         f"scene {request.scene!r}, {problem}"
         for request in requests
         for problem in _problems(request, attention_type)
     ]
-    if problems:
-        raise RequestError("\n".join(problems))
+    if found:
+        raise RequestError("\n".join(found))
 
 
-def _problems(request: Request, attention_type: str) -> Iterator[str]:
+def _problems(request: Request, attention_type: str | None) -> Iterator[str]:
     for name in ("scene", "prompt", "negative_prompt"):
         if not isinstance(getattr(request, name), str):
             yield f"{name} {getattr(request, name)!r}: a text is needed"
-    if (advice := RULES["crops"](request.crop_fit)) is not None:
-        yield f"crop_fit {request.crop_fit!r}: {advice}"
-    for name in KNOBS:
-        if (advice := RULES[name](value := getattr(request, name))) is not None:
+    for name in (*SETTINGS, "crop_fit"):
+        rule = RULES["crops" if name == "crop_fit" else name]
+        if (advice := rule(value := getattr(request, name))) is not None:
             yield f"{name} {value!r}: {advice}"
-    yield from _model_problems(request, attention_type)
     yield from _box_problems(request)
+    if request.grounding in METHODS:
+        yield from _method_problems(request, attention_type)
 
 
-def _model_problems(request: Request, attention_type: str) -> Iterator[str]:
-    if request.grounding not in GROUNDINGS[1:]:
+def _method_problems(request: Request, attention_type: str | None) -> Iterator[str]:
+    """What the method is given and does not read, or needs and is not given; knobs; the checkpoint."""
+    name, method, n = request.grounding, METHODS[request.grounding], len(request.boxes)
+    for field_name in READS:
+        value = getattr(request, field_name)
+        if field_name not in method.reads and (callable(value) or (value is not None and len(value))):
+            yield f"{field_name}: {name!r} does not read it, it reads {', '.join(method.reads)}; leave it out"
+    yield from problems(name, {one: getattr(request, one) for one in NEUTRAL if hasattr(request, one)})
+    yield from problems(name, dict(request.knobs))
+    for field_name in {"phrases", "crops"} & set(method.reads):
+        if len(value := getattr(request, field_name)) != n:
+            one = field_name.removesuffix("s")
+            yield f"{n} boxes but {len(value)} {field_name}: {name!r} wants one {one} per box"
+    for field_name in {"photo", "source_prompt", "instruction"} & set(method.reads):
+        if not getattr(request, field_name):
+            yield f"no {field_name}: {name!r} needs one"
+    if "photo" in method.reads and "boxes" in method.reads and not n:
+        yield f"{name!r} without a box: nothing would be painted; give the boxes to paint"
+    if attention_type is None or "boxes" not in method.reads:
         return
     if not attention_type.startswith("gated"):
         yield (
-            f"grounding {request.grounding!r}: this UNet has no grounding layers (attention_type "
+            f"grounding {name!r}: this UNet has no grounding layers (attention_type "
             f"{attention_type!r}); load a GLIGEN checkpoint or ask for grounding 'none'"
         )
-    elif attention_type == "gated" and request.grounding == "image":
-        yield "grounding 'image': this checkpoint was made for text only; load the text + image checkpoint"
+    elif attention_type == "gated" and "crops" in method.reads:
+        yield f"grounding {name!r}: this checkpoint was made for text only; load the text + image checkpoint"
 
 
 def _box_problems(request: Request) -> Iterator[str]:
@@ -151,12 +173,6 @@ def _box_problems(request: Request) -> Iterator[str]:
         yield f"boxes of shape {boxes.shape}: give (n, 4), (x_min, y_min, x_max, y_max) in fractions"
         return
     boxes = boxes.reshape(-1, 4)
-    if request.grounding != "none" and len(request.phrases) != len(boxes):
-        yield f"{len(boxes)} boxes but {len(request.phrases)} phrases: give one phrase per box"
-    if request.grounding == "image" and len(request.crops) != len(boxes):
-        yield f"{len(boxes)} boxes but {len(request.crops)} crops: grounding 'image' wants one crop per box"
-    if request.inpaint is not None and not len(boxes):
-        yield "inpainting without a box: nothing would be painted; give the boxes to paint"
     for index, box in enumerate(boxes):
         if (problem := _box_problem(*box)) is not None:
             yield f"box {index}: {problem}; boxes are fractions (x_min, y_min, x_max, y_max)"

@@ -104,7 +104,12 @@ def locate(checkpoint: Checkpoint) -> tuple[Path, str | None]:
 def find(checkpoint: Checkpoint) -> tuple[Path, Missing | None]:
     """Where a checkpoint lies or would lie, and what is missing of it, if anything; asks no network."""
     if checkpoint is INCEPTION:
-        return inception_file(), _examined_inception(inception_file())
+        file = inception_file()
+        if not file.is_file():
+            return file, Missing(INCEPTION, str(file), "not downloaded yet")
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        problem = f"damaged, its SHA-256 starts with {digest}"
+        return file, None if digest == INCEPTION.revision else Missing(INCEPTION, str(file), problem)
     if checkpoint.revision is None:
         return _examined(checkpoint, Path(checkpoint.source))
     try:
@@ -121,42 +126,35 @@ def missing(models: ModelSet, safety: bool = False) -> list[Missing]:
     return [lack for one in _needed(models, safety) if (lack := find(one)[1])]
 
 
-def locate_all(models: ModelSet, safety: bool = False) -> dict[str, Path]:
-    """Name of a checkpoint -> where it lies, for all that a study needs.
-
-    Raises one CheckpointMissing that lists everything missing, its size, and one command.
-    """
-    if lacking := missing(models, safety):
-        raise CheckpointMissing(*lacking)
-    return {one.name: find(one)[0] for one in _needed(models, safety)}
-
-
 def fetch(models: ModelSet, safety: bool = False, say: Callable[[str], object] = print) -> None:
     """Download what is missing of a model set, going on where a download was stopped, and say what is where.
 
     Raises CheckpointMissing for what cannot be had, OSError where the disk has no room for it.
     """
-    lacking = missing(models, safety)
-    say(f"{len(lacking)} of {len(_needed(models, safety))} checkpoints to download, {_size(lacking)}")
+    needed, lacking = _needed(models, safety), missing(models, safety)
+    count = f"{len(lacking)} of {len(needed)} checkpoints to download, {_size(lacking)}"
+    say(count if lacking else f"nothing to download, all {len(needed)} checkpoints are here")
     for one in lacking:
         folder = Path(inception_file() if one.checkpoint is INCEPTION else constants.HF_HUB_CACHE)
         folder = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
         if (free := shutil.disk_usage(folder).free) < one.checkpoint.size:
-            needed = f"{one.checkpoint.size / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free"
-            raise OSError(f"{one.checkpoint.name} needs {needed} in {folder}; free some, or set HF_HOME")
+            room = f"{one.checkpoint.size / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free"
+            raise OSError(f"{one.checkpoint.name} needs {room} in {folder}; free some, or set HF_HOME")
         say(f"  {one.checkpoint.name} ...")
         if one.checkpoint is INCEPTION:
             import torch  # here, because locating should not wait for it
 
             inception_file().parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(INCEPTION.source, str(inception_file()), INCEPTION.revision)
-        elif one.damaged:
+            continue
+        if one.damaged:
             wanted = _wanted(one.checkpoint) | {"allow_patterns": list(one.damaged)}
             snapshot_download(**wanted, force_download=True)
-        if one.checkpoint is not INCEPTION:
-            locate(one.checkpoint)
-    for name, place in locate_all(models, safety).items():
-        say(f"  {name}: {place}")
+        locate(one.checkpoint)
+    if lacking := missing(models, safety):
+        raise CheckpointMissing(*lacking)
+    for one in needed:
+        say(f"  {one.name}: {find(one)[0]}")
 
 
 def inception_file() -> Path:
@@ -183,14 +181,6 @@ def _examined(checkpoint: Checkpoint, folder: Path) -> tuple[Path, Missing | Non
     facts += [f"damaged: {', '.join(damaged)}"] * bool(damaged)
     found = Missing(checkpoint, str(folder), "; ".join(facts), tuple(absent), tuple(damaged))
     return folder, found if facts else None
-
-
-def _examined_inception(file: Path) -> Missing | None:
-    if not file.is_file():
-        return Missing(INCEPTION, str(file), "not downloaded yet")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    problem = f"damaged, its SHA-256 starts with {digest}"
-    return None if digest == INCEPTION.revision else Missing(INCEPTION, str(file), problem)
 
 
 def _hf() -> str:

@@ -51,11 +51,12 @@ def parse_labels(text: str) -> dict[str, str]:
     Raises ParameterError for what is written otherwise.
     """
     pairs = [one.partition("=") for one in re.split(r"\s+(?=[^\s=]+=)", text.strip()) if one]
-    if not all(label.strip() and is_pair and name.strip() for label, is_pair, name in pairs):
+    found = {label.strip(): name.strip() for label, _, name in pairs}
+    if not all(found.keys()) or not all(found.values()):
         raise ParameterError(
             f'detector_labels = {text!r}: give LABEL=CLASS for each, as in "worker=person helmet=hard hat"'
         )
-    return {label.strip(): name.strip() for label, _, name in pairs}
+    return found
 
 
 def match_labels(

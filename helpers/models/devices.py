@@ -1,7 +1,6 @@
 """The device, its precision, and how much of its memory each stage of a study takes."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +37,8 @@ class Need:
         return self.memory <= self.free
 
     def __str__(self) -> str:
-        fits = (
-            "fits"
-            if self.fits
-            else "does not fit: run this notebook on another machine, in the same run folder"
-        )
+        elsewhere = "does not fit: run this notebook on another machine, in the same run folder"
+        fits = "fits" if self.fits else elsewhere
         return f"{self.stage}: {self.memory / 1e9:.1f} GB of {self.free / 1e9:.1f} ({self.how}), {fits}"
 
 
@@ -79,24 +75,24 @@ def memory(device: torch.device) -> int:
 def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list[Need]:
     """The memory that each stage of a study with this model set takes on a device, stage by stage."""
     device = torch.device(device) if device else best_device()
-    return list(_needs(models, safety, device, memory(device)))
-
-
-def _needs(models: ModelSet, safety: bool, device: torch.device, free: int) -> Iterator[Need]:
-    def need(stage: str, family: str, parameters: float, more: str = "") -> Need:
-        dtype = best_dtype(device, family)
-        name = str(dtype).removeprefix("torch.")
-        return Need(stage, int(ROOM * parameters * dtype.itemsize), free, f"{device.type}, {name}{more}")
-
-    for name, checkpoint in models.captioners.items():
-        whole = need(f"captions by {name}", name, parameters(checkpoint))
-        half = need(f"captions by {name}", name, parameters(checkpoint) - VISION_HALF, ", half by half")
-        yield whole if whole.fits or device.type == "cpu" else half
-    checker = parameters(models.safety) if safety and models.safety else 0
-    for name, checkpoint in models.gligen.items():
-        yield need(f"pictures grounded by {name}", "gligen", parameters(checkpoint) + checker)
     judges = [models.clip, models.detector, *([INCEPTION] if models.inception else [])]
-    yield need("scores", "clip", sum(map(parameters, judges)))
+    checker = parameters(models.safety) if safety and models.safety else 0
+    stages = [(f"captions by {name}", name, parameters(one)) for name, one in models.captioners.items()]
+    captions = len(stages)
+    stages += [
+        (f"pictures grounded by {name}", "gligen", parameters(one) + checker)
+        for name, one in models.gligen.items()
+    ]
+    stages += [("scores", "clip", sum(map(parameters, judges)))]
+    found, free = [], memory(device)
+    for place, (stage, family, count) in enumerate(stages):
+        dtype = best_dtype(device, family)
+        how, each = f"{device.type}, {str(dtype).removeprefix('torch.')}", ROOM * dtype.itemsize
+        need = Need(stage, int(each * count), free, how)
+        if place < captions and device.type != "cpu" and not need.fits:
+            need = Need(stage, int(each * (count - VISION_HALF)), free, f"{how}, half by half")
+        found.append(need)
+    return found
 
 
 def parameters(checkpoint: Checkpoint) -> int:

@@ -1,14 +1,12 @@
 """The networks whose features realism is judged by: pytorch-fid's Inception and EfficientNet-Lite0."""
 
-import hashlib
 import importlib.metadata
-from pathlib import Path
 from unittest import mock
 from urllib.error import URLError
 
 import torch
 
-from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, find, inception_file
+from helpers.models.checkpoints import INCEPTION, CheckpointMissing, Missing, find
 from helpers.models.devices import Device, placed
 from helpers.models.loading import Loaded
 from helpers.models.sets import EFFICIENTNET, Checkpoint, extractor_name
@@ -22,41 +20,26 @@ class EfficientNet(Loaded):
     """EfficientNet-Lite0. `extract_features`: (n, 3, 224, 224), (pixels - 127) / 128 -> (n, 1280, 7, 7)."""
 
 
-def load_inception(weights: str | Path | None = None, device: Device = None) -> Inception:
-    """pytorch-fid's Inception, in float32. Raises CheckpointMissing.
-
-    weights: a file with its state; None takes pytorch-fid's own from torch.hub's cache, downloaded if need be
-    and checked against the SHA-256 in its name.
-    """
+def load_inception(device: Device = None) -> Inception:
+    """pytorch-fid's Inception in float32, from torch.hub's cache; downloaded if need be, and checked against
+    the SHA-256 in its name. Raises CheckpointMissing."""
     from pytorch_fid import inception  # torchvision takes a second to import
 
-    state, digest = inception_state(weights)
+    file, lacking = find(INCEPTION)
+    if lacking and file.is_file():
+        raise CheckpointMissing(lacking)
+    place = {"model_dir": str(file.parent), "file_name": file.name, "map_location": "cpu"}
+    try:
+        state = torch.hub.load_state_dict_from_url(
+            INCEPTION.source, check_hash=True, weights_only=True, **place
+        )
+    except URLError as error:
+        raise CheckpointMissing(Missing(INCEPTION, f"{file} and {INCEPTION.source}", str(error))) from error
     # pytorch-fid builds its network only together with a download: hand it the state that was just read.
     with mock.patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
         model = inception.InceptionV3()
     device, dtype = placed(device, None, "inception")
-    return Inception(model.to(device).eval(), None, device, dtype, INCEPTION, digest)
-
-
-def inception_state(weights: str | Path | None = None) -> tuple[dict[str, torch.Tensor], str]:
-    """The state of pytorch-fid's network and the start of its file's SHA-256. weights: see load_inception."""
-    file = Path(weights) if weights else inception_file()
-    if not weights and (damaged := find(INCEPTION)[1]) and file.is_file():
-        raise CheckpointMissing(damaged)
-    if not weights:
-        place = {"model_dir": str(file.parent), "file_name": file.name}
-        try:
-            state = torch.hub.load_state_dict_from_url(
-                INCEPTION.source, map_location="cpu", check_hash=True, weights_only=True, **place
-            )
-        except URLError as error:
-            place = f"{file} and {INCEPTION.source}"
-            raise CheckpointMissing(Missing(INCEPTION, place, str(error))) from error
-        return state, INCEPTION.revision
-    if not file.is_file():
-        raise CheckpointMissing(Missing(INCEPTION, str(file), "no such file"))
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    return torch.load(file, map_location="cpu", weights_only=True), digest
+    return Inception(model.to(device).eval(), None, device, dtype, INCEPTION, INCEPTION.revision)
 
 
 def load_efficientnet(device: Device = None) -> EfficientNet:

@@ -7,7 +7,6 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -26,6 +25,23 @@ from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint
 
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
+
+
+PARTS = {  # of a GLIGEN checkpoint: small ones first, so that gigabytes are read last
+    "tokenizer": transformers.CLIPTokenizer,
+    "scheduler": diffusers.PNDMScheduler,
+    "text_encoder": transformers.CLIPTextModel,
+    "vae": diffusers.AutoencoderKL,
+}
+CROP_PARTS = {  # for image grounding
+    "processor": transformers.CLIPProcessor,
+    "image_encoder": transformers.CLIPVisionModelWithProjection,
+    "image_project": CLIPImageProjection,
+}
+SAFETY_PARTS = {
+    "feature_extractor": transformers.CLIPImageProcessor,
+    "safety_checker": StableDiffusionSafetyChecker,
+}
 
 
 @dataclass
@@ -64,7 +80,7 @@ class Detector(Loaded):
 
 @dataclass
 class Gligen:
-    """The parts of a grounded Stable Diffusion. Those for crops and for the safety checker may be None."""
+    """The parts of a grounded Stable Diffusion. CROP_PARTS and SAFETY_PARTS may be None."""
 
     unet: diffusers.UNet2DConditionModel
     vae: diffusers.AutoencoderKL
@@ -80,11 +96,6 @@ class Gligen:
     dtype: torch.dtype = torch.float32
     checkpoint: Checkpoint | None = None
     commit: str | None = None
-
-    @property
-    def grounding(self) -> str:
-        """The inputs of a box: "text" (a phrase), or "image" (a phrase and a crop)."""
-        return "image" if self.unet.config.attention_type == ATTENTION["image"] else "text"
 
 
 def load_captioner(
@@ -123,23 +134,15 @@ def load_gligen(
     checker = safety and locate(safety)[0]
     attention = _attention(checkpoint, folder, grounding)
     device, dtype = placed(device, dtype, "gligen")
-    plain = partial(read, checkpoint=checkpoint, folder=folder)
-    trained = partial(network, checkpoint=checkpoint, folder=folder, device=device, dtype=dtype)
-    image = attention == ATTENTION["image"]
-    small = {"tokenizer": transformers.CLIPTokenizer, "scheduler": diffusers.PNDMScheduler}
-    small |= {"processor": transformers.CLIPProcessor} if image else {}
-    large = {"text_encoder": transformers.CLIPTextModel, "vae": diffusers.AutoencoderKL}
-    large |= {"image_encoder": transformers.CLIPVisionModelWithProjection} if image else {}
-    large |= {"image_project": CLIPImageProjection} if image else {}
-    parts = {part: plain(kind, part=part) for part, kind in small.items()}
-    if safety:
-        extractor = transformers.CLIPImageProcessor
-        parts["feature_extractor"] = read(extractor, safety, checker, "feature_extractor")
-    parts |= {part: trained(kind, part=part) for part, kind in large.items()}
-    parts["unet"] = trained(diffusers.UNet2DConditionModel, part="unet", attention_type=attention)
-    if safety:
-        kind = StableDiffusionSafetyChecker
-        parts["safety_checker"] = network(kind, safety, checker, device, dtype, "safety_checker")
+    wanted = PARTS | (CROP_PARTS if attention == ATTENTION["image"] else {})
+    kinds = {part: (kind, checkpoint, folder) for part, kind in wanted.items()}
+    kinds |= {part: (kind, safety, checker) for part, kind in SAFETY_PARTS.items() if safety}
+    small = {part: kind for part, kind in kinds.items() if not issubclass(kind[0], nn.Module)}
+    parts = {part: read(*kind, part) for part, kind in small.items()}
+    for part in (part for part in kinds if part not in small):
+        parts[part] = network(*kinds[part], device, dtype, part)
+    unet = diffusers.UNet2DConditionModel, checkpoint, folder, device, dtype, "unet"
+    parts["unet"] = network(*unet, attention_type=attention)
     return Gligen(**parts, device=device, dtype=dtype, checkpoint=checkpoint, commit=commit)
 
 
@@ -152,15 +155,15 @@ def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> s
     if attention not in ATTENTION.values():
         raise ValueError(f"{named} its UNet has no grounding layers; give a GLIGEN checkpoint")
     if grounding == "image" and attention != ATTENTION["image"]:
-        raise ValueError(f"{named} it grounds by text only; for image grounding give one with crops, such as "
-                         "anhnct/Gligen_Text_Image")  # fmt: skip
+        other = "for image grounding give one with crops, such as anhnct/Gligen_Text_Image"
+        raise ValueError(f"{named} it grounds by text only; {other}")
     return attention
 
 
 def load_clip(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Clip:
     """CLIP with its processor. Raises CheckpointMissing."""
     kinds = transformers.CLIPModel, transformers.CLIPProcessor
-    return Clip(*_pair(checkpoint, locate(checkpoint), kinds, *placed(device, dtype, "clip")))
+    return Clip(**_pair(checkpoint, kinds, *placed(device, dtype, "clip")))
 
 
 def load_detector(
@@ -173,23 +176,21 @@ def load_detector(
 
     Raises CheckpointMissing, and ParameterError for a checkpoint that is no detector.
     """
-    place, kinds = locate(checkpoint), (transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor)
-    if classes_of(place[0]) is not None:
-        config = read(transformers.AutoConfig, checkpoint, place[0])
+    folder, kinds = locate(checkpoint)[0], (transformers.Owlv2ForObjectDetection, transformers.Owlv2Processor)
+    if classes_of(folder) is not None:
+        config = read(transformers.AutoConfig, checkpoint, folder)
         kinds = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)], transformers.AutoImageProcessor
-    return Detector(*_pair(checkpoint, place, kinds, *placed(device, dtype, "detector")), labels or {})
+    return Detector(**_pair(checkpoint, kinds, *placed(device, dtype, "detector")), labels=labels or {})
 
 
 def _pair(
-    checkpoint: Checkpoint,
-    place: tuple[Path, str | None],
-    kinds: tuple[type, type],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> tuple:
-    folder, commit = place
+    checkpoint: Checkpoint, kinds: tuple[type, type], device: torch.device, dtype: torch.dtype
+) -> dict[str, object]:
+    """A model and its processor, and where they are from: the fields of `Loaded`."""
+    folder, commit = locate(checkpoint)
     processor = read(kinds[1], checkpoint, folder)
-    return network(kinds[0], checkpoint, folder, device, dtype), processor, device, dtype, checkpoint, commit
+    model = network(kinds[0], checkpoint, folder, device, dtype)
+    return vars(Loaded(model, processor, device, dtype, checkpoint, commit))
 
 
 def release(*models: Loaded | Gligen) -> None:

@@ -63,10 +63,11 @@ def network(
             model, info = kind.from_pretrained(place, output_loading_info=True, **options)
     except UNREADABLE as error:
         raise _unreadable(checkpoint, folder, part, (".safetensors", ".bin"), error) from error
-    extra = [name for name in info["unexpected_keys"] if not UNUSED.search(name)]
-    other = [name for name, *_ in info["mismatched_keys"]]
-    problems = {"weights of another size for": other, "no weights for": info["missing_keys"]}
-    problems["a model without a place for"] = extra
+    problems = {
+        "weights of another size for": [name for name, *_ in info["mismatched_keys"]],
+        "no weights for": info["missing_keys"],
+        "a model without a place for": [one for one in info["unexpected_keys"] if not UNUSED.search(one)],
+    }
     for problem, names in problems.items():
         if names:
             problem = f"{problem} {', '.join(sorted(names)[:3])} ({len(names)} in all)"
@@ -77,19 +78,18 @@ def network(
 @contextmanager
 def quiet() -> Iterator[None]:
     """The libraries without progress bars and load reports: `network` raises what matters of these."""
-    loggings = (transformers.utils.logging, diffusers.utils.logging)
-    levels = [one.get_verbosity() for one in loggings]
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    for one in loggings:
+    library, bars = transformers.utils.logging, transformers.utils.logging.is_progress_bar_enabled()
+    levels = [(one, one.get_verbosity()) for one in (library, diffusers.utils.logging)]
+    for one, _ in levels:
         one.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    library.disable_progress_bar()
     try:
         yield
     finally:
-        for one, level in zip(loggings, levels, strict=True):
+        for one, level in levels:
             one.set_verbosity(level)
         if bars:
-            transformers.utils.logging.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def _unreadable(

@@ -44,11 +44,8 @@ class Checkpoint:
         name = f"*.{self.variant}*" if self.variant else "*"
         formats = {True: ("safetensors",), False: ("bin",), None: ("safetensors", "bin")}[self.safetensors]
         patterns = ["*.json", "*.txt", "*.model", *(f"{name}.{suffix}" for suffix in formats)]
-        return (
-            ["model_index.json", *(f"{part}/{one}" for part in self.parts for one in patterns)]
-            if self.parts
-            else patterns
-        )
+        in_parts = [f"{part}/{one}" for part in self.parts for one in patterns]
+        return ["model_index.json", *in_parts] if self.parts else patterns
 
     @property
     def other_files(self) -> list[str]:
@@ -64,7 +61,8 @@ class ModelSet:
     safety: the checkpoint with the safety checker of both groundings, None where the set has none.
     inception: whether pytorch-fid's Inception sees realism, so that the distance may be called FID; else
     EfficientNet-Lite0 does (see `extractor_name`).
-    size: side of a picture in pixels; steps (of denoising) and guidance_scale: where nobody asks for others.
+    size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
+    others. The demo set has what notebook 09_cost finds for it, the published set what GLIGEN has.
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
     not there is called as it is.
     """
@@ -77,6 +75,7 @@ class ModelSet:
     safety: Checkpoint | None
     inception: bool
     size: int
+    scheduler: str
     steps: int
     guidance_scale: float
     detector_labels: Mapping[str, str | None] = field(default_factory=dict)
@@ -103,9 +102,19 @@ def _demo() -> ModelSet:
     def local(folder: str) -> Checkpoint:
         return Checkpoint(f"demo {folder}", str(data_folder() / "models" / folder))
 
-    captioners = {"opt": local("blip2-opt"), "t5": local("blip2-t5")}
-    gligen = {"text": local("gligen-text"), "image": local("gligen-text-image")}
-    return ModelSet("demo", captioners, gligen, local("clip"), local("owlv2"), None, False, 128, 20, 2.0)
+    return ModelSet(
+        "demo",
+        captioners={"opt": local("blip2-opt"), "t5": local("blip2-t5")},
+        gligen={"text": local("gligen-text"), "image": local("gligen-text-image")},
+        clip=local("clip"),
+        detector=local("owlv2"),
+        safety=None,
+        inception=False,
+        size=128,
+        scheduler="dpm++2m",
+        steps=8,
+        guidance_scale=2.0,
+    )
 
 
 def _published() -> ModelSet:
@@ -117,20 +126,27 @@ def _published() -> ModelSet:
         numbers = {"size": int(size), "parameters": int(parameters)}
         return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
 
-    opt = hub("Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3", 15.0e9, 3.74e9)
-    t5 = hub("Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28", 15.8e9, 3.94e9)
     half = {"variant": "fp16", "safetensors": False}
     boxes = "masterful/gligen-1-4-generation-text-box", "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
-    text = hub(*boxes, 2.55e9, 1.28e9, **half)
-    safety = hub(*boxes, 0.61e9, 0.304e9, parts=SAFETY, **half)
-    safety = replace(safety, name=f"safety checker of {safety.name}")
-    commit = "c4ea3545c59a161096adc00aa14fa163c687614a"
-    image = hub("anhnct/Gligen_Text_Image", commit, 6.82e9, 1.58e9, safetensors=False)
-    clip = hub("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41", 1.71e9, 0.428e9)
+    text, safety = hub(*boxes, 2.55e9, 1.28e9, **half), hub(*boxes, 0.61e9, 0.304e9, parts=SAFETY, **half)
+    crops = "anhnct/Gligen_Text_Image", "c4ea3545c59a161096adc00aa14fa163c687614a"
+    opt = "Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
+    t5 = "Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28"
+    clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
-    detector = hub(*owlv2, 0.62e9, 0.155e9)
-    captioners, gligen = {"opt": opt, "t5": t5}, {"text": text, "image": image}
-    return ModelSet("published", captioners, gligen, clip, detector, safety, True, 512, 50, 7.5)
+    return ModelSet(
+        "published",
+        captioners={"opt": hub(*opt, 15.0e9, 3.74e9), "t5": hub(*t5, 15.8e9, 3.94e9)},
+        gligen={"text": text, "image": hub(*crops, 6.82e9, 1.58e9, safetensors=False)},
+        clip=hub(*clip, 1.71e9, 0.428e9),
+        detector=hub(*owlv2, 0.62e9, 0.155e9),
+        safety=replace(safety, name=f"safety checker of {text.name}"),
+        inception=True,
+        size=512,
+        scheduler="pndm",
+        steps=50,
+        guidance_scale=7.5,
+    )
 
 
 MODEL_SETS: dict[str, Callable[[], ModelSet]] = {"demo": _demo, "published": _published}

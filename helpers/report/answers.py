@@ -1,6 +1,6 @@
 """The five questions of a report, each answered by what its run's numbers support."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,10 @@ from helpers.report.tables import Answer
 from helpers.runs.external import whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
-from helpers.scoring import scores
+from helpers.scoring import scores, verdicts
 
 LOOKS = {1: "more real than those without", -1: "less real than those without"}
 LOOKS[0] = "as real as those without, as far as these photos can tell"
-PLAIN = {FOUND: "in boxes found"}
 TRAINING = "Pictures to train a detector with"
 NO_PHOTOS = (
     "The demo models have only ever seen drawn worksites. They do not know real photos: the captions and "
@@ -31,7 +30,11 @@ NO_PHOTOS = (
 def all_of(run: Run, mark: float = 11.0) -> list[Answer]:
     """The five answers of the report. mark: the guidance_scale that "guidance" asks about."""
     five = ("captioners", "templates", "groundings", "guidance", "training")
-    return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in five]
+    return _answers(run, five, mark)
+
+
+def _answers(run: Run, questions: Iterable[str], mark: float) -> list[Answer]:
+    return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in questions]
 
 
 def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) -> HTML:
@@ -39,8 +42,7 @@ def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) ->
 
     mark: the guidance_scale that "guidance" asks about. linked: with links to the sections of the report.
     """
-    options = {"guidance": {"mark": mark}}
-    rows = [QUESTIONS[name](run, **options.get(name, {})) for name in questions]
+    rows = _answers(run, questions, mark)
     return tables.piece("answers", rows if linked else [replace(row, section="") for row in rows])
 
 
@@ -87,7 +89,7 @@ def groundings(run: Run) -> Answer:
     none, text, *image = names
     values = run.scores().set_index(["metric", "arm"]).value
     found, verdict, numbers = f"Boxes found: {_listed(values, FOUND, names, '.0%')}", "Cannot tell", ()
-    if reason := comparisons.not_judged(run).get(FOUND):
+    if reason := verdicts.not_judged(run).get(FOUND):
         found, verdict = f"Boxes found are {reason}", "Not judged"
     if values.get((FOUND, scores.PHOTOS)) == 0:
         found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
@@ -100,11 +102,8 @@ def groundings(run: Run) -> Answer:
     ]
     bought, kept = (gain(run, metric, names, text, none) for metric in (FOUND, distance))
     if verdict == "Cannot tell" and None not in (bought, kept) and values[FOUND, scores.PHOTOS] > 0:
-        verdict = {
-            1: "It pays" if kept >= 0 else "It is a trade",
-            0: "Not shown to pay",
-            -1: "It does not pay",
-        }[bought]
+        pays = "It pays" if kept >= 0 else "It is a trade"
+        verdict = {1: pays, 0: "Not shown to pay", -1: "It does not pay"}[bought]
         numbers = tuple((names[arm], f"{values[FOUND, arm]:.0%}") for arm in (text, none))
         grounds.insert(0, short)
         short = (
@@ -113,14 +112,13 @@ def groundings(run: Run) -> Answer:
             f"photos themselves {values[FOUND, scores.PHOTOS]:.0%}. Its pictures look {LOOKS[kept]}."
         )
     question = "What does grounding cost in realism, and what does it buy in following the boxes?"
-    return Answer(
-        question, short, tuple(grounds), "Template, grounding, realism, boxes", verdict, FOUND, numbers
-    )
+    section = "Template, grounding, realism, boxes"
+    return Answer(question, short, tuple(grounds), section, verdict, FOUND, numbers)
 
 
 def guidance(run: Run, mark: float = 11.0) -> Answer:
     """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
-    short, grounds, verdicts, numbers = [], [], [], ("", ())
+    short, grounds, told, numbers = [], [], [], ("", ())
     for kind in ("text", "image"):
         arms = comparisons.guidance_arms(run, kind)
         names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in arms}
@@ -129,26 +127,26 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
             short.append(f"With {GROUNDING[kind]}, {mark:g} was not compared.")
             continue
         against, worse = against_best(run, names, marked[0])
-        words = {
-            arm: [PLAIN.get(m, "in realism") for m in worse if worse[m] == arm] for arm in worse.values()
-        }
+        words: dict[str, list[str]] = {}
+        for metric, arm in worse.items():
+            words.setdefault(arm, []).append("in boxes found" if metric == FOUND else "in realism")
         parts = [f"worse than {names[arm]} {' and '.join(some)}" for arm, some in words.items()]
         found = " and ".join(parts) or "not shown to be wrong"
-        verdicts.append(("No" if worse else "Not shown to be wrong") if against else "Not judged")
+        told.append(("No" if worse else "Not shown to be wrong") if against else "Not judged")
         short.append(f"With {GROUNDING[kind]}, {mark:g} is {found if against else 'not judged'}.")
         grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in against]
         if worse and not numbers[0]:
             metric, arm = next(iter(worse.items()))
             numbers = _numbers(run, metric, {one: names[one] for one in (arm, marked[0])})
     question = f"What does guidance_scale trade, and is {mark:g} right?"
-    verdict = verdicts[0] if len(set(verdicts)) == 1 else "It depends" if verdicts else "Not compared"
+    verdict = told[0] if len(set(told)) == 1 else "It depends" if told else "Not compared"
     return Answer(question, " ".join(short), tuple(grounds), "guidance_scale", verdict, *numbers)
 
 
 def training(run: Run) -> Answer:
     """Question 5: in how many pictures every box is found and its inside named rightly."""
     question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
-    withheld = comparisons.not_judged(run)
+    withheld = verdicts.not_judged(run)
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
         effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()
         return Answer(question, f"{capital(reason)}.", tuple(effect), section, "Not judged")
@@ -185,7 +183,7 @@ def training(run: Run) -> Answer:
 def front(run: Run) -> Answer:
     """Which settings are beaten by no other, and which values of grounded_fraction were drawn at all."""
     question = "Which settings are beaten by no other in both?"
-    if reason := comparisons.not_judged(run).get(FOUND):
+    if reason := verdicts.not_judged(run).get(FOUND):
         return Answer(question, f"Boxes found are {reason}.")
     table = comparisons.trade_off(run)
     rows = [*table[table.front].sort_values("distance").itertuples()]

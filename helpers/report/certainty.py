@@ -65,9 +65,9 @@ def comparisons_made(run: Run) -> Answer:
     held = sum(holds for _, holds in claimed)
     lost = [claim for claim, holds in claimed if not holds]
     grounds = [
-        "Each table is corrected for its own comparisons (Holm). Of reports in which no arm differs from "
-        "another, 5 to 10 % would still claim a difference somewhere (simulated); with all comparisons "
-        "corrected as one, at most 5 % would."
+        "Each table is corrected for its own comparisons (Holm). Of 400 made-up reports in which no arm "
+        "differs from another, with 33 comparisons on 48 photos each, 15 % claimed a difference somewhere, "
+        "and 1 % with all comparisons corrected as one."
     ]
     if lost:
         grounds.append(f"Differences that do not hold as one: {'; '.join(lost)}.")
@@ -83,7 +83,7 @@ def as_one(run: Run) -> tuple[int, int, list[tuple[str, bool]]]:
     """Number of comparisons and of tables in the report, and its claims: each with whether it holds when all
     comparisons are corrected as one."""
     tables, claims = [], []
-    for metric, names, base in asked(run):
+    for metric, names, base in families(run):
         try:
             tables.append((names, verdicts.compare(run, metric, list(names), base)))
         except ValueError:  # not judged, or too few photos: it claims nothing
@@ -96,9 +96,9 @@ def as_one(run: Run) -> tuple[int, int, list[tuple[str, bool]]]:
     return sum(map(len, corrected)), len(tables), claims
 
 
-def asked(run: Run) -> Iterator[tuple[str, Mapping[str, str], str | None]]:
-    """Every table of the report that names a better arm: metric, arms with their names, and the arm that all
-    are compared with (None: the best)."""
+def families(run: Run) -> Iterator[tuple[str, Mapping[str, str], str | None]]:
+    """The families of comparisons, one per table that names a better arm: metric, arms with their names, and
+    the arm that all are compared with (None: the best)."""
     captions, distance = comparisons.captioners(run).names, realism(run)
     yield from ((metric, captions, None) for metric in (CLIP_SCORE, NAMED))
     yield distance, comparisons.templates(run, comparisons.template_arms(run)).names, None

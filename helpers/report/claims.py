@@ -84,17 +84,15 @@ def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[
     lines, worse = [], {}
     for metric in (realism(run), FOUND):
         try:
-            table = verdicts.compare(run, metric, list(names)).set_index("arm", drop=False)
+            rows = verdicts.compare(run, metric, list(names)).to_dict("records")
         except verdicts.NotJudged:
             continue
         except TooFew as error:
             return [f"no verdict: {error}."], {}
-        if marked not in table.index:
-            lines.append(f"{names[marked]} has the best {metric} of those tried.")
-            continue
-        row = table.loc[marked].to_dict()
-        lines.append(worded(run, row, names))
-        worse |= {metric: row["other"]} if row["different"] else {}
+        own = [row for row in rows if row["arm"] == marked]
+        lines += [worded(run, row, names) for row in own]
+        lines += [] if own else [f"{names[marked]} has the best {metric} of those tried."]
+        worse.update((metric, row["other"]) for row in own if row["different"])
     return lines, worse
 
 

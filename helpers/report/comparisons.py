@@ -9,14 +9,15 @@ import pandas as pd
 from helpers.models.sets import extractor_name, model_set
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import CAPTIONS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
-CLIP_SCORE, NAMED, FOUND, CROPS = "CLIP score", "labels named", "found at IoU 0.5", "crop accuracy"
-GROUNDING = {"none": "no grounding", "text": "text grounding", "image": "text + image grounding"}
+CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
+GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
 LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
 LAYOUT |= {"random": "random boxes"}
 LOWER, HIGHER = "lower is better", "higher is better"
@@ -27,7 +28,7 @@ class Comparison:
     """What one table compares.
 
     names: arm -> display name; metrics: metric -> which way is good; chosen: the arm that is pointed out;
-    controls: arm -> display name of the rows that are set apart below the others.
+    controls: arm -> display name of the rows set apart below; costs: arm -> UNet rows, seconds per picture.
     """
 
     names: Mapping[str, str]
@@ -35,6 +36,7 @@ class Comparison:
     caption: str
     chosen: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def pair(self) -> dict[str, str]:
@@ -43,16 +45,15 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table, the same with other layouts of boxes, then
-    external arms and the controls."""
+    """Template by grounding, as in the original study's table, also with other layouts of boxes; other
+    methods, external arms, controls."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
-    laid_out = {arm: replace(arm, layout="").name for arm in map(Arm.parse, filter(is_own, whole(run)))}
-    names |= {
-        arm.name: f"{names[plain]}, {LAYOUT[arm.layout]}"
-        for arm, plain in laid_out.items()
-        if arm.layout and plain in names
-    }
+    there = [Arm.parse(name) for name in whole(run) if is_own(name)]
+    plain = {arm.name: names.get(replace(arm, layout="").name) for arm in there if arm.layout}
+    names |= {arm.name: f"{own}, {LAYOUT[arm.layout]}" for arm in there if (own := plain.get(arm.name))}
+    others = [arm for arm in there if arm.grounding not in GROUNDINGS]
+    names |= {arm.name: _title(arm) for arm in others}
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
     controls = {
@@ -65,7 +66,10 @@ def main(run: Run) -> Comparison:
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
     columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances, LOWER) | measures
-    return _noted(run, Comparison(names, columns, _how(run), chosen, controls))
+    methods = {METHODS[arm.grounding] for arm in others}
+    notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
+    costs = {name: cost for name in names if (cost := run.costs(name))}
+    return _noted(run, Comparison(names, columns, _how(run) + notes, chosen, controls, costs))
 
 
 def everything(run: Run) -> list[Comparison]:
@@ -97,7 +101,7 @@ def groundings(run: Run) -> Comparison:
 def seeds(run: Run) -> Comparison:
     """The groundings with one seed and, where there are such pictures, with another."""
     names, there = {}, whole(run)
-    for (own, name), other in zip(groundings(run).names.items(), second_seed_arms(run), strict=True):
+    for (own, name), other in zip(groundings(run).names.items(), grounding_arms(run, seed=1), strict=True):
         names |= {own: name, other: f"{name}, another seed"}
     names = {arm: name for arm, name in names.items() if arm in there}
     metrics = {realism(run): LOWER, FOUND: HIGHER, "variety": HIGHER}
@@ -180,20 +184,16 @@ def template_arms(run: Run) -> list[str]:
     return [Arm(template, "text", choice["guidance_scale"]).name for template in choice["compared"]]
 
 
-def grounding_arms(run: Run) -> list[str]:
+def grounding_arms(run: Run, seed: int = 0) -> list[str]:
     """The chosen template without grounding, with text, and with text and image."""
     choice = run.read_json("choices/template.json")
-    return [Arm(choice["template"], grounding, choice["guidance_scale"]).name for grounding in GROUNDINGS]
+    template, scale = choice["template"], choice["guidance_scale"]
+    return [Arm(template, kind, scale, seed=seed).name for kind in GROUNDINGS]
 
 
 def main_arm(run: Run) -> str:
     """The chosen template with text grounding: what the other arms are compared with."""
     return grounding_arms(run)[1]
-
-
-def second_seed_arms(run: Run) -> list[str]:
-    """The arms of `grounding_arms` with the next seed."""
-    return [replace(Arm.parse(name), seed=Arm.parse(name).seed + 1).name for name in grounding_arms(run)]
 
 
 def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
@@ -204,17 +204,16 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     return sorted(plain, key=lambda arm: arm.guidance_scale)
 
 
-def not_judged(run: Run) -> dict[str, str]:
-    """Metrics that are withheld for an arm of the run, and why: "not judged: ..."."""
-    rows = run.scores()
-    rows = rows.loc[[str(reason).startswith(NOT_JUDGED) for reason in rows.reason]]
-    return dict(zip(rows.metric, rows.reason, strict=True))
+def _title(arm: Arm) -> str:
+    """Template and method, then what stands behind them in the arm's name: "suffix, SDEdit (g2-t0.4)"."""
+    settings = arm.name.removeprefix(f"{arm.template}-{arm.grounding}-")
+    return f"{arm.template}, {METHODS[arm.grounding].title}" + f" ({settings})" * (settings != arm.name)
 
 
 def _noted(run: Run, comparison: Comparison) -> Comparison:
     """The same, its caption saying what is not judged, and why."""
     reasons: dict[str, list[str]] = {}
-    for metric, reason in not_judged(run).items():
+    for metric, reason in verdicts.not_judged(run).items():
         if metric in comparison.metrics:
             reasons.setdefault(reason.removeprefix(NOT_JUDGED).lstrip(": "), []).append(metric)
     notes = [f" Not judged: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]

@@ -1,7 +1,7 @@
 """The cheapest setting that is not worse than a run's own: scheduler, steps and interval of guidance."""
 
-import json
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.generation.draw import draw
+from helpers.generation.draw import draw, request
+from helpers.generation.methods import loader
+from helpers.models.sets import model_set
 from helpers.report import charts
 from helpers.report.comparisons import FOUND, HIGHER, LOWER, grounding_arms, main_arm, realism
 from helpers.runs.arms import SCHEDULERS, Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.scenes import images
 from helpers.scoring import scores, verdicts
 from helpers.scoring.judges import Judges
 
@@ -33,14 +34,12 @@ def subset(run: Run, scenes: int) -> Run:
     if "limit" not in selection and scenes < len(run.scenes):
         selection = selection | {"limit": scenes}
     settings = {name: known[name] for name in signature(protocol).parameters if name in known}
-    settings = protocol(**settings | {"selection": selection})
-    part = Run.open(run.folder / "09_cost" / str(scenes), **settings)
+    part = Run.open(run.folder / "09_cost" / str(scenes), **protocol(**settings | {"selection": selection}))
     names = {scene.name for scene in part.scenes}
-    for path in run.folder.glob("prompts/*.jsonl"):
-        rows = run.read_jsonl(f"prompts/{path.name}")
-        part.write_jsonl(f"prompts/{path.name}", [row for row in rows if row["scene"] in names])
-    for path in run.folder.glob("choices/*.json"):
-        part.write_json(f"choices/{path.name}", json.loads(path.read_text(encoding="utf-8")))
+    for name in [f"prompts/{path.name}" for path in run.folder.glob("prompts/*.jsonl")]:
+        part.write_jsonl(name, [row for row in run.read_jsonl(name) if row["scene"] in names])
+    for name in [f"choices/{path.name}" for path in run.folder.glob("choices/*.json")]:
+        part.write_json(name, run.read_json(name))
     return part
 
 
@@ -53,7 +52,7 @@ def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
     """
     reference = Arm.parse(main_arm(run))
     tried, holding = [reference.name], list(SCHEDULERS)
-    _make(run, [reference.name, _ungrounded(run)], judges, progress)
+    _make(run, [reference.name, grounding_arms(run)[0]], judges, progress)
     most = run.card["protocol"]["steps"]
     counts = dict.fromkeys(max(1, round(share * most)) for share in STEPS)
     for steps in (count for count in counts if count < most):
@@ -64,7 +63,7 @@ def search(run: Run, judges: Judges, progress: bool = True) -> list[str]:
         if not holding:
             break
     best = Arm.parse(cheapest(run, tried))
-    calls = guided = round(costs(run, best.name)[0] / 2)
+    calls = guided = round(run.costs(best.name)[0] / 2)
     for share in SHARES if best.guidance_scale > 1 else ():
         if not 0 < round(share * calls) < guided:  # of few calls two shares may be the same
             continue
@@ -99,15 +98,7 @@ def cheapest(run: Run, tried: Sequence[str]) -> str:
     """The arm with the fewest UNet rows per picture among the reference and those that hold; of several the
     one nearest to the photos."""
     kept, distance = [tried[0], *(name for name in tried[1:] if holds(run, name))], realism(run)
-    return min(kept, key=lambda x: (costs(run, x)[0], scores.arm_scores(run, x).metrics[distance].value))
-
-
-def costs(run: Run, name: str) -> tuple[float, float]:
-    """Mean UNet rows and seconds per picture, as its files say."""
-    records = [images.read_text(run.picture(name, scene)) for scene in run.scenes]
-    return tuple(
-        float(np.mean([float(record[key]) for record in records])) for key in ("unet_rows", "seconds")
-    )
+    return min(kept, key=lambda x: (run.costs(x)[0], scores.arm_scores(run, x).metrics[distance].value))
 
 
 def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
@@ -115,17 +106,14 @@ def table(run: Run, tried: Sequence[str]) -> pd.DataFrame:
     than the reference at most (one-sided 95 %), and whether it is not worse in both."""
     known, rows = run.scores(tried).set_index(["arm", "metric"]).value, []
     for name in tried:
-        unet_rows, seconds = costs(run, name)
-        row = {"setting": setting(run, name), "UNet rows": unet_rows, "seconds": seconds}
-        for metric in (realism(run), FOUND):
-            row[metric] = known.get((name, metric))
-            row[f"{metric}: at most worse by"] = (
-                not_worse(run, metric, name)["bound"] if name != tried[0] else None
-            )
-        rows.append(
-            row
-            | {"not worse": "reference" if name == tried[0] else "yes" if holds(run, name) else "not shown"}
+        row = {"setting": setting(run, name)} | dict(
+            zip(("UNet rows", "seconds"), run.costs(name), strict=True)
         )
+        for metric in _metrics(run):
+            bound = None if name == tried[0] else not_worse(run, metric, name)["bound"]
+            row |= {metric: known.get((name, metric)), f"{metric}: at most worse by": bound}
+        verdict = "yes" if holds(run, name) else "not shown"
+        rows.append(row | {"not worse": "reference" if name == tried[0] else verdict})
     return pd.DataFrame(rows).sort_values("UNet rows", ascending=False, ignore_index=True)
 
 
@@ -148,7 +136,7 @@ def chart(run: Run, tried: Sequence[str]) -> Figure:
                 style = {"color": f"C{SCHEDULERS.index(scheduler)}", "marker": MARKS[scheduler]}
                 style |= {"markerfacecolor": "none"} if arm.guidance_share < 1 else {}
                 reach = np.clip([[row.value - row.low], [row.high - row.value]], 0, None)
-                axes.errorbar(costs(run, name)[0], row.value, reach, elinewidth=1.2, label=scheduler, **style)
+                axes.errorbar(run.costs(name)[0], row.value, reach, elinewidth=1.2, label=scheduler, **style)
             axes.axhline(long.loc[(metric, tried[0])].value, color=charts.INK, linestyle=":", linewidth=0.9)
             axes.set(title=metric, xlabel="UNet rows per picture", ylabel=good)
         handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
@@ -156,36 +144,61 @@ def chart(run: Run, tried: Sequence[str]) -> Figure:
     return page
 
 
-def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
-    """What was found: arm, steps, scheduler, guidance_share and rows, a sentence, and the lines to paste."""
-    best, n = cheapest(run, tried), len(run.scenes)
-    arm, own, (rows, _), (most, _) = (
-        Arm.parse(best),
-        run.card["protocol"],
-        costs(run, best),
-        costs(run, tried[0]),
-    )
+def batches(run: Run, name: str) -> pd.DataFrame:
+    """Seconds per picture of an arm by batch size, measured on up to as many of its scenes as memory holds.
+
+    A picture is the same in every batch, so that nothing is scored, and none is kept.
+    """
+    from helpers.generation.generate import fitting, generate  # here: reading the others needs no torch
+    from helpers.models.loading import release
+
+    arm, own = Arm.parse(name), run.card["protocol"]
+    prompts = run.prompts(arm.template).set_index("scene").prompt
+    requests = [request(scene, prompts[scene.name], arm, own) for scene in run.scenes]
+    parts, side = loader(arm.grounding, model_set(own["models"]), None)[1](), own["size"]
+    options = {"scheduler": arm.scheduler or own["scheduler"], "height": side, "width": side}
+    options |= {"progress": False}
+    list(generate(parts, requests[:1], 1, **options))  # the first call is slower, and not timed
+    most, rows = min(fitting(parts, (side, side)), len(requests)), []
+    for size in sorted({min(2**power, most) for power in range(most.bit_length() + 1)}):
+        began, some = time.perf_counter(), requests[: max(size, 4)]
+        list(generate(parts, some, arm.steps or own["steps"], batch_size=size, **options))
+        rows.append({"batch size": size, "seconds": (time.perf_counter() - began) / len(some)})
+    release(parts)
+    return pd.DataFrame(rows)
+
+
+def conclusion(run: Run, tried: Sequence[str], run_folder: str, sizes: pd.DataFrame | None = None) -> dict:
+    """What was found: arm, steps, scheduler, guidance_share and rows, a sentence, and the lines to paste.
+    sizes: `batches` of the cheapest setting."""
+    best, own, n = cheapest(run, tried), run.card["protocol"], len(run.scenes)
+    arm, rows, most = Arm.parse(best), run.costs(best)[0], run.costs(tried[0])[0]
     found = {"arm": best, "scheduler": arm.scheduler or own["scheduler"], "steps": arm.steps or own["steps"]}
     found |= {"guidance_share": arm.guidance_share, "unet_rows": rows, "reference_rows": most}
+    fast = ""
+    if sizes is not None:
+        quick = sizes.loc[sizes.seconds.idxmin()]
+        found["batch_size"] = int(quick["batch size"])
+        fast = (
+            f" Batches change seconds alone: {quick.seconds:.2g} per picture in batches of "
+            f"{found['batch_size']}, {sizes.seconds[0]:.2g} one by one."
+        )
     if best == tried[0]:
-        why = {
-            one["reason"]
-            for metric in _metrics(run)
-            if "reason" in (one := not_worse(run, metric, tried[-1]))
-        }
-        more = "; ".join(sorted(why)) or f"more of them may show it: --scenes {2 * n}"
+        last = [not_worse(run, metric, tried[-1]) for metric in _metrics(run)]
+        why = sorted({one["reason"] for one in last if "reason" in one})
+        more = "; ".join(why) or f"more of them may show it: --scenes {2 * n}"
         said = (
             f"No cheaper setting was shown to be not worse than {setting(run, best)}, N = {n} photos; {more}."
         )
-        return found | {"sentence": said, "lines": []}
-    bounds = {metric: not_worse(run, metric, best) for metric in _metrics(run)}
+        return found | {"sentence": said + fast, "lines": []}
     worse = " and in ".join(
         f"{metric} (by {one['bound']:.3g} at most, where {one['margin']:.3g} would count)"
-        for metric, one in bounds.items()
+        for metric in _metrics(run)
+        for one in [not_worse(run, metric, best)]
     )
     sentence = (
         f"{setting(run, best)}, is not worse than {setting(run, tried[0])}, in {worse}, with {rows:.0f} UNet "
-        f"rows per picture instead of {most:.0f}: {most / rows:.1f} times fewer. N = {n} photos."
+        f"rows per picture instead of {most:.0f}: {most / rows:.1f} times fewer. N = {n} photos.{fast}"
     )
     target = f"{run_folder}-{found['scheduler']}-{found['steps']}"
     line = f"grounded report --dataset {own['dataset']} --models {own['models']} --run {target}"
@@ -193,10 +206,6 @@ def conclusion(run: Run, tried: Sequence[str], run_folder: str) -> dict:
     if arm.guidance_share < 1:
         lines.append(f"grounded sweep --run {target} --guidance-share {arm.guidance_share:g}")
     return found | {"sentence": sentence[:1].upper() + sentence[1:], "lines": lines}
-
-
-def _ungrounded(run: Run) -> str:
-    return grounding_arms(run)[0]
 
 
 def _metrics(run: Run) -> Mapping[str, str]:

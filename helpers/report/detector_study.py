@@ -114,11 +114,11 @@ def _train(material: "Material", settings: dict, share: float, seed: int) -> dic
     for part in material.test_parts():
         found += detect([one.image for one in part])
         right += judge(part)
-    precision = average_precision(material.test, found)
+    over = average_precision(material.test, found).over
     named = ratio_left_out([one.sum() for one in right], [len(one) for one in right])
-    values = {"AP": precision.value[0], "AP50": precision.value[1], "CAS": named[0]}
-    left_out = {"AP": precision.left_out[:, 0], "AP50": precision.left_out[:, 1], "CAS": named[1]}
-    return {**{name: float(value) for name, value in values.items()}, "left_out": left_out}
+    rows = {"AP": over["AP"], "AP50": over["AP50"], "CAS": named}
+    values = {name: float(value) for name, (value, _) in rows.items()}
+    return {**values, "left_out": {name: left_out for name, (_, left_out) in rows.items()}}
 
 
 def _check(shares: Sequence[float], seeds: int, steps: int, batch_size: int) -> None:

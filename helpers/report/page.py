@@ -8,7 +8,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from helpers.files import beside
+from helpers.files import beside, stamp
 from helpers.report import languages
 
 TEMPLATE = Path(__file__).with_name("template")
@@ -39,13 +39,13 @@ class Visual:
 
 
 def refresh(notebook: Path, page: Path, language: str = "") -> Path | None:
-    """Render a page that is older than its notebook, or in another language; "" is the one that it has.
-
-    Returns as `render`.
+    """Render a page that is older than its notebook, if there is one, or in another language; "" is the one
+    that it has. Returns as `render`.
     """
     before = languages.of_page(page)
-    fresh = page.is_file() and page.stat().st_mtime >= notebook.stat().st_mtime
-    return None if fresh and language in ("", before) else render(notebook, page, language=language or before)
+    fresh = stamp(page)[1] >= stamp(notebook)[1] and language in ("", before)
+    is_done = fresh or not notebook.is_file()
+    return None if is_done else render(notebook, page, language=language or before)
 
 
 def render(

@@ -1,9 +1,9 @@
 """Which pictures may train a detector: those whose boxes hold what was asked for; and why others may not."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import compress
 
-import numpy as np
 import pandas as pd
 
 from helpers.files import beside
@@ -12,10 +12,11 @@ from helpers.report import box_scores
 from helpers.report.comparisons import CROPS, FOUND
 from helpers.runs.layouts import asked
 from helpers.runs.run import Run
-from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED
 from helpers.scenes.scenes import Scene
-from helpers.scoring import adherence, scores
+from helpers.scoring import adherence, verdicts
+from helpers.scoring.extraction import Pictures
+from helpers.scoring.metrics import NOT_JUDGED
 
 COLUMNS = ["arm", "scene", "boxes", "qualifies", "reason"]
 
@@ -36,22 +37,19 @@ def qualifying(
                 f"arm = {arm!r}: nothing can qualify, for {why}; take all pictures with --all 1"
             )
         by_box = box_scores.by_box(run, arm)
-        by_scene = dict([*by_box[by_box.mark != DROPPED].groupby("scene", sort=False)])
-        for scene in asked(run, arm, run.scenes):
-            part = by_scene.get(scene.name)
-            reason = _unusable(run, arm, scene) or _unmeasured(scene, part) or _reason(part, iou, crops)
-            rows.append((arm, scene.name, 0 if part is None else len(part), not reason, reason))
+        by_scene = by_box[by_box.mark != DROPPED].groupby("scene", sort=False)
+        boxes = {scene: part.to_dict("records") for scene, part in by_scene}
+        for scene, unusable in _unusable(run, arm).items():
+            part = boxes.get(scene.name, ())
+            reason = unusable or (_reason(part, iou, crops) if part else _unmeasured(scene))
+            rows.append((arm, scene.name, len(part), not reason, reason))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def every(run: Run, arms: Iterable[str]) -> pd.DataFrame:
     """The same table where nothing is judged: a picture is taken when it is there, whole and not withheld."""
-    rows = [
-        (arm, scene.name, len(scene.boxes), not reason, reason)
-        for arm in arms
-        for scene in asked(run, arm, run.scenes)
-        for reason in [_unusable(run, arm, scene)]
-    ]
+    asked = ((arm, scene, reason) for arm in arms for scene, reason in _unusable(run, arm).items())
+    rows = [(arm, scene.name, len(scene.boxes), not reason, reason) for arm, scene, reason in asked]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -65,14 +63,12 @@ def unjudged(run: Run, arm: str) -> str:
         raise FileNotFoundError(
             f"arm = {arm!r}: {run.folder} has no scores of it; run 04_fid, or take one of: {known or 'none'}"
         )
-    table = run.scores([arm, scores.PHOTOS]).set_index(["arm", "metric"])
-    for metric in (FOUND, CROPS):
-        if (arm, metric) not in table.index or pd.isna(table.value[arm, metric]):
-            reason = table.reason.get((arm, metric))
-            return f"it has no score “{metric}” ({reason if isinstance(reason, str) else 'not judged'})"
-    if table.value.get((scores.PHOTOS, FOUND)) == 0:
-        return "the detector finds none of the boxes in the photos either: it cannot judge them"
-    return ""
+    table = run.scores([arm]).set_index("metric")
+    lacking = table[table.value.isna()].reason.fillna(NOT_JUDGED).to_dict() | verdicts.not_judged(run, [arm])
+    lacking = dict.fromkeys({FOUND, CROPS} - {*table.index}, NOT_JUDGED) | lacking
+    return next(
+        (f"it has no score “{name}” ({lacking[name]})" for name in (FOUND, CROPS) if name in lacking), ""
+    )
 
 
 def causes(table: pd.DataFrame) -> dict[str, int]:
@@ -88,30 +84,32 @@ def remember(run: Run, table: pd.DataFrame, iou: float, crops: float) -> None:
         table.to_csv(partial, index=False, lineterminator="\n")
 
 
-def _unusable(run: Run, arm: str, scene: Scene) -> str:
-    picture = run.picture(arm, scene)
-    if not images.is_whole(picture):
-        return "damaged picture" if picture.exists() else "no picture"
-    return "withheld by the safety checker" if images.read_text(picture).get("flagged") == "true" else ""
+def _unusable(run: Run, arm: str) -> dict[Scene, str]:
+    """Every scene as its picture was asked for -> why that cannot be used, "" where it can."""
+    scenes = asked(run, arm, run.scenes)
+    there = [scene for scene in scenes if run.picture(arm, scene).exists()]
+    facts = Pictures(run, there, arm, None).facts()
+    reasons = dict.fromkeys(scenes, "no picture") | dict.fromkeys(there, "")
+    reasons |= dict.fromkeys(compress(there, facts["flagged"]), "withheld by the safety checker")
+    return reasons | dict.fromkeys(compress(there, facts["damaged"]), "damaged picture")
 
 
-def _unmeasured(scene: Scene, part: pd.DataFrame | None) -> str:
-    if part is not None:
-        return ""
+def _unmeasured(scene: Scene) -> str:
     return "not measured: it shows nothing, or came after 04_fid" if len(scene.boxes) else "no box asked for"
 
 
-def _reason(part: pd.DataFrame, iou: float, crops: float) -> str:
-    """Which boxes of a picture do not hold what was asked for; part: its rows of `box_scores.by_box`."""
-    unknown = part[part[["found", "iou", "crop_correct"]].isna().any(axis=1)]
-    if len(unknown):
-        return f"boxes that were not judged: {', '.join(unknown.label)}"
-    reached = part.found if iou == adherence.FOUND else adherence.reaches(part.iou.to_numpy(), iou)
-    missed = part[~np.asarray(reached, bool)]
-    if len(missed):
-        listed = ", ".join(f"{row.label} ({row.iou:.2f})" for row in missed.itertuples())
-        return f"boxes not found at IoU {iou:g}: {listed}"
-    wrong = part[~part.crop_correct.astype(bool)]
-    if len(part) - len(wrong) < crops * len(part) - 1e-9:
-        return f"crops not named rightly: {', '.join(wrong.label)}"
-    return ""
+def _reason(boxes: Sequence[dict], iou: float, crops: float) -> str:
+    """Which boxes of a picture do not hold what was asked for. boxes: rows of `box_scores.by_box`."""
+    marks = ("found", "iou", "crop_correct")
+    if unknown := [row["label"] for row in boxes if any(pd.isna(row[mark]) for mark in marks)]:
+        return f"boxes that were not judged: {', '.join(unknown)}"
+    missed = [
+        f"{row['label']} ({row['iou']:.2f})"
+        for row in boxes
+        if not (row["found"] if iou == adherence.FOUND else adherence.reaches(row["iou"], iou))
+    ]
+    if missed:
+        return f"boxes not found at IoU {iou:g}: {', '.join(missed)}"
+    wrong = [row["label"] for row in boxes if not row["crop_correct"]]
+    enough = len(boxes) - len(wrong) >= crops * len(boxes) - 1e-9
+    return "" if enough else f"crops not named rightly: {', '.join(wrong)}"

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from helpers.report.comparisons import Comparison
+from helpers.scoring.measurements import EDITED
 from helpers.scoring.metrics import NOT_JUDGED
 
 FOLDER = Path(__file__).with_name("template")
@@ -79,9 +80,13 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
         column = scores[scores.metric == metric].set_index("arm")
         digits = decimals(column[column.index.isin(comparison.names)])
         columns.append([_cell(column.loc[arm], digits) if arm in column.index else "–" for arm in names])
+    heads = ["arm", "N", *(WITH_SMALL.format(*metric) for metric in comparison.metrics.items())]
+    for place, head in enumerate(("UNet rows", "seconds") if comparison.costs else ()):
+        costs = {arm: f"{both[place]:.3g}" for arm, both in comparison.costs.items()}
+        heads.append(WITH_SMALL.format(head, "per picture"))
+        columns.append([costs.get(arm, "–") for arm in names])
     kinds = ["control" * (arm in comparison.controls) for arm in names]
     kinds = ["chosen" if arm == comparison.chosen else kind for arm, kind in zip(names, kinds, strict=True)]
-    heads = ["arm", "N", *(WITH_SMALL.format(*metric) for metric in comparison.metrics.items())]
     long = scores[scores.arm.isin(names)].reindex(columns=CSV)
     rows = zip(kinds, zip(*columns, strict=True), strict=True)
     return _table(comparison.caption, heads, [*rows], [], long.assign(arm=long.arm.map(names)))
@@ -90,7 +95,8 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
 def _cell(score: pd.Series, decimals: int | None) -> str:
     """One score: the value, and below it the interval at 95 % where there is one."""
     if pd.isna(score["value"]):
-        return NOT_JUDGED if str(score.get("reason")).startswith(NOT_JUDGED) else "–"
+        reason = str(score.get("reason")).partition(":")[0]  # why, in a word or two
+        return reason if reason in (NOT_JUDGED, EDITED.partition(":")[0]) else "–"
     value, low, high = (_number(score[key], decimals) for key in ("value", "low", "high"))
     whole = pd.isna(score["low"]) or score["low"] == score["high"]
     return value if whole else WITH_SMALL.format(value, f"{low} to {high}")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
+from scipy import special
 
 from helpers.runs.run import Run
 from helpers.scoring import intervals
@@ -30,7 +30,7 @@ def effect(values: np.ndarray, left_out: np.ndarray) -> tuple[Estimate, Estimate
     parts = np.array([photos.standard_error**2, values.var(ddof=1) / len(values)])
     total, freedom = parts.sum(), np.array([photos.n - 1, len(values) - 1])
     degrees = total**2 / (parts**2 / freedom).sum() if total else freedom.sum()
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(total)
+    reach = float(special.stdtrit(degrees, (1 + LEVEL) / 2)) * math.sqrt(total)
     both = Estimate(photos.value, math.sqrt(total), photos.value - reach, photos.value + reach, photos.n)
     return both, photos
 
@@ -93,7 +93,7 @@ def _needed(whole: Estimate, photos: Estimate, gap: float, seeds: int) -> str:
     """Half of the variance that may stay for photos, half for seeds, at a power of 80 %."""
     if not gap:
         return "No number of photos tells a difference of 0."
-    allowed = (abs(gap) / (stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(0.8))) ** 2 / 2
+    allowed = (abs(gap) / (special.ndtri((1 + LEVEL) / 2) + special.ndtri(0.8))) ** 2 / 2
     of_photos = photos.standard_error**2
     of_seeds = max(whole.standard_error**2 - of_photos, 0)
     more = max(photos.n * of_photos / allowed, 2), max(seeds * of_seeds / allowed, 2)

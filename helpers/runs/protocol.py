@@ -72,7 +72,7 @@ def protocol(
     dataset: str,
     models: str,
     steps: int | None = None,
-    scheduler: str = "pndm",
+    scheduler: str | None = None,
     fit: str = "squash",
     beams: int = 4,
     safety: bool = False,
@@ -84,7 +84,7 @@ def protocol(
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
     dataset: folder with photos and their annotations, relative to the repository or absolute.
-    steps: denoising steps; None for the model set's own number. safety: whether the checkpoints' safety
+    steps: denoising steps; scheduler; None for the model set's own. safety: whether the checkpoints' safety
     checker withholds pictures. selection: which scenes of the data set, keywords of `read_scenes`: `split`,
     `limit` and `seed`, `labels`, `skip_bad`. crops: how image grounding sees what is in a box, see
     `generation.requests.Request.crop_fit`. detector: a folder or a hub repository, instead of the model
@@ -92,13 +92,14 @@ def protocol(
     Raises ParameterError naming each value that cannot be right, and DatasetError for what is wrong with the
     photos and their annotations.
     """
-    own = {"models": models, "scheduler": scheduler, "fit": fit, "beams": beams, "safety": safety}
+    own = {"models": models, "fit": fit, "beams": beams, "safety": safety}
     check(dataset=at(dataset), crops=crops, **own)
     if safety and models == "demo":
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     if detector_labels and not detector:
         raise ParameterError(f"detector_labels = {detector_labels!r}: give the detector, too")
     steps = model_set(models).steps if steps is None else steps
+    scheduler = model_set(models).scheduler if scheduler is None else scheduler
     check(steps=steps, scheduler=scheduler)
     about = {"dataset": spelled(dataset)} | ({"selection": dict(selection)} if selection else {})
     scenes = _measurable(scenes_of(about), dataset)

@@ -120,6 +120,13 @@ class Run:
         folders = self.folder.glob(f"pictures/{arm}/")
         return sum(name.endswith(".png") for folder in folders for name in os.listdir(folder))
 
+    def costs(self, arm: str) -> tuple[float, float] | None:
+        """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
+        records = [images.read_text(path) for path in (self.folder / "pictures" / arm).glob("*.png")]
+        if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
+            return None
+        return tuple(float(np.mean([float(one[key]) for one in records])) for key in ("unet_rows", "seconds"))
+
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""
         return pd.DataFrame(self.read_jsonl(f"captions/{captioner}.jsonl"))

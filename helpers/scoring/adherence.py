@@ -1,16 +1,12 @@
 """Whether the boxes that were asked for are found in the pictures. Pure: boxes in, numbers out."""
 
-import contextlib
-import io
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-from scipy.optimize import linear_sum_assignment
 
 from helpers.scenes import boxes
 from helpers.scoring.accumulation import Matches, accumulated
@@ -18,6 +14,7 @@ from helpers.scoring.accumulation import Matches, accumulated
 FOUND = 0.5  # IoU from which a box counts as found
 ROUNDING = 1e-5  # of the IoU of boxes in float32: a box that is half found is found at 0.5
 SIZES = {"small": (0.0, 0.03), "medium": (0.03, 0.1), "large": (0.1, 1.0)}  # share of the picture's area
+PRECISIONS = ("AP", "AP50", "AP75", "AR")  # over IoU 0.50:0.05:0.95, at 0.5, at 0.75, and average recall
 _UNITS = 1000.0  # COCO wants pixels: the side of a picture, whatever its shape
 
 
@@ -45,16 +42,13 @@ class Detections:
 class Precision:
     """Average precision over pictures.
 
-    value: AP over IoU 0.50:0.05:0.95 and AP50, (2,). left_out: both without picture i, (n, 2).
-    by_label, by_size: (AP, AP50) of each label asked for, and of each of SIZES that is asked for.
-    more: "AP75" and "AR" (COCO's average recall, 100 detections), each as value and (n,) without picture i.
+    over: each of PRECISIONS, as its value and (n,) without picture i. by_label, by_size: (AP, AP50) of each
+    label asked for, and of each of SIZES that is asked for.
     """
 
-    value: np.ndarray
-    left_out: np.ndarray
+    over: dict[str, tuple[float, np.ndarray]]
     by_label: dict[str, np.ndarray]
     by_size: dict[str, np.ndarray]
-    more: dict[str, tuple[float, np.ndarray]] = field(default_factory=dict)
 
 
 def match(asked: Layout, found: Detections, threshold: float | None = None) -> np.ndarray:
@@ -63,6 +57,8 @@ def match(asked: Layout, found: Detections, threshold: float | None = None) -> n
     Found boxes are given out one to one so that the sum of IoU is largest; 0 where none is left. With a
     threshold, so that most boxes reach it, and among those the sum is largest.
     """
+    from scipy.optimize import linear_sum_assignment  # here, for it takes half a second
+
     overlap = boxes.iou(asked.boxes, found.boxes)
     same = np.array(asked.labels, dtype=object)[:, None] == np.array(found.labels, dtype=object)[None]
     overlap = np.where(same, overlap, 0)
@@ -88,10 +84,8 @@ def found_share(ious: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 def size_of(layout: np.ndarray) -> list[str]:
     """The name in SIZES of each box (n, 4), by its share of the picture's area."""
-    return [
-        next(name for name, (_, high) in SIZES.items() if area < high or high == 1)
-        for area in boxes.area(layout)
-    ]
+    places = np.searchsorted([high for _, high in SIZES.values()][:-1], boxes.area(layout), side="right")
+    return [[*SIZES][place] for place in places]
 
 
 def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -124,22 +118,20 @@ def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> P
     labels = sorted({label for layout in asked for label in layout.labels})
     if not labels:
         raise ValueError("no box is asked for: there is nothing to find")
-    whole = _evaluated(asked, found, labels, {"all": (0.0, 1.0), **SIZES})
-    cells = np.array(whole.evalImgs, dtype=object).reshape(len(labels), 1 + len(SIZES), len(asked))
-    kept = [accumulated(_matches(row)) for row in cells[:, 0]]
+    cells, n = _cells(asked, found, labels), len(asked)
+    kept = [accumulated(_matches(cells[label, "all"], n)) for label in labels]
     ap, recall = np.stack(kept, axis=1)  # (labels, thresholds, 1 + n) each
     if np.isnan(ap[:, 0, 0]).all():
         raise ValueError("no box is asked for but crowd regions: there is nothing to find")
-    means = {"AP": ap.mean(1), "AP50": ap[:, 0], "AP75": ap[:, 5], "AR": recall.mean(1)}
-    over = {name: _mean_asked(values) for name, values in means.items()}
-    sizes = [[_pair(accumulated(_matches(cell, False))[0, :, 0]) for cell in row[1:]] for row in cells]
-    per_size = zip(SIZES, np.array(sizes).swapaxes(0, 1), strict=True)
+    means = (_mean_asked(x) for x in (ap.mean(1), ap[:, 0], ap[:, 5], recall.mean(1)))
+    sizes = {
+        name: np.array([_pair(accumulated(_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
+        for name in SIZES
+    }
     return Precision(
-        value=np.array([over["AP"][0], over["AP50"][0]]),
-        left_out=np.stack([over["AP"][1:], over["AP50"][1:]], axis=1),
+        {name: (float(mean[0]), mean[1:]) for name, mean in zip(PRECISIONS, means, strict=True)},
         by_label={label: _pair(values[:, 0]) for label, values in zip(labels, ap, strict=True)},
-        by_size={name: _mean_asked(v) for name, v in per_size if np.isfinite(v).any()},
-        more={name: (float(over[name][0]), over[name][1:]) for name in ("AP75", "AR")},
+        by_size={name: _mean_asked(rows) for name, rows in sizes.items() if np.isfinite(rows).any()},
     )
 
 
@@ -155,56 +147,47 @@ def _mean_asked(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(asked, values, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
-def _matches(cells: np.ndarray, each: bool = True) -> Matches:
-    """One label in one range of sizes from what COCOeval says of each picture; without `each`, as one
-    picture.
-    """
-    there = [(i * each, cell) for i, cell in enumerate(cells) if cell is not None]
+def _matches(cells: Sequence[tuple[int, dict]], n: int) -> Matches:
+    """One label in one range of sizes over n pictures, from `_cells`; n = 1 takes all pictures as one."""
     none = np.zeros((10, 0), bool)
-    matched = np.concatenate([none, *(cell["dtMatches"] > 0 for _, cell in there)], axis=1)
-    ignored = np.concatenate([none, *(cell["dtIgnore"] > 0 for _, cell in there)], axis=1)
-    boxes_asked = np.zeros(len(cells) if each else 1, np.int64)
-    for i, cell in there:
-        boxes_asked[i] += int((cell["gtIgnore"] == 0).sum())
+    matched = np.concatenate([none, *(cell["dtMatches"] > 0 for _, cell in cells)], axis=1)
+    ignored = np.concatenate([none, *(cell["dtIgnore"] > 0 for _, cell in cells)], axis=1)
+    places = np.array([i if n > 1 else 0 for i, _ in cells], np.int64)
     return Matches(
-        pictures=np.concatenate([[], *([i] * len(cell["dtScores"]) for i, cell in there)]).astype(np.int64),
-        scores=np.concatenate([[], *(cell["dtScores"] for _, cell in there)]),
+        pictures=np.repeat(places, [len(cell["dtScores"]) for _, cell in cells]),
+        scores=np.concatenate([[], *(cell["dtScores"] for _, cell in cells)]),
         hits=matched & ~ignored,
         misses=~matched & ~ignored,
-        boxes=boxes_asked,
+        boxes=np.bincount(places, [(cell["gtIgnore"] == 0).sum() for _, cell in cells], n).astype(np.int64),
     )
 
 
-def _evaluated(
-    asked: Sequence[Layout], found: Sequence[Detections], labels: list[str], sizes: dict
-) -> COCOeval:
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_coco(asked, labels), _coco(found, labels), "bbox")
-        evaluation.params.imgIds, evaluation.params.maxDets = list(range(len(asked))), [100]
-        evaluation.params.areaRng = [[low * _UNITS**2, high * _UNITS**2] for low, high in sizes.values()]
-        evaluation.params.areaRngLbl = list(sizes)
-        evaluation.evaluate()
-    return evaluation
+def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[str]) -> dict:
+    """What pycocotools matches: (label, "all" or size) -> pictures with such boxes, as index and cell."""
+    from pycocotools.cocoeval import COCOeval  # here, for whoever reads scores needs none of it
+
+    evaluation, cells = COCOeval(iouType="bbox"), defaultdict(list)
+    evaluation.params.maxDets = [100]
+    for store, layouts in ((evaluation._gts, asked), (evaluation._dts, found)):
+        for i, layout in enumerate(layouts):
+            for k, label in enumerate(layout.labels):
+                if label in labels:
+                    store[i, label].append(_annotation(layout, k))
+    for key in sorted({*evaluation._gts, *evaluation._dts}):
+        areas = [one["area"] for store in (evaluation._gts, evaluation._dts) for one in store.get(key, ())]
+        evaluation.ious[key] = evaluation.computeIoU(*key)
+        for name, bounds in {"all": (0.0, 1.0), **SIZES}.items():
+            low, high = (bound * _UNITS**2 for bound in bounds)
+            if any(low <= area <= high for area in areas):
+                cell = evaluation.evaluateImg(*key, (low, high), 100)
+                cells[key[1], name].append((key[0], cell))
+    return cells
 
 
-def _coco(layouts: Sequence[Layout], labels: list[str]) -> COCO:
-    """COCO's own index of labelled boxes; boxes of other labels are left out."""
-    coco, annotations = COCO(), []
-    for image, layout in enumerate(layouts):
-        crowd = getattr(layout, "crowd", None)
-        for i, (box, label) in enumerate(
-            zip(np.asarray(layout.boxes, np.float64) * _UNITS, layout.labels, strict=True)
-        ):
-            if label not in labels:
-                continue
-            low, size = box[:2], box[2:] - box[:2]
-            annotation = {"id": len(annotations) + 1, "image_id": image, "category_id": labels.index(label)}
-            annotation |= {"bbox": [*low.tolist(), *size.tolist()], "area": float(size.prod())}
-            annotation["iscrowd"] = int(crowd is not None and crowd[i])
-            annotations.append(
-                annotation | ({"score": float(layout.scores[i])} if hasattr(layout, "scores") else {})
-            )
-    images, categories = [{"id": i} for i in range(len(layouts))], [{"id": k} for k in range(len(labels))]
-    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
-    coco.createIndex()
-    return coco
+def _annotation(layout: Layout, k: int) -> dict:
+    """Box k as COCO has it."""
+    low, high = np.asarray(layout.boxes[k], np.float64).reshape(2, 2) * _UNITS
+    crowd = getattr(layout, "crowd", None)
+    facts = {"id": k + 1, "bbox": [*low.tolist(), *(high - low).tolist()], "area": float((high - low).prod())}
+    facts |= {"iscrowd": int(crowd is not None and crowd[k])}
+    return facts | {"ignore": facts["iscrowd"], "score": float(getattr(layout, "scores", {k: 0})[k])}

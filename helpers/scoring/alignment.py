@@ -59,9 +59,9 @@ def r_precision(images: np.ndarray, texts: np.ndarray, others: int = 99) -> np.n
         raise ValueError(f"R-precision needs at least one other text: {n} texts, {others} others")
     others = min(others, n - 1)
     nearness = images @ texts.T
-    margin = nearness - np.diag(nearness)[:, None]
-    same = np.abs(margin) <= 1e-9
-    nearer, ties = (margin > 1e-9).sum(1), same.sum(1) - 1
+    own = np.diag(nearness)[:, None]
+    nearer = (nearness > own + 1e-9).sum(1)
+    ties = (nearness >= own - 1e-9).sum(1) - nearer - 1
     # none_drawn[k]: chance that none of k given texts is among the `others` drawn from n - 1
     drawn = np.arange(others)
     rest = n - 1 - np.arange(n)[:, None] - drawn

@@ -11,25 +11,25 @@ def rows(measurements: Measurements) -> list[dict]:
     colour_distance; None for what is not judged, and for the colour of a phrase that names none."""
     e, unknown = measurements, [np.full(len(one.boxes), np.nan) for one in measurements.layouts]
     ious = unknown if e.detections is None else e.ious
-    correct, similarity = (
-        unknown if e.crops is None else values(e) for values in (crop_correct, crop_similarity)
+    crops = [unknown if e.crops is None else values(e) for values in (crop_correct, crop_similarity)]
+    numbers = (
+        [None if np.isnan(value) else float(value) for value in np.concatenate(parts)]
+        for parts in (ious, *crops, e.colours)
     )
-    table = []
-    for i, (scene, asked) in enumerate(zip(e.scenes, e.layouts, strict=True)):
-        sizes = adherence.size_of(asked.boxes)
-        for k, (label, phrase) in enumerate(zip(asked.labels, asked.phrases, strict=True)):
-            iou, right, near, colour = (
-                _number(part[i][k]) for part in (ious, correct, similarity, e.colours)
-            )
-            row = {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": sizes[k]}
-            row |= {"found": None if iou is None else bool(adherence.reaches(iou)), "iou": iou}
-            row |= {"crop_correct": None if right is None else bool(right), "crop_similarity": near}
-            table.append(row | {"colour_distance": colour})
-    return table
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    boxes = (
+        {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": size}
+        for scene, one in zip(e.scenes, e.layouts, strict=True)
+        for k, (label, phrase, size) in enumerate(
+            zip(one.labels, one.phrases, adherence.size_of(one.boxes), strict=True)
+        )
+    )
+    return [
+        box
+        | {"found": None if iou is None else bool(adherence.reaches(iou)), "iou": iou}
+        | {"crop_correct": None if right is None else bool(right), "crop_similarity": near}
+        | {"colour_distance": colour}
+        for box, iou, right, near, colour in zip(boxes, *numbers, strict=True)
+    ]
 
 
 def found(e: Measurements) -> tuple[np.ndarray, ...]:

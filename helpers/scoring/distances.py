@@ -1,11 +1,11 @@
 """How far a set of pictures is from a set of photos, on arrays of features. Pure, float64.
 
-Every distance has a twin `..._leave_one_out`: the same distance with row i of both sets left out, for every i
-at once, which is what `intervals.jackknife` asks for. Row i of both sets is the same scene.
+Distances of arms come with their values without scene i (row i of both sets), for every i at once, which is
+what `intervals.jackknife` asks for.
 
 Picture i is made from photo i's caption and boxes and resembles it, but these distances are defined for sets
 that are independent of each other: a set of pictures that resemble their own photos lies nearer to the photos
-than its distribution does. Two forms are free of that: own_pairs=False of the MMDs, and `crossed_frechet`.
+than its distribution does. Three forms are free of that: `paired_kid`, `paired_cmmd`, `crossed_frechet`.
 """
 
 import numpy as np
@@ -26,29 +26,22 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     Raises ValueError for fewer than 2 rows, unequal d, NaN.
     """
     a, b = _checked(a, b, rows=2)
-    if sorted(map(np.ndarray.tobytes, a)) == sorted(map(np.ndarray.tobytes, b)):
-        return 0.0
-    n_a, n_b = len(a), len(b)
-    shift = a.mean(0) - b.mean(0)
-    a, b = a - a.mean(0), b - b.mean(0)
-    overlap = nuclear.norm(a, b)
-    spread = np.vdot(a, a) / (n_a - 1) + np.vdot(b, b) / (n_b - 1)
-    return max(0.0, float(shift @ shift + spread - 2 * overlap / np.sqrt((n_a - 1) * (n_b - 1))))
+    return 0.0 if _same_rows(a, b) else _frechet(a, b, nuclear.norm(a - a.mean(0), b - b.mean(0)))
 
 
-def frechet_leave_one_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`frechet_distance` without row i of both sets, for every i, at the price of one decomposition.
+def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
+    """`frechet_distance`, and the same without row i of both sets, for every i, (n,), at the price of one
+    decomposition.
 
-    a, b: (n, d). Returns (n,) float64. Raises ValueError as `frechet_distance`, and for n below 3 or unequal
-    n.
+    a, b: (n, d). Raises ValueError as `frechet_distance`, and for n below 3 or unequal n.
     """
     a, b = _checked(a, b, rows=3, paired=True)
-    n = len(a)
-    shift = a.mean(0) - b.mean(0)
-    a, b = a - a.mean(0), b - b.mean(0)
-    means = np.square(shift - (a - b) / (n - 1)).sum(1)
-    spread = sum(np.vdot(x, x) - n / (n - 1) * np.square(x).sum(1) for x in (a, b))
-    return np.maximum(0.0, means + (spread - 2 * nuclear.without_pair(a, b)) / (n - 2))
+    n, shift, (x, y) = len(a), a.mean(0) - b.mean(0), (a - a.mean(0), b - b.mean(0))
+    overlap, without = nuclear.without_pair(x, y)
+    means = np.square(shift - (x - y) / (n - 1)).sum(1)
+    spread = sum(np.vdot(z, z) - n / (n - 1) * np.square(z).sum(1) for z in (x, y))
+    left_out = np.maximum(0.0, means + (spread - 2 * without) / (n - 2))
+    return 0.0 if _same_rows(a, b) else _frechet(a, b, overlap), left_out
 
 
 def crossed_frechet(
@@ -78,76 +71,84 @@ def crossed_frechet(
     return float(np.mean(values)), left_out / len(values)
 
 
-def kid(a: np.ndarray, b: np.ndarray, own_pairs: bool = True) -> float:
-    """Kernel Inception distance (Bińkowski et al. 2018): unbiased squared MMD, kernel (x.y / d + 1)^3.
+def paired_kid(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray, float]:
+    """Kernel Inception distance (Bińkowski et al. 2018): unbiased squared MMD, kernel (x.y / d + 1)^3, all
+    pairs and no subsets; the same without scene i for every i, (n,); and the variance over pairs of scenes of
+    what a pair adds, for `intervals.quadratic`.
 
-    All pairs are used, no subsets. a: (n_a, d), b: (n_b, d). Unbiased, so it may be negative.
-    own_pairs=False leaves the pairs (i, i) out of the cross sum (the U-statistic of Gretton et al. 2012,
-    lemma 6, eq. 4): unbiased also where row i of a resembles row i of b; n_a and n_b must be equal. Raises
-    ValueError for fewer than 2 rows, unequal d, NaN.
+    No picture meets its own photo, so it is unbiased also where row i of one set resembles row i of the
+    other; it may be negative. pictures, photos: (n, d), row i the same scene. Raises ValueError for n below
+    3, unequal n or d, NaN.
     """
-    return mmd.value(*_checked(a, b, 2, paired=not own_pairs), mmd.cubic, True, own_pairs)
+    return mmd.paired(*_checked(pictures, photos, rows=3, paired=True), mmd.cubic)
 
 
-def kid_leave_one_out(a: np.ndarray, b: np.ndarray, own_pairs: bool = True) -> np.ndarray:
-    """`kid` without row i of both sets, for every i, (n,). Refuses n below 3 or unequal too.
+def kid_halves(photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
+    """KID between two random halves of the photos, (splits,): what equal sets of n // 2 photos show.
 
-    Where the true distance is 0, the jackknife of these is up to 1.4 times as wide as it need be: in
-    simulations without own pairs its interval holds 0 in 94 to 100 %, whatever the correlation with the own
-    photo.
+    Raises ValueError for fewer than 4 photos.
     """
-    return mmd.leave_one_out(*_checked(a, b, rows=3, paired=True), mmd.cubic, True, own_pairs)
+    return mmd.halves(_splittable(photos), mmd.cubic, splits, seed)
 
 
-def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray, own_pairs: bool = False) -> np.ndarray:
-    """What each scene adds to kid(a, photos) - kid(b, photos), (n,): their sum is that difference.
+def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray) -> np.ndarray:
+    """What each scene adds to the `paired_kid` of a less that of b, (n,): their sum is that difference.
 
     Where the pictures of scene i are swapped between the arms, its part changes its sign and no other part
     changes. So `intervals.sign_flip` of these parts is the exact test that a scene's two pictures could as
     well have come from each other's arm. That is more than equal realism: arms that resemble their own photos
     to different degrees fail it, so a verdict on realism rests on the jackknife.
 
-    a, b, photos: (n, d), row i the same scene. Raises ValueError as `kid_leave_one_out`.
+    a, b, photos: (n, d), row i the same scene. Raises ValueError as `paired_kid`.
     """
     (a, photos), (b, _) = (_checked(x, photos, rows=3, paired=True) for x in (a, b))
-    return mmd.swaps(a, b, photos, mmd.cubic, own_pairs)
+    return mmd.swaps(a, b, photos, mmd.cubic)
 
 
-def cmmd(a: np.ndarray, b: np.ndarray, unbiased: bool = True, own_pairs: bool = True) -> float:
-    """1000 times the squared MMD of CLIP features, kernel exp(-|x - y|^2 / (2 * 10^2)).
+def paired_cmmd(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray, float]:
+    """1000 times the unbiased squared MMD of CLIP features, kernel exp(-|x - y|^2 / (2 * 10^2)), with what
+    `paired_kid` gives; rows are scaled to length 1 here.
 
-    CMMD of Jayasumana et al. (2024) is the biased form (unbiased=False, which counts each picture against
-    itself and is never negative) on CLIP ViT-L/14 at 336 pixels; with other features or unbiased, name them.
-    a: (n_a, d), b: (n_b, d); rows are scaled to length 1 here, as in the paper. own_pairs: as `kid`.
-    Raises ValueError for fewer than 2 rows, unequal d, NaN, and a row of zeros.
+    CMMD of Jayasumana et al. (2024) is the biased form, on CLIP ViT-L/14 at 336 pixels; so name this one by
+    its features. Raises ValueError as `paired_kid`, and for a row of zeros.
     """
-    a, b = _unit(*_checked(a, b, 2, paired=not own_pairs))
-    return 1000 * mmd.value(a, b, mmd.gaussian, unbiased, own_pairs)
+    value, left_out, spread = mmd.paired(*_unit(*_checked(pictures, photos, 3, paired=True)), mmd.gaussian)
+    return 1000 * value, 1000 * left_out, 1000**2 * spread
 
 
-def cmmd_leave_one_out(
-    a: np.ndarray, b: np.ndarray, unbiased: bool = True, own_pairs: bool = True
-) -> np.ndarray:
-    """`cmmd` without row i of both sets, for every i, (n,). Also refuses n below 3 or unequal."""
-    a, b = _unit(*_checked(a, b, rows=3, paired=True))
-    return 1000 * mmd.leave_one_out(a, b, mmd.gaussian, unbiased, own_pairs)
+def cmmd_halves(photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
+    """The same squared MMD between two random halves of the photos, as `kid_halves`."""
+    return 1000 * mmd.halves(_unit(*[_splittable(photos)] * 2)[0], mmd.gaussian, splits, seed)
+
+
+def _same_rows(a: np.ndarray, b: np.ndarray) -> bool:
+    return sorted(map(np.ndarray.tobytes, a)) == sorted(map(np.ndarray.tobytes, b))
+
+
+def _frechet(a: np.ndarray, b: np.ndarray, overlap: float) -> float:
+    """overlap: the nuclear norm of the centred sets."""
+    shift, freedom = a.mean(0) - b.mean(0), np.sqrt((len(a) - 1.0) * (len(b) - 1.0))
+    spread = a.var(0, ddof=1).sum() + b.var(0, ddof=1).sum()
+    return max(0.0, float(shift @ shift + spread - 2 * overlap / freedom))
 
 
 def _frechet_without_rows(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """`frechet_distance`, and the same without each row of a (n_a,) and without each row of b (n_b,)."""
-    sizes, shift = (len(a), len(b)), a.mean(0) - b.mean(0)
-    a, b = a - a.mean(0), b - b.mean(0)
-    overlap, *without = nuclear.without_row(a, b)
-    squares = [np.square(x).sum(1) for x in (a, b)]
-    spreads = [x.sum() / (n - 1) for x, n in zip(squares, sizes, strict=True)]
-    value = shift @ shift + sum(spreads) - 2 * overlap / np.sqrt(np.prod([n - 1.0 for n in sizes]))
-    left_out = []
-    for k, (rows, sign) in enumerate(((a, -1), (b, 1))):
+    centred, shift = (a - a.mean(0), b - b.mean(0)), a.mean(0) - b.mean(0)
+    overlap, *without = nuclear.without_row(*centred)
+    squares, sizes, left_out = [np.square(x).sum(1) for x in centred], (len(a), len(b)), []
+    for k, sign in enumerate((-1, 1)):
         n, other = sizes[k], sizes[1 - k]
-        means = np.square(shift + sign * rows / (n - 1)).sum(1)
-        spread = (squares[k].sum() - n / (n - 1) * squares[k]) / (n - 2) + spreads[1 - k]
+        means = np.square(shift + sign * centred[k] / (n - 1)).sum(1)
+        spread = (squares[k].sum() - n / (n - 1) * squares[k]) / (n - 2) + squares[1 - k].sum() / (other - 1)
         left_out.append(np.maximum(0, means + spread - 2 * without[k] / np.sqrt((n - 2.0) * (other - 1))))
-    return max(0.0, float(value)), *left_out
+    return _frechet(a, b, overlap), *left_out
+
+
+def _splittable(photos: np.ndarray) -> np.ndarray:
+    if len(photos) < 4:
+        raise ValueError(f"{len(photos)} photos cannot be split in halves: at least 4 are needed")
+    return _checked(photos, photos, rows=4)[0]
 
 
 def _checked(a: np.ndarray, b: np.ndarray, rows: int, paired: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -199,11 +199,9 @@ def _unknown(arm: str, what: str) -> str:
 
 
 def _facts(path: Path) -> tuple[float, ...]:
-    try:
-        spread = float(np.asarray(images.load(path)).std())
-    except ValueError:  # cannot be decoded: counted, and left out by whoever asks
+    if not images.is_whole(path):  # counted, and left out by whoever asks
         return 0, 0, 0, 1
-    text = images.read_text(path)
+    spread, text = float(np.asarray(images.load(path)).std()), images.read_text(path)
     return spread, text.get("flagged") == "true", len(json.loads(text.get("dropped_boxes", "[]"))), 0
 
 

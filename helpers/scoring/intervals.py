@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 EXACT_LIMIT = 40  # differences up to which all 2^n sign flips are counted
@@ -39,7 +39,7 @@ class Estimate:
         if self.value == 0:
             return 1.0
         ratio = abs(self.value) / self.standard_error if self.standard_error else math.inf
-        return max(2.0 ** (1 - self.n), float(2 * stats.t.sf(ratio, self.n - 1)))
+        return max(2.0 ** (1 - self.n), float(2 * special.stdtr(self.n - 1, -ratio)))
 
     def within(self, least: float, most: float) -> "Estimate":
         """The same, its interval ending where the true value cannot lie: it covers as often as before."""
@@ -53,7 +53,7 @@ def estimate(value: float, standard_error: float, n: int) -> Estimate:
     if not (math.isfinite(value) and math.isfinite(standard_error)):
         raise ValueError(f"no interval around {value} with standard error {standard_error}")
     value, standard_error = float(value), float(standard_error)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * standard_error
+    reach = quantile((1 + LEVEL) / 2, n - 1) * standard_error
     return Estimate(value, standard_error, value - reach, value + reach, n)
 
 
@@ -69,6 +69,33 @@ def jackknife(value: float, left_out: np.ndarray) -> Estimate:
     if n < 2:
         raise TooFew(f"an interval needs at least 2 photos, got {n}")
     return estimate(value, math.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()), n)
+
+
+def quadratic(value: float, left_out: np.ndarray, pair_variance: float) -> Estimate:
+    """The interval of one `distances.paired_kid` or `paired_cmmd`: a mean over pairs of scenes.
+
+    Its variance is that of a linear part, which is 0 where the true value is 0 and grows with it, and that of
+    the pairs, 2 pair_variance / (n (n - 1)), which stays (Hoeffding 1948). Leaving one out counts the second
+    one double (Efron and Stein 1981), and near 0 moves with the value itself, so a jackknife interval holds a
+    true 0 in 97 to 100 %. Here, as in Wilson's interval of a share, the variance is taken at each value that
+    is asked about: pairs + max(0, jackknife - pairs) * max(0, asked) / max(value, 2 sqrt(pairs)), never below
+    that of the pairs. In simulations (features as networks have them, 12 to 200 scenes, correlation 0 to 0.9
+    with the own photo) it
+    holds a true 0 in 95 to 98 % and others in 94 to 98 %.
+
+    A difference of two arms keeps the jackknife, for 0 does not say there that the linear part is 0: equal
+    arms are called different in at most 6 %, where the variance without bias (jackknife - pairs) does so in
+    up to 8 %. left_out: (n,). The standard error is half of the interval in Student's unit.
+    """
+    n, pairs = len(left_out), 2 * pair_variance / (len(left_out) * (len(left_out) - 1))
+    least, reach = math.sqrt(pairs), quantile((1 + LEVEL) / 2, n - 1)
+    linear = max(0.0, jackknife(value, left_out).standard_error ** 2 - pairs)
+    slope = linear / max(value, 2 * least) if linear else 0.0
+    middle = value + reach**2 * slope / 2
+    half = reach * math.sqrt(max(0.0, pairs + slope * value + reach**2 * slope**2 / 4))
+    low = middle - half if value > reach * least else value - reach * least
+    high = middle + half if value > -reach * least else value + reach * least
+    return Estimate(float(value), (high - low) / (2 * reach), float(low), float(high), n)
 
 
 def mean(values: np.ndarray) -> Estimate:
@@ -135,13 +162,20 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     if len(d) == 0:
         return 1.0
     if len(d) > EXACT_LIMIT:
-        rng = np.random.default_rng(seed)
-        chunks = (rng.choice([-1.0, 1.0], (DRAWS // 50, len(d))) @ d for _ in range(50))
-        return (1 + sum(int((np.abs(sums) >= observed).sum()) for sums in chunks)) / (1 + DRAWS)
+        rng, sums = np.random.default_rng(seed), np.zeros(DRAWS)
+        for start in range(0, len(d), 8):  # the signs of eight differences in one draw
+            known = _all_sums(d[start : start + 8])
+            sums += known[rng.integers(len(known), size=DRAWS, dtype=np.uint16)]
+        return (1 + int((np.abs(sums) >= observed).sum())) / (1 + DRAWS)
     first, second = (_all_sums(half) for half in (d[::2], d[1::2]))
     second.sort()
     above = len(second) - np.searchsorted(second, observed - first, "left")
     return min(1.0, 2 * int(above.sum()) / (len(first) * len(second)))  # the sums lie symmetrically around 0
+
+
+def quantile(share: float, freedom: float) -> float:
+    """Student's quantile with that many degrees of freedom."""
+    return float(special.stdtrit(freedom, share))
 
 
 def _all_sums(values: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ class Judges:
         return load_inception(device=self._device) if self._models.inception else None
 
 
-def unasked(run: Run) -> dict[str, str]:
+def reasons_to_withhold(run: Run) -> dict[str, str]:
     """Judge ("clip", "detector") -> reason, for the judges that do not know the photos of the run."""
     protocol = run.card["protocol"]
     if knows_photos(protocol["models"], run.scenes):
@@ -55,6 +55,4 @@ def unasked(run: Run) -> dict[str, str]:
     return {name: f"not judged: the demo {said} knows drawn worksites only" for name, said in judges.items()}
 
 
-def load_judges(models: ModelSet, device: str | None = None) -> Judges:
-    """The judges of a model set; a model that is asked for nothing is not loaded."""
-    return Judges(models, device)
+load_judges = Judges  # under the name that notebooks know it by

@@ -1,8 +1,12 @@
 """What is measured of an arm, scene by scene, as arrays: no model is needed from here on."""
 
+import hashlib
+import io
+import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -10,15 +14,17 @@ import numpy as np
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
+from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
-from helpers.scoring.judges import Judges, unasked
+from helpers.scoring.judges import Judges, reasons_to_withhold
 from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
+EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
 FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
 FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
@@ -72,33 +78,48 @@ class Measurements:
         ious = [match(asked, found, FOUND) for asked, found in pairs]
         return tuple(np.where(is_known, iou, np.nan) for is_known, iou in zip(known, ious, strict=True))
 
+    def digest(self) -> str:
+        """32 hexadecimal digits that change with what is measured, and with the code that scores it."""
+        layouts = [(one.boxes, one.labels, one.phrases) for one in self.layouts or ()]
+        found = [(one.boxes, one.labels, one.scores) for one in self.detections or ()]
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        parts = own | {"layouts": layouts, "detections": found, "unknown": sorted(self.unknown)}
+        pickler = pickle.Pickler(content := io.BytesIO())
+        pickler.fast = True  # the same for equal parts, whether or not they are one object
+        pickler.dump([_code(), parts])
+        return hashlib.sha256(content.getbuffer()).hexdigest()[:32]
+
     def shuffled(self) -> Self:
         """The same detections compared with the boxes of other scenes, and nothing else."""
-        others = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
-        withheld = {name: why for name, why in self.withheld.items() if name == "detections"}
-        options = {"layouts": others, "detections": self.detections, "unknown": self.unknown}
-        return type(self)(self.scenes, {}, withheld=withheld, **options)
+        options = {"detections": self.detections, "unknown": self.unknown}
+        options["layouts"] = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
+        options["withheld"] = {name: why for name, why in self.withheld.items() if name == "detections"}
+        return type(self)(self.scenes, {}, **options)
 
 
 def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None = None) -> Measurements:
     """The measurements of an arm, of PHOTOS or of CAPTIONER + name; what is not known yet is asked of judges.
 
-    Scenes without a usable picture are left out and counted. judges: None only reads.
-    Raises ValueError where no scene has a usable picture, and LookupError where a measurement is missing and
-    there is no judge.
+    Scenes without a usable picture are left out and counted. judges: None only reads. Raises ValueError where
+    no scene has a usable picture, and LookupError where a measurement is missing and there is no judge.
     """
     if arm.startswith(CAPTIONER):
         return _of_captions(run, scenes, arm, judges)
     scenes, counts = _usable(run, scenes, arm)
-    protocol, without = run.card["protocol"], unasked(run)
+    protocol, reasons = run.card["protocol"], reasons_to_withhold(run)
+    by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
     pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    seen = dict.fromkeys((*(["clip"] if "clip" not in without else []), realism, "efficientnet"))
-    asked = [*seen, "colours", *(["clip-crops"] if "clip" not in without else [])]
-    own = pictures.arrays(*asked, *(["detector"] if "detector" not in without else []))
-    reference = photos.arrays(*seen)
+    both = dict.fromkeys((*["clip"] * by_clip, realism, "efficientnet"))
+    own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
+    reference = photos.arrays(*both)
+    sibling = _sibling(run, arm)
+    withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
+    if not sibling:
+        withheld.pop("sibling_embeds", None)
+    if (parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit:
+        withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     found = {
-        "scenes": tuple(scene.name for scene in scenes),
         "counts": counts,
         "pictures": np.concatenate(own[realism]),
         "photos": np.concatenate(reference[realism]),
@@ -106,13 +127,13 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         "efficientnet_photos": np.concatenate(reference["efficientnet"]),
         "layouts": pictures.layouts,
         "colours": tuple(rows[:, 0] for rows in own["colours"]),
+        "withheld": withheld,
     }
-    if "detector" not in without:
+    if by_detector:
         matched = protocol.get("detector_labels", {})
         found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
         found["detections"] = pictures.detections()
-    sibling = _sibling(run, arm)
-    if "clip" not in without:
+    if by_clip:
         captions = run.prompts("caption").set_index("scene")["prompt"]
         texts = [captions[scene.name] for scene in scenes]
         phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
@@ -121,10 +142,12 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         found["image_embeds"], found["photo_embeds"] = (np.concatenate(x["clip"]) for x in (own, reference))
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
-    withheld = {name: why for judge, why in without.items() for name in FIELDS[judge]}
-    if not sibling:
-        withheld.pop("sibling_embeds", None)
-    return Measurements(**found, withheld=withheld)
+    return Measurements(tuple(scene.name for scene in scenes), **found)
+
+
+@cache
+def _code() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
 
 
 def _known(layout: Scene, unknown: frozenset[str]) -> Scene:
@@ -147,7 +170,7 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
         for text, scene in zip(texts, scenes, strict=True)
     ]
     embeds: dict[str, object] = {}
-    if why := unasked(run).get("clip"):
+    if why := reasons_to_withhold(run).get("clip"):
         embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)
     else:
         embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])

@@ -1,21 +1,21 @@
 """Every score by the name that people read: what it needs, which way is good, and how it is computed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
 from helpers.models.sets import extractor_name
-from helpers.scoring import alignment, box_values, distances, intervals
+from helpers.scoring import adherence, alignment, box_values, distances, intervals
 from helpers.scoring.intervals import Estimate
-from helpers.scoring.manifolds import NEIGHBOURS, manifolds
+from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
-from helpers.scoring.resampling import Distance
 from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS = "Captions", "Two seeds"
+FOUND = "found at IoU 0.5"
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
 OWN_PHOTOS = "to their own photos"
@@ -27,13 +27,14 @@ class Measured:
     """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
 
     sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
-    sum(counts).
+    sum(counts). pair_variance: where it is a mean over pairs of scenes, see `intervals.quadratic`.
     """
 
     value: float
     left_out: np.ndarray
     sums: np.ndarray | None = None
     counts: np.ndarray | None = None
+    pair_variance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,10 @@ class Metric:
     """A score of an arm: how it is computed, from what, and how people read it.
 
     needs: the fields of Measurements without which there is no such score. group: the heading of its table.
-
     digits: decimals that people read. limits: between which the metric lies whatever the pictures: an
     interval ends there. share: whether it is a share of boxes or photos, sums of counts. fewest: scenes from
-    which it can be measured without one of them. no_verdict: why no arm is called better by it. distance: of
-    independent sets without bias, (n, d) and (m, d) features -> float: photos get it half against half.
+    which it can be measured without one of them. no_verdict: why no arm is called better by it. halves: what
+    two random halves of the photos get, photos (n, d) and number of splits -> (splits,).
     """
 
     measure: Callable[[Measurements], Measured]
@@ -57,47 +57,35 @@ class Metric:
     share: bool = False
     fewest: int = 3
     no_verdict: str = ""
-    distance: Distance | None = None
+    halves: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
 def metrics(inception: bool) -> dict[str, Metric]:
     """All metrics, in the order of the table; the first is what verdicts on realism rest on. inception:
     whether pytorch-fid's Inception sees realism, so that there is a FID, and the published CLIP a CMMD."""
-    found, crops, prompt = (
-        ("layouts", "detections"),
-        ("layouts", "crops", "phrases"),
-        ("image_embeds", "text_embeds"),
-    )
+    found, crops = ("layouts", "detections"), ("layouts", "crops", "phrases")
+    prompt = "image_embeds", "text_embeds"
     boxes, share = {"group": BOXES, "limits": SHARE}, {"limits": SHARE, "share": True}
     return {
         **_realism(extractor_name(inception), ("pictures", "photos")),
         **(_published() if inception else {}),
-        "mean IoU": Metric(partial(_over_boxes, rows=lambda e: e.ious), found, **boxes),
-        "found at IoU 0.5": Metric(partial(_over_boxes, rows=box_values.found), found, BOXES, **share),
-        "AP": Metric(lambda e: _precision(e, 0), found, **boxes),
-        "AP50": Metric(lambda e: _precision(e, 1), found, **boxes),
-        "AP75": Metric(lambda e: Measured(*e.precision.more["AP75"]), found, **boxes),
-        "AR": Metric(lambda e: Measured(*e.precision.more["AR"]), found, **boxes),
-        "crop accuracy": Metric(partial(_over_boxes, rows=box_values.crop_correct), crops, BOXES, **share),
-        "crop similarity": Metric(
-            partial(_over_boxes, rows=box_values.crop_similarity), crops, BOXES, limits=(-1, 1)
-        ),
-        "colour distance": Metric(
-            partial(_over_boxes, rows=lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)
-        ),
-        "CLIP score": Metric(
-            partial(_over_photos, rows=_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)
-        ),
-        "R-precision": Metric(partial(_over_photos, rows=_r_precision), prompt, PROMPT, **share),
-        "variety": Metric(partial(_over_photos, rows=_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
-        "labels named": Metric(partial(_over_photos, rows=lambda e: e.named), ("named",), CAPTIONS, **share),
+        "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
+        FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
+        **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
+        "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
+        "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
+        "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
+        "CLIP score": Metric(_mean(_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
+        "R-precision": Metric(_mean(_r_precision), prompt, PROMPT, **share),
+        "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
+        "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
     }
 
 
 def withheld(metric: Metric, measurements: Measurements) -> str:
     """Why the metric is not judged; "" where it is, or where it does not apply."""
-    reasons = getattr(measurements, "withheld", {})
-    return next((reasons[field] for field in metric.needs if field in reasons), "")
+    reasons = (measurements.withheld.get(field, "") for field in metric.needs)
+    return next(filter(None, reasons), "")
 
 
 def applies(metric: Metric, measurements: Measurements) -> bool:
@@ -118,7 +106,10 @@ def measure(metric: Metric, measurements: Measurements) -> Measured:
 
 
 def interval(metric: Metric, measured: Measured) -> Estimate:
-    """The value with its interval: of shares one that is never without width, of others the jackknife's."""
+    """The value with its interval: of shares one that is never without width, of means over pairs one that
+    holds 0 as often as it says, of others the jackknife's."""
+    if measured.pair_variance is not None:
+        return intervals.quadratic(measured.value, measured.left_out, measured.pair_variance)
     estimate = intervals.jackknife(measured.value, measured.left_out).within(*metric.limits)
     if not metric.share:
         return estimate
@@ -130,72 +121,79 @@ def interval(metric: Metric, measured: Measured) -> Estimate:
 def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
     """Distances of pictures and photos, and how far their manifolds overlap, as the network sees them."""
     frechet = "FID" if network == "Inception" else f"Fréchet distance ({network})"
-
-    def of(function: Callable[..., object], **options: object) -> Callable[[Measurements], Measured]:
-        return lambda e: Measured(*function(*(getattr(e, field) for field in fields), **options))
-
     lower = {"needs": fields, "group": REALISM, "lower_is_better": True}
     share = {"needs": fields, "group": REALISM, "limits": SHARE, "share": True, "fewest": NEIGHBOURS + 3}
     share |= {"no_verdict": "no test of it was tried"}
     digits = {"digits": 1, "limits": (0, np.inf)}
-    kid = of(_both(distances.kid, distances.kid_leave_one_out, 1000, own_pairs=False))
-    own = of(_both(distances.frechet_distance, distances.frechet_leave_one_out))
     return {
         f"KID × 1000 ({network})": Metric(
-            kid, digits=2 if network == "Inception" else 1, distance=_kid, **lower
+            _of_sets(distances.paired_kid, fields, 1000),
+            digits=2 if network == "Inception" else 1,
+            halves=lambda photos, splits: 1000 * distances.kid_halves(photos, splits),
+            **lower,
         ),
-        f"{frechet} {OWN_PHOTOS}": Metric(own, no_verdict=REWARDED, **lower, **digits),
-        f"{frechet} crossed": Metric(of(distances.crossed_frechet), fewest=6, **lower, **digits),
-        f"precision ({network})": Metric(of(_inside, which=0), **share),
-        f"recall ({network})": Metric(of(_inside, which=1), **share),
+        f"{frechet} {OWN_PHOTOS}": Metric(
+            _of_sets(distances.paired_frechet, fields), no_verdict=REWARDED, **lower, **digits
+        ),
+        f"{frechet} crossed": Metric(
+            _of_sets(distances.crossed_frechet, fields), fewest=6, **lower, **digits
+        ),
+        f"precision ({network})": Metric(partial(_inside, fields=fields, which=0), **share),
+        f"recall ({network})": Metric(partial(_inside, fields=fields, which=1), **share),
     }
 
 
 def _published() -> dict[str, Metric]:
     """What stands beside Inception's measures where all published networks are there."""
     clip = "image_embeds", "photo_embeds"
-    cmmd = _both(distances.cmmd, distances.cmmd_leave_one_out, own_pairs=False)
-    return _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos")) | {
-        "CMMD (CLIP ViT-L/14, 224 px, unbiased)": Metric(
-            lambda e: Measured(*cmmd(e.image_embeds, e.photo_embeds)),
-            clip,
-            REALISM,
-            True,
-            distance=distances.cmmd,
-        )
-    }
+    cmmd = Metric(_of_sets(distances.paired_cmmd, clip), clip, REALISM, True, halves=distances.cmmd_halves)
+    seen = _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos"))
+    return seen | {"CMMD (CLIP ViT-L/14, 224 px, unbiased)": cmmd}
 
 
-def _kid(a: np.ndarray, b: np.ndarray) -> float:
-    return 1000 * distances.kid(a, b)
+def _of_sets(
+    distance: Callable[..., tuple], fields: tuple[str, str], scale: float = 1
+) -> Callable[[Measurements], Measured]:
+    """A distance of pictures and photos; fields: the features of both."""
+
+    def measured(e: Measurements) -> Measured:
+        value, left_out, *variance = distance(*(getattr(e, field) for field in fields))
+        variance = scale**2 * variance[0] if variance else None
+        return Measured(scale * value, scale * left_out, pair_variance=variance)
+
+    return measured
 
 
-def _both(value: Callable, left_out: Callable, scale: float = 1, **options: bool) -> Callable:
-    """(n, d) and (n, d) features -> the distance, and the same without each scene."""
-    return lambda a, b: (scale * value(a, b, **options), scale * left_out(a, b, **options))
+@lru_cache(maxsize=1)  # precision and recall come from one computation
+def _manifolds(e: Measurements, fields: tuple[str, str]) -> Manifolds:
+    return manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
 
 
-def _inside(a: np.ndarray, b: np.ndarray, which: int) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     """Precision (0) or recall (1), where the own photo's ball alone does not count."""
-    m = manifolds(a, b, own_pairs=False)
+    m = _manifolds(e, fields)
     value, left_out = ((m.precision, m.precision_left_out), (m.recall, m.recall_left_out))[which]
-    return value, left_out, m.inside[which].astype(float), np.ones(len(a))
+    return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
 
 
-def _precision(e: Measurements, which: int) -> Measured:
-    return Measured(float(e.precision.value[which]), e.precision.left_out[:, which])
+def _precision(name: str, e: Measurements) -> Measured:
+    return Measured(*e.precision.over[name])
 
 
-def _over_boxes(e: Measurements, rows: Callable[[Measurements], tuple[np.ndarray, ...]]) -> Measured:
-    """A mean over boxes; a photo leaves with all of its boxes."""
-    values = rows(e)
-    sums = np.array([np.nansum(one) for one in values])
-    counts = np.array([np.isfinite(one).sum() for one in values], float)
-    return Measured(*intervals.ratio_left_out(sums, counts), sums, counts)
+def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Measurements], Measured]:
+    """A mean over boxes, rows (k,) of each photo, or over photos, rows (n,); a photo leaves with all of its
+    boxes, and NaN is not counted."""
 
+    def measured(e: Measurements) -> Measured:
+        parts = [np.ravel(one) for one in rows(e)]
+        photos, values = np.repeat(np.arange(len(parts)), [len(one) for one in parts]), np.concatenate(parts)
+        there = np.isfinite(values)
+        sums, counts = (
+            np.bincount(photos[there], weights, len(parts)).astype(float) for weights in (values[there], None)
+        )
+        return Measured(*intervals.ratio_left_out(sums, counts), sums, counts)
 
-def _over_photos(e: Measurements, rows: Callable[[Measurements], np.ndarray]) -> Measured:
-    return _over_boxes(e, lambda e: rows(e)[:, None])
+    return measured
 
 
 def _clip_score(e: Measurements) -> np.ndarray:

@@ -1,71 +1,80 @@
-"""The squared maximum mean discrepancy (MMD) of two feature sets under a kernel. Pure, float64.
+"""The squared maximum mean discrepancy (MMD) of two feature sets under a kernel, without bias. Pure, float64.
 
-Arrays are checked (n, d) features of `distances`; memory grows with n, not with n squared. With
-own_pairs=False and unbiased, this is the U-statistic of the n pairs (row i of a, row i of b), Gretton et al.
-2012, eq. 4.
+Arrays are checked (n, d) features of `distances`; memory grows with n, not with n squared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-BLOCK = 1024  # rows of a kernel matrix held at a time
-Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+BLOCK = 512  # rows of a kernel matrix held at a time
+Kernel = Callable[[np.ndarray, int], np.ndarray]  # of inner products of rows, and their d
 
 
-def cubic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(x.y / d + 1)^3 of every row of a with every row of b, (n_a, n_b)."""
-    return (a @ b.T / a.shape[1] + 1) ** 3
+def cubic(products: np.ndarray, d: int) -> np.ndarray:
+    """(x.y / d + 1)^3."""
+    x = products / d + 1
+    return x * x * x
 
 
-def gaussian(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def gaussian(products: np.ndarray, d: int) -> np.ndarray:
     """exp(-|x - y|^2 / 200) - 1 for rows of length 1; the constant would cancel in the MMD, and round."""
-    return np.expm1((a @ b.T - 1) / 100)
+    return np.expm1((products - 1) / 100)
 
 
-def value(a: np.ndarray, b: np.ndarray, kernel: Kernel, unbiased: bool, own_pairs: bool) -> float:
-    """The squared MMD. unbiased: no row is counted against itself; own_pairs: row i of a meets row i of b."""
-    within = 0.0
-    for x in (a, b):
-        total = _sums(x, x, kernel)[0].sum() - unbiased * _own(x, x, kernel).sum()
-        within += total / (len(x) * (len(x) - unbiased))
-    across = _sums(a, b, kernel)[0].sum() - (0 if own_pairs else _own(a, b, kernel).sum())
-    return float(within - 2 * across / (len(a) * (len(b) - (not own_pairs))))
+def paired(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[float, np.ndarray, float]:
+    """Of rows that belong together, which never meet: the mean over pairs of scenes i, j of
+
+        h(i, j) = k(a_i, a_j) + k(b_i, b_j) - k(a_i, b_j) - k(b_i, a_j),
+
+    the U-statistic of Gretton et al. 2012, eq. 4; the same without each scene, (n,); the variance of h over
+    pairs.
+    """
+    n, both, sums, squares = len(a), np.concatenate([a, b]), np.empty(len(a)), 0.0
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        part = kernel(np.concatenate([a[rows], b[rows]]) @ both.T, a.shape[1])
+        m = len(part) // 2
+        h = part[:m, :n] + part[m:, n:] - part[:m, n:] - part[m:, :n]
+        h[np.arange(m), start + np.arange(m)] = 0
+        sums[rows], squares = h.sum(1), squares + np.vdot(h, h)
+    pairs, total = n * (n - 1), sums.sum()
+    left_out = (total - 2 * sums) / ((n - 1) * (n - 2))
+    return float(total / pairs), left_out, float(max(0, squares / pairs - (total / pairs) ** 2))
 
 
-def leave_one_out(
-    a: np.ndarray, b: np.ndarray, kernel: Kernel, unbiased: bool, own_pairs: bool
-) -> np.ndarray:
-    """`value` without row i of both sets, (n,): it takes its row and column of every matrix with it."""
-    left, within = len(a) - 1, 0.0
-    for x in (a, b):
-        rows, own = _sums(x, x, kernel)[0], _own(x, x, kernel)
-        total = rows.sum() - 2 * rows + own - unbiased * (own.sum() - own)
-        within = within + total / (left * (left - unbiased))
-    (rows, columns), own = _sums(a, b, kernel), _own(a, b, kernel)
-    across = rows.sum() - rows - columns + own - (0 if own_pairs else own.sum() - own)
-    return within - 2 * across / (left * (left - (not own_pairs)))
+def halves(x: np.ndarray, kernel: Kernel, splits: int, seed: int) -> np.ndarray:
+    """The squared MMD of two random halves of one set, (splits,)."""
+    rng, half, sides = np.random.default_rng(seed), len(x) // 2, np.zeros((2, splits, len(x)))
+    for k in range(splits):
+        order = rng.permutation(len(x))
+        sides[0, k, order[:half]] = sides[1, k, order[half : 2 * half]] = 1
+    summed = np.zeros((2, splits, len(x)))
+    for rows, block in _blocks(x, x, kernel):
+        summed[:, :, rows] = sides @ block.T
+    within = np.einsum("hsn,hsn->s", sides, summed) / (half * (half - 1))
+    return within - 2 * np.einsum("sn,sn->s", sides[0], summed[1]) / half**2
 
 
-def swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray, kernel: Kernel, own_pairs: bool) -> np.ndarray:
-    """What each scene adds to value(a, photos) - value(b, photos), unbiased, (n,): `distances.kid_swaps`."""
-    n = len(photos)
-    ab, ba = _sums(a, b, kernel)
-    aa, bb = (_sums(x, x, kernel)[0] - _own(x, x, kernel) for x in (a, b))
-    to_a, to_b = (_sums(x, photos, kernel)[0] - (0 if own_pairs else _own(x, photos, kernel)) for x in (a, b))
-    return (aa - bb + ab - ba) / (n * (n - 1)) - 2 * (to_a - to_b) / (n * (n - 1 + own_pairs))
+def swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """What each scene adds to the difference of two `paired` values, (n,): see `distances.kid_swaps`."""
+    n, same, (ab, ba) = len(a), 0.0, _sums(a, b, kernel)
+    for x, sign in ((a, 1), (b, -1)):
+        same = same + sign * (_sums(x, x, kernel)[0] - 2 * _sums(x, photos, kernel)[0])
+    return (same + ab - ba) / (n * (n - 1))
 
 
 def _sums(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    """Row sums (n_a,) and column sums (n_b,) of the kernel matrix, in blocks."""
+    """Row sums and column sums of the kernel matrix without its entries (i, i), (n,) each."""
     rows, columns = np.empty(len(a)), np.zeros(len(b))
-    for start in range(0, len(a), BLOCK):
-        block = kernel(a[start : start + BLOCK], b)
-        rows[start : start + BLOCK] = block.sum(1)
-        columns += block.sum(0)
+    for part, block in _blocks(a, b, kernel):
+        rows[part], columns = block.sum(1), columns + block.sum(0)
     return rows, columns
 
 
-def _own(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> np.ndarray:
-    """The kernel of row i of a with row i of b, (n,)."""
-    return np.array([kernel(x[None], y[None])[0, 0] for x, y in zip(a, b, strict=True)])
+def _blocks(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of the kernel matrix, BLOCK at a time; its entries (i, i) are 0."""
+    for start in range(0, len(a), BLOCK):
+        block = kernel(a[start : start + BLOCK] @ b.T, a.shape[1])
+        block[np.arange(len(block)), start + np.arange(len(block))] = 0
+        yield slice(start, start + BLOCK), block

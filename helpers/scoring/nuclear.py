@@ -25,18 +25,13 @@ def norm(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
 
 
-def without_pair(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """|A_i B_i^T|_* for every i: both sets without row i, (n,). a, b: (n, d), centred."""
-    s, p, q = _decomposed(a, b)
-    if not len(s):
-        return np.zeros(len(a))
-    t = _grid(s)
-    near, far = (x / (t**2 + s[:, None] ** 2) for x in (t**2, s[:, None] ** 2))
-    (alpha, lost_a), (beta, lost_b) = (_alpha(x, near, far) for x in (p, q))
+def without_pair(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
+    """|A B^T|_*, and |A_i B_i^T|_* for every i: both sets without row i, (n,). a, b: (n, d), centred."""
+    s, p, q, t = _decomposed(a, b)
+    (alpha, lost_a), (beta, lost_b) = (_alpha(x, s, t) for x in (p, q))
     gamma = (p * q * s) @ (t / (t**2 + s[:, None] ** 2))
-    product = alpha * beta + gamma**2
-    small = lost_a * lost_b - lost_a - lost_b + gamma**2
-    return s.sum() + _STEP / np.pi * _log(product, small) @ t
+    product, small = alpha * beta + gamma**2, lost_a * lost_b - lost_a - lost_b + gamma**2
+    return float(s.sum()), s.sum() + _STEP / np.pi * _log(product, small) @ t
 
 
 def without_row(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -44,33 +39,26 @@ def without_row(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.nda
 
     a: (n_a, d), b: (n_b, d), both centred.
     """
-    s, p, q = _decomposed(a, b)
-    if not len(s):
-        return 0.0, np.zeros(len(a)), np.zeros(len(b))
-    t = _grid(s)
-    near, far = (x / (t**2 + s[:, None] ** 2) for x in (t**2, s[:, None] ** 2))
-    parts = (_alpha(x, near, far) for x in (p, q))
+    s, p, q, t = _decomposed(a, b)
+    parts = (_alpha(x, s, t) for x in (p, q))
     left, right = (s.sum() + _STEP / np.pi * _log(alpha, -lost) @ t for alpha, lost in parts)
     return float(s.sum()), left, right
 
 
-def _decomposed(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The singular values that are not 0, (r,), and p (n_a, r) and q (n_b, r) of every row."""
+def _decomposed(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The singular values that are not 0, (r,), p (n_a, r) and q (n_b, r) of every row, and the grid of t."""
+    sizes = len(a), len(b)
     (base_a, a), (base_b, b) = (np.linalg.qr(x) if len(x) > x.shape[1] else (None, x) for x in (a, b))
-    n_a, n_b = (len(x if base is None else base) for x, base in ((a, base_a), (b, base_b)))
     u, s, vt = np.linalg.svd(a @ b.T, full_matrices=False)
-    kept = s > max(n_a, n_b) * np.finfo(float).eps * s.max(initial=0)
-    sides = ((base_a, u[:, kept], n_a), (base_b, vt[kept].T, n_b))
+    kept = s > max(sizes) * np.finfo(float).eps * s.max(initial=0)
+    sides = zip((base_a, base_b), (u[:, kept], vt[kept].T), sizes, strict=True)
     p, q = ((x if base is None else base @ x) * np.sqrt(n / (n - 1)) for base, x, n in sides)
-    return s[kept], p, q
+    return s[kept], p, q, (s.max(initial=0) or 1.0) * np.exp(np.arange(-32, 32, _STEP))
 
 
-def _grid(s: np.ndarray) -> np.ndarray:
-    return s[0] * np.exp(np.arange(-32, 32, _STEP))
-
-
-def _alpha(p: np.ndarray, near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _alpha(p: np.ndarray, s: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """alpha and 1 - alpha, each without cancellation, (n, t). What of v lies outside of M's range stays."""
+    near, far = (x / (t**2 + s[:, None] ** 2) for x in (t**2, s[:, None] ** 2))
     squares = np.square(p)
     full = p.shape[1] == len(p) - 1
     outside = 0.0 if full else np.maximum(0, 1 - squares.sum(1, keepdims=True))

@@ -1,22 +1,6 @@
 """Scenes drawn again: what a measure shows where there is nothing to find. Pure."""
 
-from collections.abc import Callable
-
 import numpy as np
-
-Distance = Callable[[np.ndarray, np.ndarray], float]
-
-
-def split_half(distance: Distance, photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
-    """The distance between two random halves of the photos, (splits,): what equal sets of n // 2 photos show.
-
-    Raises ValueError for fewer than 4 photos.
-    """
-    if len(photos) < 4:
-        raise ValueError(f"{len(photos)} photos cannot be split in halves: at least 4 are needed")
-    rng, half = np.random.default_rng(seed), len(photos) // 2
-    orders = (rng.permutation(len(photos)) for _ in range(splits))
-    return np.array([distance(photos[order[:half]], photos[order[half : 2 * half]]) for order in orders])
 
 
 def swapped_sums(parts: np.ndarray, draws: int = 500, seed: int = 0) -> np.ndarray:
@@ -26,12 +10,12 @@ def swapped_sums(parts: np.ndarray, draws: int = 500, seed: int = 0) -> np.ndarr
     arms exchangeable: what is left is the noise of the measure at this n. parts: (n,) what scene i adds to
     the difference, which changes its sign when its pictures are swapped (`distances.kid_swaps`).
     """
-    rng, parts = np.random.default_rng(seed), np.asarray(parts, np.float64)
-    return np.array([np.where(rng.random(len(parts)) < 0.5, -1, 1) @ parts for _ in range(draws)])
+    parts, swapped = np.asarray(parts, np.float64), np.random.default_rng(seed).random((draws, len(parts)))
+    return parts.sum() - 2 * (swapped < 0.5) @ parts
 
 
 def derangement(n: int, seed: int = 0) -> np.ndarray:
-    """A random order (n,) in which nothing keeps its place: whose boxes picture i is held against.
+    """A random permutation without fixed points, (n,): whose boxes picture i is held against.
 
     Raises ValueError for n below 2.
     """

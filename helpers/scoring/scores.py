@@ -1,8 +1,7 @@
 """The scores of an arm: a table with a value, an interval and an N per metric, and what each value would be
 without one scene, so that arms can be compared from the files alone."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +30,6 @@ from helpers.scoring.metrics import (
     metrics,
     withheld,
 )
-from helpers.scoring.resampling import split_half
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes
@@ -62,7 +60,8 @@ def metrics_of(run: Run) -> dict[str, Metric]:
 
 
 def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges) -> pd.DataFrame:
-    """Score arms; what a judge said of a picture is not asked again. Returns their rows of `Run.scores`.
+    """Score arms; what a judge said of a picture is not asked again, nor is an arm measured again of which
+    nothing changed. Returns their rows of `Run.scores`.
 
     Writes features/<extractor>/<arm>.npz, boxes/<arm>.jsonl (a row per box), scores/<arm>.npz (`ArmScores`)
     and scores/<arm>.json. Captions are those of the chosen captioner (prompts/caption.jsonl). Missing,
@@ -71,7 +70,8 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
     Raises ValueError where an arm has no usable picture at all.
     """
     for arm in arms:
-        _save(run, arm, collect(run, scenes, arm, judges), kind="control" if arm == ROUND_TRIP else None)
+        kind = "captions" if arm.startswith(CAPTIONER) else "control" if arm == ROUND_TRIP else None
+        _save(run, arm, collect(run, scenes, arm, judges), kind)
     return run.scores(arms)
 
 
@@ -86,8 +86,8 @@ def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges) 
     drawn = [ROUND_TRIP] if run.count_pictures(ROUND_TRIP) else []
     score(run, scenes, drawn, judges)
     photos = collect(run, scenes, PHOTOS, judges)
-    _save(run, PHOTOS, photos, _among_photos(run, photos), kind="control")
-    _save(run, SHUFFLED + arm, collect(run, scenes, arm, judges).shuffled(), kind="control")
+    _save(run, PHOTOS, photos, "control", lambda: _among_photos(run, photos))
+    _save(run, SHUFFLED + arm, collect(run, scenes, arm, judges).shuffled(), "control")
     _write(run, CHANCE, _chance(run, photos), "control")
     return run.scores([PHOTOS, *drawn, SHUFFLED + arm, CHANCE])
 
@@ -97,10 +97,7 @@ def score_captions(
 ) -> pd.DataFrame:
     """Captions against their photos, as arms CAPTIONER + name: CLIP score, R-precision, share of labels
     named, and counts of empty, repeating and echoing captions. Reads captions/<captioner>.jsonl."""
-    arms = [CAPTIONER + name for name in captioners]
-    for arm in arms:
-        _save(run, arm, collect(run, scenes, arm, judges), kind="captions")
-    return run.scores(arms)
+    return score(run, scenes, [CAPTIONER + name for name in captioners], judges)
 
 
 def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
@@ -125,25 +122,33 @@ def arm_scores(run: Run, arm: str) -> ArmScores:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, version: tuple) -> ArmScores:
+    metrics, precision = {}, {"label": {}, "size": {}}
     with np.load(path) as file:
-        kept = {name: file[name] for name in file.files}
-    columns = zip(*(kept[name] for name in ("values", "left_out", "sums", "counts")), strict=True)
-    known = {
-        str(name): Measured(float(value), left_out, *(None if np.isnan(x[0]) else x for x in means))
-        for name, (value, left_out, *means) in zip(kept["metrics"], columns, strict=True)
-    }
-    precision = {
-        column: dict(zip(kept[column].tolist(), kept[f"precision by {column}"], strict=True))
-        for column in ("label", "size")
-    }
-    return ArmScores(tuple(kept["scenes"].tolist()), known, precision)
+        if "content" not in file.files:
+            raise FileNotFoundError(f"{path}: of an earlier version; run the notebooks again, 01 to 04")
+        for key in file.files[2:]:
+            name, _, field = key.rpartition("|")
+            if name in precision:
+                precision[name][field] = file[key]
+            else:
+                metrics.setdefault(name, {})[field] = file[key] if file[key].ndim else file[key].item()
+        known = {name: Measured(**fields) for name, fields in metrics.items()}
+        return ArmScores(tuple(file["scenes"].tolist()), known, precision)
 
 
 def _save(
-    run: Run, arm: str, measurements: Measurements, others: Sequence[dict] = (), kind: str | None = None
+    run: Run,
+    arm: str,
+    measurements: Measurements,
+    kind: str | None = None,
+    others: Callable[[], Sequence[dict]] = list,
 ) -> None:
-    """others: rows that stand in the place of those of their metrics."""
-    n, rows, known = len(measurements.scenes), {row["metric"]: row for row in others}, {}
+    """Measure an arm and write it, unless that is done. others: rows in place of those of their metrics."""
+    path, content, boxed = f"scores/{arm}.npz", measurements.digest(), measurements.colours is not None
+    files = (path, f"scores/{arm}.json", *([f"boxes/{arm}.jsonl"] if boxed else []))
+    if all(map(run.has, files)) and _content(run.folder / path) == content:
+        return
+    n, rows, known = len(measurements.scenes), {row["metric"]: row for row in others()}, {}
     for name, metric in metrics_of(run).items():
         if name in rows:
             continue
@@ -157,35 +162,26 @@ def _save(
             rows[name] = _row(name, _without(str(error), n), metric)
     for name, count in measurements.counts.items():
         rows[name] = _row(name, vars(Estimate(count, 0, count, count, n)))
-    if measurements.colours is not None:
+    if boxed:
         run.write_jsonl(f"boxes/{arm}.jsonl", box_values.rows(measurements))
-    _keep(run.folder / "scores" / f"{arm}.npz", measurements, known)
+    arrays = {"scenes": np.array(measurements.scenes), "content": np.array(content)}
+    for name, one in known.items():
+        arrays |= {f"{name}|{field}": value for field, value in vars(one).items() if value is not None}
+    if (
+        any(len(layout.boxes) for layout in measurements.layouts or ())
+        and measurements.detections is not None
+    ):
+        for column in ("label", "size"):
+            groups = getattr(measurements.precision, f"by_{column}")
+            arrays |= {f"{column}|{name}": pair for name, pair in groups.items()}
+    with beside(run.folder / path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
     _write(run, arm, [*rows.values()], kind)
 
 
-def _keep(path: Path, measurements: Measurements, known: Mapping[str, Measured]) -> None:
-    """Write what `arm_scores` reads."""
-    n, nothing = len(measurements.scenes), np.full(len(measurements.scenes), np.nan)
-    means = [[x if x is not None else nothing for x in (one.sums, one.counts)] for one in known.values()]
-    arrays = {
-        "scenes": np.array(measurements.scenes),
-        "metrics": np.array([*known], dtype=str),
-        "values": np.array([one.value for one in known.values()]),
-        "left_out": np.array([one.left_out for one in known.values()]).reshape(-1, n),
-        "sums": np.array([sums for sums, _ in means]).reshape(-1, n),
-        "counts": np.array([counts for _, counts in means]).reshape(-1, n),
-    }
-    boxes = any(len(layout.boxes) for layout in measurements.layouts or ())
-    precision = measurements.precision if boxes and measurements.detections is not None else None
-    for column in ("label", "size"):
-        groups = getattr(precision, f"by_{column}", {})
-        arrays[column] = np.array([*groups], dtype=str)
-        arrays[f"precision by {column}"] = np.array([*groups.values()]).reshape(-1, 2)
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    if not path.is_file() or path.read_bytes() != content.getvalue():  # else what uses it looks outdated
-        with beside(path) as partial:
-            partial.write_bytes(content.getvalue())
+def _content(path: Path) -> str:
+    with np.load(path) as file:
+        return str(file["content"]) if "content" in file.files else ""
 
 
 def _row(name: str, estimate: Mapping[str, object], metric: Metric | None = None) -> dict:
@@ -217,8 +213,8 @@ def _among_photos(run: Run, photos: Measurements) -> list[dict]:
     """Distances of photos to other photos, half against half; none where each would meet itself."""
     rows, n = [], len(photos.scenes)
     for name, metric in metrics_of(run).items():
-        if metric.distance and n >= 4 and not withheld(metric, photos):
-            values = split_half(metric.distance, getattr(photos, metric.needs[1]), SPLITS)
+        if metric.halves and n >= 4 and not withheld(metric, photos):
+            values = metric.halves(getattr(photos, metric.needs[1]), SPLITS)
             low, high = np.quantile(values, [0.025, 0.975]).tolist()
             spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, n // 2)
             rows.append(_row(name, vars(spread), metric))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from helpers.scoring.intervals import LEVEL, Estimate, TooFew, holm, sign_flip
+from helpers.scoring.intervals import LEVEL, Estimate, TooFew, holm, quantile, sign_flip
 
 FEWEST_FOR_VERDICT = 6  # photos from which 2 / 2^n, the least p there is, lies below 0.05
 
@@ -80,7 +80,7 @@ def not_worse(
     if not margin > 0:
         raise ValueError(f"the margin is {margin}; it must be above 0, in the metric's unit")
     n, worse = difference.n, difference.value if lower_is_better else -difference.value
-    reach = float(stats.t.ppf(LEVEL, n - 1))
+    reach = quantile(LEVEL, n - 1)
     error = difference.standard_error
     if bounds is None:
         bound = worse + reach * error
@@ -88,7 +88,7 @@ def not_worse(
         bound = bounds[1] if lower_is_better else -bounds[0]
         error = (bound - worse) / reach
     ratio = (margin - worse) / error if error > 0 else math.copysign(math.inf, margin - worse)
-    p = max(2.0**-n, float(stats.t.sf(ratio, n - 1)))
+    p = max(2.0**-n, float(special.stdtr(n - 1, -ratio)))
     return NotWorse(n >= FEWEST_FOR_VERDICT and bound < margin and p <= 1 - LEVEL, float(bound), p)
 
 
@@ -100,7 +100,7 @@ def photos_needed(difference: Estimate, comparisons: int = 1, power: float = 0.8
     error): half of such studies would name a number between them. Infinite for a difference of 0.
     """
     n, spread = difference.n, difference.standard_error * math.sqrt(difference.n)
-    quartile = float(stats.t.ppf(0.75, n - 1)) * difference.standard_error
+    quartile = quantile(0.75, n - 1) * difference.standard_error
     values = (abs(difference.value) + shift for shift in (0, quartile, -quartile))
     return PhotosNeeded(*(_photos(value, spread, (1 - LEVEL) / comparisons, power) for value in values))
 
@@ -112,11 +112,11 @@ def _photos(value: float, spread: float, level: float, power: float) -> float:
     if value <= 0:
         return math.inf
     effect = min(value / spread, 10.0) if spread > 0 else 10.0
-    by_normal = ((stats.norm.isf(level / 2) + stats.norm.ppf(power)) / effect) ** 2
+    by_normal = ((special.ndtri(power) - special.ndtri(level / 2)) / effect) ** 2
     if by_normal > 10_000:
         return float(by_normal)
     n = max(least, math.floor(by_normal))
-    while stats.nct.sf(stats.t.isf(level / 2, n - 1), n - 1, effect * math.sqrt(n)) < power:
+    while special.nctdtr(n - 1, effect * math.sqrt(n), quantile(1 - level / 2, n - 1)) > 1 - power:
         n += 1
     return float(n)
 

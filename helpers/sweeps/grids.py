@@ -8,64 +8,77 @@ from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import GROUNDINGS, Arm, check
+from helpers.runs.methods import KNOBS
 from helpers.runs.run import Run
 
 # the first varies slowest
 AXES = ("grounding", "template", "grounded_fraction", "guidance_share", "guidance_scale", "seed", "layout")
-FOLDER = "sweeps"  # of a run: the arms that were asked for, one file per grid
-Grid = Mapping[str, Sequence]
+FOLDER = "sweeps"  # of a run: the arms of each of its sweeps, in a file each
 
 
 def read(path: Path) -> dict[str, list]:
-    """A TOML file with a list, or one value, for any of AXES.
+    """A TOML file with a list, or one value, for any of AXES and for knobs that only some methods have.
 
-    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of AXES.
+    Raises ParameterError for a file that is absent or is no TOML, and for a name that is none of these.
     """
     try:
         grid = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ParameterError(f"grid {path}: cannot be read ({error}); see README, Sweeps") from error
-    if unknown := [name for name in grid if name not in AXES]:
-        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, AXES)}" for name in unknown))
+    known = (*AXES, *KNOBS)
+    if unknown := [name for name in grid if name not in known]:
+        raise ParameterError("\n".join(f"grid {path}: {name!r}; {nearest(name, known)}" for name in unknown))
     return {name: values if isinstance(values, list) else [values] for name, values in grid.items()}
 
 
-def arms(run: Run, grid: Grid) -> list[str]:
+def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     """Names of the arms of a grid, each once, in an order that loads every checkpoint once.
 
-    What the grid does not name: every grounding, the chosen template, full grounding, seed 0; and the
-    guidance_scale of the comparison. Without boxes grounded_fraction means nothing, and is 1; with image
+    What the grid does not name: every grounding, the chosen template, and the guidance_scale of the
+    comparison; else the defaults of Arm. Without boxes grounded_fraction means nothing, and is 1; with image
     grounding there are no other layouts than the photos' own.
     Raises ParameterError listing every value that cannot be right, a template without prompts among them.
     """
     choice = run.read_json("choices/template.json")
-    usual = {
-        "grounding": GROUNDINGS,
-        "template": [choice["template"]],
-        "grounded_fraction": [1.0],
-        "guidance_share": [1.0],
-        "guidance_scale": [choice["guidance_scale"]],
-        "seed": [0],
-        "layout": [""],
-    }
-    grid = {name: list(grid.get(name) or usual[name]) for name in AXES}
-    templates = sorted(path.stem for path in (run.folder / "prompts").glob("*.jsonl"))
-    check(templates, **{f"{name}s": values for name, values in grid.items()})
+    usual = {axis: [choice[axis] if axis in choice else getattr(Arm, axis, None)] for axis in AXES}
+    usual["grounding"] = GROUNDINGS
+    knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
+    grid = {axis: list(grid.get(axis) or usual[axis]) for axis in AXES}
+    templates = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl"))
+    check(templates, **{f"{axis}s": values for axis, values in grid.items()})
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
-    settings = [dict(zip(AXES, values, strict=True)) for values in product(*grid.values())]
-    settings = [one for one in settings if not (one["layout"] and one["grounding"] == "image")]
-    for one in settings:
-        one["grounded_fraction"] = 1 if one["grounding"] == "none" else one["grounded_fraction"]
-    return list(dict.fromkeys(Arm(**one).name for one in settings))
+    names = {}
+    for values in product(*grid.values(), *knobs.values()):
+        settings = dict(zip((*AXES, *knobs), values, strict=True))
+        more = {name: settings.pop(name) for name in knobs}
+        if settings["grounding"] == "none":
+            settings["grounded_fraction"] = 1
+        if not (settings["layout"] and settings["grounding"] == "image"):
+            names[Arm(**settings, knobs=more).name] = None
+    return list(names)
 
 
-def remember(run: Run, names: Sequence[str]) -> None:
-    """Note in the run folder that these arms were asked for: a file for every list of arms."""
+def parse_knobs(texts: Sequence[str]) -> dict[str, list[float]]:
+    """Knob -> values of each NAME=NUMBER. Raises ParameterError for what is written otherwise."""
+    found: dict[str, list[float]] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in KNOBS:
+            raise ParameterError(f"knob = {text!r}: {nearest(name, KNOBS)}")
+        try:
+            found.setdefault(name, []).append(float(value))
+        except ValueError as error:
+            raise ParameterError(f"knob = {text!r}: give {name}=NUMBER") from error
+    return found
+
+
+def write_sweep(run: Run, names: Sequence[str]) -> None:
+    """Note the arms of a sweep in the run folder: a file for every list of arms."""
     name = hashlib.sha256(repr(sorted(names)).encode()).hexdigest()[:16]
     run.write_json(f"{FOLDER}/{name}.json", list(names))
 
 
-def remembered(run: Run) -> list[str]:
-    """All arms that sweeps of this run were asked for."""
+def swept_arms(run: Run) -> list[str]:
+    """Names of all arms of a run's sweeps, each once, made or not."""
     files = sorted((run.folder / FOLDER).glob("*.json"))
     return list(dict.fromkeys(name for path in files for name in run.read_json(f"{FOLDER}/{path.name}")))

@@ -26,11 +26,11 @@ def require(protocol: Mapping, captions: bool, pictures: int, yes: bool) -> list
     spared = () if captions else chosen.captioners.values()
     if lacking := [one for one in missing(chosen, safety) if one.checkpoint not in spared]:
         count = f"{len(lacking)} checkpoint{'s are' if len(lacking) > 1 else ' is'} missing"
-        named = [
-            f"  {one.checkpoint.name}{_size([one])}: {one.problem}; looked in {one.place}" for one in lacking
+        lines = [
+            f"{one.checkpoint.name}{_size(one)}: {one.problem}; looked in {one.place}" for one in lacking
         ]
-        ways = ["  " + way for way in _ways(lacking, chosen.name, safety)]
-        raise ParameterError("\n".join([f"{count}{_size(lacking)}; nothing was begun", *named, *ways]))
+        lines += _ways(lacking, chosen.name, safety)
+        raise ParameterError("\n  ".join([f"{count}{_size(*lacking)}; nothing was begun", *lines]))
     if chosen.name == "demo":
         return []  # which fits everywhere, and who uses it waits for no torch
     from helpers.models import devices
@@ -39,9 +39,10 @@ def require(protocol: Mapping, captions: bool, pictures: int, yes: bool) -> list
     if slow and not yes:
         raise ParameterError(f"{slow}\n  to do it all the same, say so: --yes (make: YES=1)")
     needs = devices.needs(chosen, safety)
-    old = any("cuda, float32" in need.how and "captions" in need.stage for need in needs)
-    told = ["a GPU without bfloat16: pictures in float16, captioner t5 in float32, twice its memory"]
-    return [slow] * bool(slow) + told * old + [str(need) for need in needs if not need.fits]
+    notes = [slow] if slow else []
+    if any("cuda, float32" in need.how and "captions" in need.stage for need in needs):
+        notes.append("a GPU without bfloat16: pictures in float16, captioner t5 in float32, twice its memory")
+    return notes + [str(need) for need in needs if not need.fits]
 
 
 def fetch(models: str, safety: bool = False) -> None:
@@ -51,8 +52,8 @@ def fetch(models: str, safety: bool = False) -> None:
     """
     chosen = model_set(models)
     total = sum(one.checkpoint.size for one in missing(chosen, safety))
-    folder = _existing(checkpoints.constants.HF_HUB_CACHE)
-    if (free := shutil.disk_usage(folder).free) < total:
+    folder, free = _disk(checkpoints.constants.HF_HUB_CACHE)
+    if free < total:
         raise OSError(f"{size(total)} to download, {size(free)} free in {folder}; free some, or set HF_HOME")
     checkpoints.fetch(chosen, safety)
 
@@ -65,9 +66,9 @@ def doctor(safety: bool = False) -> list[str]:
     device, published = devices.best_device(), model_set("published")
     is_gpu = device.type == "cuda"
     named = devices.torch.cuda.get_device_name() if is_gpu else f"no GPU, {os.cpu_count()} cores"
-    disks = [(checkpoints.constants.HF_HUB_CACHE, "weights"), (ROOT / "runs", "runs")]
-    free = [f"{size(shutil.disk_usage(_existing(folder)).free)} for {what}" for folder, what in disks]
-    lines = [f"device: {named}, {size(devices.memory(device))} of memory; free disk: {', '.join(free)}"]
+    disks = {"weights": checkpoints.constants.HF_HUB_CACHE, "runs": ROOT / "runs"}
+    free = ", ".join(f"{size(_disk(folder)[1])} for {what}" for what, folder in disks.items())
+    lines = [f"device: {named}, {size(devices.memory(device))} of memory; free disk: {free}"]
     for name in MODEL_SETS:
         lacking = missing(models := model_set(name), safety)
         needed = [*models.checkpoints(safety), *[INCEPTION] * models.inception]
@@ -76,7 +77,9 @@ def doctor(safety: bool = False) -> list[str]:
         lines.append(f"{name} models, here: {there or 'none'}")
         if lacking:
             gone = ", ".join(one.name for one in absent)
-            lines.append(f"{name} models, missing{_size(lacking)}: {gone}; {_ways(lacking, name, safety)[0]}")
+            lines.append(
+                f"{name} models, missing{_size(*lacking)}: {gone}; {_ways(lacking, name, safety)[0]}"
+            )
     lines += [f"published, {need}" for need in devices.needs(published, safety)]
     slow = devices.slowness(published, USUAL, published.steps)
     return lines + [f"published, {slow}"] * bool(slow)
@@ -90,12 +93,13 @@ def _ways(lacking: Sequence[Missing], models: str, safety: bool) -> list[str]:
     return [f"download: {command}", "or use the models that ship with this project: --models demo"]
 
 
-def _size(lacking: Sequence[Missing]) -> str:
+def _size(*lacking: Missing) -> str:
     total = sum(one.checkpoint.size for one in lacking)
     return f" ({size(total)} to download)" if total else ""
 
 
-def _existing(folder: str | Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+def _disk(folder: str | Path) -> tuple[Path, int]:
+    """The folder, or the nearest one above it that is there, and the bytes that are free in it."""
     path = Path(folder).resolve()
-    return next(place for place in (path, *path.parents) if place.is_dir())
+    there = next(place for place in (path, *path.parents) if place.is_dir())
+    return there, shutil.disk_usage(there).free

@@ -39,8 +39,11 @@ class NotebookError(RuntimeError):
     """A notebook that did not reach its end: its reason, the executed copy, and whether its kernel died."""
 
     def __init__(self, reason: str, executed: str, died: bool = False) -> None:
-        super().__init__(f"{reason} ({executed})")
+        super().__init__(reason, executed, died)  # all of them, else it could not be unpickled
         self.reason, self.executed, self.died = reason, executed, died
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.executed})"
 
 
 class Kernel(AsyncKernelManager):
@@ -98,12 +101,11 @@ def execute(
         try:
             with closing(ensure_event_loop()):  # of this thread, which nobody else would close
                 return papermill.execute_notebook(str(path), str(executed), dict(parameters), **options)
-        except PapermillExecutionError as error:
-            reason = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-            raise NotebookError(reason, _keep_failed(executed, output, reason, arms)) from error
-        except RuntimeError as error:  # of nbclient, for a kernel that died, be it at its start
-            reason = f"the kernel {_death(_here.process)}"
-            raise NotebookError(reason, _keep_failed(executed, output, reason, arms), died=True) from error
+        except (PapermillExecutionError, RuntimeError) as error:  # the latter where a kernel died
+            reason, died = f"the kernel {_death(_here.process)}", True
+            if isinstance(error, PapermillExecutionError):
+                reason, died = f"cell {error.exec_count}: {error.ename}: {error.evalue}", False
+            raise NotebookError(reason, _keep_failed(executed, output, reason, arms), died) from error
         finally:
             _running.discard(_here.process)
 
@@ -122,9 +124,8 @@ def keep(book: "NotebookNode", output: Path, **facts: object) -> None:
 
 def read_facts(output: Path) -> dict:
     """The facts in an executed notebook; empty where there is no such notebook."""
-    if not output.is_file():
-        return {}
-    return json.loads(output.read_text(encoding="utf-8"))["metadata"].get(ENTRY, {})
+    book = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {"metadata": {}}
+    return book["metadata"].get(ENTRY, {})
 
 
 def failed_copy(output: Path) -> Path:
@@ -139,15 +140,13 @@ def check_parameters(path: Path, parameters: Mapping[str, object]) -> None:
     """
     import papermill
 
-    known = papermill.inspect_notebook(str(path))
-    problems = []
+    known, problems = papermill.inspect_notebook(str(path)), []
     for name, value in parameters.items():
-        if name not in known:
+        kind = type(ast.literal_eval(known[name]["default"])) if name in known else None
+        if kind is None:
             problems.append(f"{name} = {value!r}: {path.name} has no such parameter; {nearest(name, known)}")
-            continue
-        wanted = type(ast.literal_eval(known[name]["default"]))
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
-            problems.append(f"{name} = {value!r}: {path.name} wants a value of type {wanted.__name__}")
+        elif type(value) is not kind and (kind, type(value)) != (float, int):
+            problems.append(f"{name} = {value!r}: {path.name} wants a value of type {kind.__name__}")
     if problems:
         raise ParameterError("\n".join(problems))
 
@@ -162,11 +161,8 @@ def _keep_failed(executed: Path, output: Path, reason: str, arms: Sequence[str])
     """Put the copy where it can be found, and the reason into it; where it lies, or why it does not."""
     import nbformat
 
-    book = nbformat.read(executed, as_version=4)
-    book.metadata[ENTRY] = {"failed": reason, "arms": list(arms)}
     try:
-        with beside(failed_copy(output)) as partial:
-            nbformat.write(book, partial)
+        keep(nbformat.read(executed, as_version=4), failed_copy(output), failed=reason, arms=list(arms))
     except OSError as error:  # such as a full disk, which is why the notebook failed in the first place
         return f"could not be kept ({error})"
     return str(failed_copy(output))

@@ -1,11 +1,15 @@
 """A study is notebooks in order on one run folder; a sweep is more arms for it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 
+from tqdm import tqdm
+
 from helpers.captioning.prompts import TEMPLATES
-from helpers.report.comparisons import grounding_arms, second_seed_arms
+from helpers.report.comparisons import grounding_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
@@ -13,26 +17,26 @@ from helpers.sweeps import grids, progress
 from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task
 from helpers.sweeps.workers import Workers
 
-REPORT = "06_visual_comparison"
+REPORT, TUNE = "06_visual_comparison", "09_cost"
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside its own
 ARMS = len(TEMPLATES) + 2 + 2 * len(SWEEP) + 3  # of a report, at most
 SCENES, SETTINGS = 24, 25  # of a search for the cheapest setting: by default, and about so many settings
-TUNE = "09_cost"
+BAR = "{n_fmt} of {total_fmt} pictures, {rate_fmt}, {remaining} left"
 TITLES = ("00_overview", "01_captioning", "02_template_comparison", "03_gligen_grounding")
 TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
 
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
     """The notebooks of a report; what one of them chose is read when the next one is due."""
-    known, asked = run.card["protocol"], signature(protocol).parameters
-    yield Task("00_overview", parameters={name: known[name] for name in asked if name in known})
+    known, names = run.card["protocol"], signature(protocol).parameters
+    yield Task("00_overview", parameters={name: known[name] for name in names if name in known})
     yield Task("01_captioning")
     compared = tuple(Arm(template, "text", guidance).name for template in TEMPLATES)
     yield Task("02_template_comparison", "", {"guidance_scale": guidance, **QUIET}, compared)
     yield Task("03_gligen_grounding", "", QUIET, tuple(grounding_arms(run)))
     curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
-    yield _drawing([*curves, *second_seed_arms(run)], "03_more_arms")
+    yield _drawing([*curves, *grounding_arms(run, seed=1)], "03_more_arms")
     yield from closing(external)
 
 
@@ -56,46 +60,31 @@ def series_tasks(names: Sequence[str], workers: int = 1, batch_size: int = 0) ->
     notebooks each, so that none is idle for long: series are then split."""
     series: dict[Arm, list[str]] = {}
     for name in names:
-        series.setdefault(replace(Arm.parse(name), guidance_scale=0), []).append(name)
+        series.setdefault(replace(Arm.parse(name), guidance_scale=1), []).append(name)
     pieces = -(-2 * workers // len(series)) if workers > 1 and series else 1
     parts = [arms[i::pieces] for arms in series.values() for i in range(min(pieces, len(arms)))]
     titles = [f"arms/{part[0]}" + (f"+{len(part) - 1}" if len(part) > 1 else "") for part in parts]
     return [_drawing(part, title, batch_size=batch_size) for part, title in zip(parts, titles, strict=True)]
 
 
-def make_report(run: Run, tasks: Iterator[Task], workers: Workers, language: str = "") -> list[str]:
-    """Run what is not done, one notebook after the other; the first failure ends it and is returned.
+def in_order(run: Run, tasks: Iterable[Task], workers: Workers) -> list[str]:
+    """Run what is not done, one notebook after the other; the first failure ends it and is returned."""
+    return next(filter(None, (carry_out(run, [task], workers) for task in tasks)), [])
 
-    language: of the page; "" for the one that it has."""
-    with workers:
-        for task in tasks:
-            if failures := carry_out(run, [task], workers):
-                return failures
-    _render(run, language)
-    return []
+
+def report(run: Run, tasks: Iterable[Task]) -> list[str]:
+    """Run notebooks in order on this machine; returns the failure, if one fails."""
+    with Workers(1) as workers:
+        return in_order(run, tasks, workers)
 
 
 def sweep(run: Run, names: Sequence[str], workers: Workers, batch_size: int = 0) -> list[str]:
     """Draw the arms, then scores, curves and report; returns the failures."""
-    grids.remember(run, names)
+    grids.write_sweep(run, names)
     print(f"{progress.Costs(run).need(names, workers.count).sentence(run)}; {workers.name}", flush=True)
     with workers:
         failures = draw_arms(run, series_tasks(names, workers.count, batch_size), workers)
-        for task in closing({}):
-            if failed := carry_out(run, [task], workers):
-                return [*failures, *failed]
-    _render(run)
-    return failures
-
-
-def tune(run: Run, workers: Workers, scenes: int) -> list[str]:
-    """Find the cheapest setting that is not worse, and print it; returns the failure, if it fails."""
-    with workers:
-        failures = carry_out(run, [Task(TUNE, parameters={"scenes": scenes, **QUIET})], workers)
-    if not failures:
-        found = run.read_json(f"{TUNE}/{scenes}/cost.json")
-        print(found["sentence"], *found["lines"], sep="\n  ")
-    return failures
+        return failures + in_order(run, closing({}), workers)
 
 
 def draw_arms(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
@@ -108,27 +97,34 @@ def draw_arms(run: Run, tasks: Sequence[Task], workers: Workers) -> list[str]:
 def carry_out(
     run: Run, tasks: Sequence[Task], workers: Workers, later: list[Task] | None = None
 ) -> list[str]:
-    """Run tasks, each as soon as there is room; prints how far they are, returns the failures.
+    """Run tasks, each as soon as there is room; prints a line per task as it ends, returns the failures.
 
+    Below it stands what runs, rewritten each second in a terminal, a line per minute elsewhere: the pictures
+    that arms have in the run folder, how fast they came, and how long the rest will take.
     later: takes the tasks that another sweep is at; None waits for it.
     """
-    failures, watch = [], progress.Watch(run, tasks)
-    for ended in workers.run(run.folder, tasks, later is None, watch.every):
+    failures, waiting, is_live = [], [task.title for task in tasks], sys.stdout.isatty()
+    arms, began = {arm for task in tasks for arm in task.arms}, time.monotonic()
+    facts = {"total": len(arms) * len(run.scenes), "initial": sum(map(run.count_pictures, arms))}
+    facts |= {"unit": "picture", "bar_format": BAR if arms else "{elapsed}"}
+    for ended in workers.run(run.folder, tasks, later is None, every=1 if is_live else 60):
         if ended is None:
-            watch.show()
+            now = {"n": sum(map(run.count_pictures, arms)), "elapsed": time.monotonic() - began}
+            title = waiting[0] + (f" +{len(waiting) - 1}" if len(waiting) > 1 else "")
+            _print(f"{title:<32} {tqdm.format_meter(**facts, **now)}", is_live, end="" if is_live else "\n")
             continue
         task, outcome = ended
-        watch.ended(task, outcome)
+        waiting.remove(task.title)
+        place = f"{len(tasks) - len(waiting)} of {len(tasks)}" if len(tasks) > 1 else ""
+        _print(f"{task.title:<32} {outcome!s:<32} {place}".rstrip(), is_live)
         if outcome.what == ELSEWHERE:
             later.append(task)
         if outcome.what == FAILED:
-            failures.append(progress.failure(task.title, outcome))
+            first, *rest = [line for line in outcome.reason.splitlines() if line.strip()]
+            lines = [f"{task.title}: {first.strip()}", *rest, f"executed notebook: {outcome.executed}"]
+            failures.append("\n    ".join(lines))
     return failures
 
 
-def _render(run: Run, language: str = "") -> None:
-    from helpers.report.page import refresh  # here, because pages take a while to import
-
-    page = run.folder / "report.html"
-    if folder := refresh(run.folder / "notebooks" / f"{REPORT}.ipynb", page, language):
-        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")
+def _print(text: str, is_live: bool, end: str = "\n") -> None:
+    print("\r\x1b[K" * is_live + f"  {text}", end=end, flush=True)

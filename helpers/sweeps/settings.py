@@ -1,27 +1,39 @@
 """The settings that a command's options name: a run folder, its protocol, and which scenes of a data set."""
 
 import argparse
-import json
 import math
 import re
+from inspect import signature
 
 from helpers.parameters import ParameterError, number
-from helpers.runs.arms import check
 from helpers.runs.protocol import FEWEST, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scenes
 
-PROTOCOL = {"dataset": "data/demo", "models": "demo", "steps": None, "scheduler": "pndm"}  # and the defaults
-PROTOCOL |= {"fit": "squash", "beams": 4, "safety": False}
-PROTOCOL |= {"crops": "squash", "detector": "", "detector_labels": ""}
+DEFAULTS = {name: one.default for name, one in signature(protocol).parameters.items() if name != "selection"}
+DEFAULTS |= {"dataset": "data/demo", "models": "demo"}
+EVERY = {
+    "split": None,
+    "limit": None,
+    "seed": 0,
+    "labels": {},
+    "skip_bad": False,
+}  # a selection of all scenes
 
 
-def settings_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
+def given(options: argparse.Namespace, *names: str, **renamed: str) -> dict[str, object]:
+    """The options that were given, by their own names or by those that they have elsewhere (name=option)."""
+    every = {name: name for name in names} | renamed
+    found = {name: getattr(options, option) for name, option in every.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def protocol_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
     """The folder of the run that the options name, its protocol, and whether it is there already; of one that
     is there only what is given must agree. Raises ParameterError naming each value that cannot be right."""
-    given = {name: value for name in PROTOCOL if (value := getattr(options, name)) is not None}
-    given |= {"safety": bool(given["safety"])} if "safety" in given else {}
-    named, chosen = PROTOCOL | given, selection(options)
+    own, chosen = given(options, *DEFAULTS), selection(options)
+    own |= {"safety": bool(own["safety"])} if "safety" in own else {}
+    named = DEFAULTS | own
     parts = [at(named["dataset"]).resolve().name, chosen.get("split"), chosen.get("limit")]
     parts += [named["models"]] if named["models"] != "demo" else []
     folder = options.run or f"runs/{'-'.join(str(part) for part in parts if part)}"
@@ -30,21 +42,23 @@ def settings_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
         raise ParameterError(
             f"run = {folder!r}: no run there yet; `report` makes one, and then takes more arms"
         )
-    if "dataset" in given and known and at(given["dataset"]).resolve() == at(known["dataset"]).resolve():
-        given["dataset"] = known["dataset"]
-    before = {"split": None, "limit": None, "seed": 0, "labels": {}, "skip_bad": False}
-    before |= known.get("selection", {})
+    if known:
+        _compare(folder, own, known)
+        _compare(folder, chosen, EVERY | known.get("selection", {}))
+        chosen = known.get("selection")
+    settings = DEFAULTS | {name: known[name] for name in DEFAULTS if name in known} | own
+    return folder, protocol(**settings, selection=chosen), bool(known)
+
+
+def _compare(folder: str, own: dict[str, object], known: dict[str, object]) -> None:
+    """Raises ParameterError naming each value that is not the run's; `Run.open` compares the others."""
     different = [
-        f"{name} = {value!r}: {folder} was made with {was.get(name)!r}; leave it out, or name another run"
-        for wanted, was in ((given, known), (chosen, before))
-        for name, value in wanted.items()
-        if known and value != was.get(name) and not name.startswith("detector")  # Run.open compares these
+        f"{name} = {value!r}: {folder} was made with {known.get(name)!r}; leave it out, or name another run"
+        for name, value in own.items()
+        if value != known.get(name) and name not in ("dataset", "detector", "detector_labels")
     ]
-    check(**{name: named[name] for name in ("models", "scheduler", "fit", "beams", "crops")})
     if different:
         raise ParameterError("\n".join(different))
-    settings = PROTOCOL | {name: known[name] for name in PROTOCOL if name in known} | given
-    return folder, protocol(**settings, selection=known.get("selection") if known else chosen), bool(known)
 
 
 def begin(folder: str, settings: dict) -> Run:
@@ -58,7 +72,7 @@ def begin(folder: str, settings: dict) -> Run:
 
 def open_run(options: argparse.Namespace) -> Run:
     """The run that the options name."""
-    return begin(*settings_of(options)[:2])
+    return begin(*protocol_of(options)[:2])
 
 
 def describe(scenes: Scenes) -> None:
@@ -71,17 +85,17 @@ def _known(folder: str) -> dict:
     path = at(folder)
     if file := next((place for place in (path, *path.parents) if place.is_file()), None):
         raise ParameterError(f"run = {folder!r}: {file} is a file; name a folder (RUN=runs/another)")
-    card = path / "run.json"
-    return json.loads(card.read_text(encoding="utf-8"))["protocol"] if card.is_file() else {}
+    return Run(path).card["protocol"] if (path / "run.json").is_file() else {}
 
 
 def selection(options: argparse.Namespace) -> dict[str, object]:
     """Which scenes of the data set, as keywords of `read_scenes`: those that are given."""
-    given = {"split": options.split, "limit": options.limit, "seed": options.sample_seed}
-    given |= {"labels": _labels(options.labels or "") or None, "skip_bad": bool(options.skip_bad) or None}
-    if options.limit is not None:
+    chosen = given(options, "split", "limit", seed="sample_seed")
+    if "limit" in chosen:
         check_count("limit", options.limit)
-    return {name: value for name, value in given.items() if value is not None}
+    if labels := _labels(options.labels or ""):
+        chosen["labels"] = labels
+    return chosen | ({"skip_bad": True} if options.skip_bad else {})
 
 
 def _labels(text: str) -> dict[str, str | None]:

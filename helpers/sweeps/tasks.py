@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.files import holder, left_by
+from helpers.files import holder, last_holder, stamp
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import ROOT, at
 from helpers.runs.run import Run
@@ -14,7 +14,7 @@ from helpers.sweeps.notebooks import NotebookError, execute, keep, read_facts, s
 
 NOTEBOOKS = ROOT / "notebooks"
 ATTEMPTS = 3  # of a notebook whose kernel dies: what it made is there, so the next one goes on
-DONE, BEFORE, ELSEWHERE, FAILED = "done", "done before", "elsewhere", "failed"
+DONE, BEFORE, ELSEWHERE, FAILED = "done", "done before", "another sweep is at it", "failed"
 RESULTS = ("captions/*", "prompts/*", "choices/*", "pictures/*/*.png", "scores/*", "boxes/*")
 READS = {  # files of the run folder after whose change a notebook runs again, beside its arms' pictures
     "00_overview": (),
@@ -57,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a task: DONE, BEFORE (nothing had to be run), ELSEWHERE (another sweep is at it) or FAILED.
+    """The end of a task: DONE, BEFORE (nothing had to be run), ELSEWHERE (nothing was run) or FAILED.
 
     pictures: how many were made; seconds: for all of it; reason: of a failure; executed: the path of the
     executed copy, or why there is none.
@@ -68,6 +68,10 @@ class Outcome:
     seconds: float = 0.0
     reason: str = ""
     executed: str = ""
+
+    def __str__(self) -> str:
+        made = f", {self.pictures} picture{'s' * (self.pictures > 1)}" if self.pictures else ""
+        return f"{self.seconds:6.1f} s{made}" if self.what == DONE else self.what
 
 
 def perform(
@@ -83,76 +87,69 @@ def perform(
         return Outcome(BEFORE)
     if not wait and any(holder(run.claim(arm)) is not None for arm in task.arms):
         return Outcome(ELSEWHERE)
-    pictures = [f"pictures/{arm}/*.png" for arm in task.arms]
-    before = set(_stats(run.folder, pictures))
+    before = _stamps(run.folder, _pictures(task))
     try:
-        _execute(run, task, environment)
+        _execute(run, task, environment or {})
     except NotebookError as error:
         return Outcome(FAILED, reason=error.reason, executed=error.executed)
     except (ParameterError, OSError) as error:
         return Outcome(FAILED, reason=f"{type(error).__name__}: {error}", executed="not begun or not written")
-    made = len(set(_stats(run.folder, pictures)) - before)
-    return Outcome(DONE, made, time.monotonic() - began, executed=str(task.output(run)))
+    made = _stamps(run.folder, _pictures(task)) - before
+    return Outcome(DONE, len(made), time.monotonic() - began, executed=str(task.output(run)))
 
 
-def _execute(run: Run, task: Task, environment: Mapping[str, str] | None) -> None:
+def _execute(run: Run, task: Task, environment: Mapping[str, str]) -> None:
     """Execute the notebook, again where its kernel dies, and keep the executed copy."""
-    output, begun = task.output(run), stops()
-    for attempt in range(ATTEMPTS):
+    output, parameters, begun = task.output(run), {"run_folder": str(run.folder), **task.parameters}, stops()
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            book = execute(task.path, output, _parameters(run, task), task.arms, environment)
-            return keep(book, output, key=key(run, task), stamp=stamp(run, task))
+            book = execute(task.path, output, parameters, task.arms, environment)
+            return keep(book, output, fingerprint=fingerprint(run, task))
         except NotebookError as error:
             if not error.died or begun != stops():
                 raise
-            if attempt == ATTEMPTS - 1:
-                reason = f"{error.reason} {ATTEMPTS} times{_advice(run, task)}"
+            if attempt == ATTEMPTS:
+                sizes = {last_holder(run.claim(arm)).get("batch_size", 0) for arm in task.arms}
+                most = max(sizes, default=0)
+                advice = f" at batch_size {most}; give a smaller BATCH_SIZE, or free memory"
+                reason = f"{error.reason} {ATTEMPTS} times{advice * (most > 0)}"
                 raise NotebookError(reason, error.executed, died=True) from error
-
-
-def _advice(run: Run, task: Task) -> str:
-    sizes = {left_by(run.claim(arm)).get("batch_size") for arm in task.arms} - {None}
-    return f" at batch_size {max(sizes)}; give a smaller BATCH_SIZE, or free memory" if sizes else ""
 
 
 def is_done(run: Run, task: Task) -> bool:
     """Whether the executed copy exists and nothing that it depends on has changed since."""
-    return read_facts(task.output(run)) == {"key": key(run, task), "stamp": stamp(run, task)}
+    return read_facts(task.output(run)) == {"fingerprint": fingerprint(run, task)}
 
 
-def key(run: Run, task: Task) -> str:
-    """Changes with the notebook's source, the package's source, the parameters and the protocol."""
-    values = sorted(_parameters(run, task).items()), sorted(run.card["protocol"].items())
-    total = hashlib.sha256(repr(values).encode())
+def fingerprint(run: Run, task: Task) -> str:
+    """Changes with the sources of notebook and package, the parameters and the protocol, and when a file that
+    the notebook reads or writes appears, goes or is rewritten."""
+    stamps = _stamps(run.folder, [*READS.get(Path(task.notebook).name, RESULTS), *_pictures(task)])
+    for folder in task.parameters.get("external", {}).values():
+        stamps |= _stamps(at(folder), ["*"])
+    values = task.parameters, run.card["protocol"]
+    total = hashlib.sha256(repr([sorted(stamps), *(sorted(one.items()) for one in values)]).encode())
     for source in (task.path, *sorted((ROOT / "helpers").rglob("*.py"))):
         total.update(source.read_bytes())
     return total.hexdigest()[:16]
 
 
-def stamp(run: Run, task: Task) -> str:
-    """Changes when a file that the notebook reads or writes appears, goes or is rewritten."""
-    patterns = READS.get(Path(task.notebook).name, RESULTS)
-    stats = _stats(run.folder, [*patterns, *(f"pictures/{arm}/*.png" for arm in task.arms)])
-    for folder in task.parameters.get("external", {}).values():
-        stats += _stats(at(folder), ["*"])
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
-
-
-def failures(run: Run) -> dict[str, tuple[str, Path, list[str]]]:
-    """Title -> why that notebook failed last, where it lies, its arms; nothing once it went well."""
+def failures(run: Run) -> dict[str, tuple[str, list[str]]]:
+    """Title -> why that notebook failed last and where it lies, in a line, and its arms; nothing once it went
+    well."""
     folder, found = run.folder / "notebooks", {}
     for path in sorted(folder.rglob("*.failed.ipynb")):
-        known = read_facts(path)
+        facts = read_facts(path)
         title = path.relative_to(folder).as_posix().removesuffix(".failed.ipynb")
-        found[title] = known["failed"], path, known["arms"]
+        found[title] = f"{facts['failed'].splitlines()[0]}; {path}", facts["arms"]
     return found
 
 
-def _parameters(run: Run, task: Task) -> dict[str, object]:
-    return {"run_folder": str(run.folder), **task.parameters}
+def _pictures(task: Task) -> list[str]:
+    return [f"pictures/{arm}/*.png" for arm in task.arms]
 
 
-def _stats(folder: Path, patterns: Iterable[str]) -> list[tuple[str, int, int]]:
+def _stamps(folder: Path, patterns: Iterable[str]) -> set[tuple]:
     """Path, size and time of change of each file that fits."""
-    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    return [(str(path), (fact := path.stat()).st_size, fact.st_mtime_ns) for path in paths]
+    paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {(str(path), *stamp(path)) for path in paths}

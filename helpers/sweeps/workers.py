@@ -15,8 +15,8 @@ from helpers.sweeps.tasks import FAILED, Outcome, Task, perform
 
 RETRIES = 2  # of a task whose process dies, on a cluster
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, of NVIDIA, AMD, and Windows' Linux
-T = TypeVar("T")
 PATIENCE = 60  # seconds that a scheduler may take to appear
+T = TypeVar("T")
 
 
 class Workers:
@@ -34,15 +34,15 @@ class Workers:
         each = f", one per GPU: {', '.join(gpus)}" if gpus else ""
         self.name = f"{self.count} notebook{'s' if self.count > 1 else ''} at a time{each}"
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.count))
-        self._places: SimpleQueue[dict[str, str]] = SimpleQueue()
+        self._environments: SimpleQueue[dict[str, str]] = SimpleQueue()
         for place in range(self.count):
             gpu = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {"OMP_NUM_THREADS": threads}
-            self._places.put(gpu)
+            self._environments.put(gpu)
         self._executor: Executor = ThreadPoolExecutor(self.count)
 
     def run(self, folder: Path, tasks: Sequence[Task], wait: bool, every: float) -> Iterator[tuple | None]:
         """Tasks with their outcomes as they end, and None whenever nothing ended for `every` seconds."""
-        running = {self._submit(folder, task, wait): task for task in tasks}
+        running = {self._executor.submit(self._perform, folder, task, wait): task for task in tasks}
         while running:
             ended = wait_for(running, timeout=every, return_when=FIRST_COMPLETED).done
             for future in ended:
@@ -51,18 +51,15 @@ class Workers:
                 yield None
 
     def ask(self, function: Callable[..., T], *values: object) -> T:
-        """What a function says where the notebooks will run. Raises what it raises."""
-        return function(*values)
+        """What a function returns where the notebooks will run. Raises what it raises."""
+        return self._executor.submit(function, *values).result()
 
-    def _submit(self, folder: Path, task: Task, wait: bool) -> Future:
-        return self._executor.submit(self._perform, folder, task, wait)
-
-    def _perform(self, folder: Path, task: Task, wait: bool) -> Outcome:
-        place = self._places.get()
+    def _perform(self, *values: object) -> Outcome:
+        environment = self._environments.get()
         try:
-            return perform(folder, task, wait, place)
+            return perform(*values, environment)
         finally:
-            self._places.put(place)
+            self._environments.put(environment)
 
     def _outcome(self, future: Future) -> Outcome:
         try:
@@ -71,16 +68,13 @@ class Workers:
             reason = f"its process died {RETRIES + 1} times ({type(error).__name__}: {error})"
             return Outcome(FAILED, reason=reason, executed="not written")
 
-    def _stop(self) -> None:
-        stop()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
-            self._stop()
+            stop()
         self._executor.shutdown()
 
 
@@ -97,9 +91,8 @@ class Cluster(Workers):
         except ModuleNotFoundError as error:
             raise ParameterError(f"cluster = {address!r}: pip install 'grounded[cluster]' first") from error
         self.died = (KilledWorker, CancelledError, CommClosedError)
-        where = {"address": address}
-        if address.endswith(".json"):
-            where = {"scheduler_file": _appeared(address)}
+        is_file = address.endswith(".json")
+        where = {"scheduler_file": _appeared(address)} if is_file else {"address": address}
         try:
             self._client = Client(**where, timeout=30)
             self._client.wait_for_workers(1, timeout=PATIENCE)
@@ -110,21 +103,12 @@ class Cluster(Workers):
         self.count = sum(worker["nthreads"] for worker in workers)
         self.name = f"{len(workers)} workers of {address}{', one GPU per notebook' if resources else ''}"
         self._executor = self._client.get_executor(retries=RETRIES, pure=False, resources=resources)
-
-    def ask(self, function: Callable[..., T], *values: object) -> T:
-        """The same on one of the workers."""
-        return self._executor.submit(function, *values).result()
-
-    def _submit(self, folder: Path, task: Task, wait: bool) -> Future:
-        return self._executor.submit(perform, folder, task, wait)
-
-    def _stop(self) -> None:
-        self._client.run(stop)
+        self._perform = perform
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._executor.shutdown(wait=False)
-            self._stop()
+            self._client.run(stop)
         self._client.close()
 
 
@@ -135,9 +119,8 @@ def _appeared(file: str) -> str:
         print(f"waiting up to {PATIENCE} s for {file}", flush=True)
     while not Path(file).is_file():
         if time.monotonic() > until:
-            raise ParameterError(
-                f"cluster = {file!r}: no such file; `dask scheduler --scheduler-file` writes it"
-            )
+            advice = "no such file; `dask scheduler --scheduler-file` writes it"
+            raise ParameterError(f"cluster = {file!r}: {advice}")
         time.sleep(0.5)
     return file
 

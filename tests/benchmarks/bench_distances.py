@@ -81,12 +81,7 @@ def jackknife_rows(n: int, d: int, repeats: int) -> list[list[object]]:
     photos, a, b = sets(n, d, 3)
 
     def compare() -> intervals.Estimate:
-        parts = [
-            part(arm, photos)
-            for arm in (a, b)
-            for part in (distances.frechet_distance, distances.frechet_leave_one_out)
-        ]
-        return intervals.paired(*parts)
+        return intervals.paired(*distances.paired_frechet(a, photos), *distances.paired_frechet(b, photos))
 
     times = interleaved({"": compare}, repeats)[""]
     tracemalloc.start()

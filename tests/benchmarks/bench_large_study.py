@@ -33,6 +33,7 @@ from helpers.scoring.measurements import collect
 from helpers.sweeps.notebooks import execute, keep
 
 BARS = {2160: (180, 3.0), 240: (12, 3.0)}  # scenes -> seconds and GiB of 04, 05 and 06 together
+BEFORE = {240: "35 s"}  # on idle cores, before scores kept their leave-one-out values
 BOOKS = ("04_fid", "05_guidance_sweep", "06_visual_comparison")
 TEMPLATES = ("caption", "label", "suffix")
 ARMS = [
@@ -146,12 +147,12 @@ def timed(folder: Path) -> tuple[list[list[object]], float]:
         before = _clocks()
         keep(execute(ROOT / "notebooks" / f"{name}.ipynb", output, {"run_folder": str(folder)}), output)
         total += (spent := _clocks() - before)
-        rows.append([name, *(f"{seconds:.1f} s" for seconds in spent), ""])
+        rows.append([name, *(f"{seconds:.1f} s" for seconds in spent)])
         for cell in nbformat.read(output, as_version=4).cells:
             if (took := cell.metadata.get("papermill", {}).get("duration") or 0) >= SHOWN:
                 lines = [line for line in cell.source.splitlines() if line and "import" not in line]
                 shown = next(iter(lines), "imports")[:60].replace("|", "")
-                rows.append([f"· {shown}", f"{took:.1f} s", "", ""])
+                rows.append([f"· {shown}", f"{took:.1f} s", ""])
     rows.append(["all three", *(f"{seconds:.1f} s" for seconds in total)])
     return rows, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
@@ -163,7 +164,7 @@ def _clocks() -> np.ndarray:
 
 
 def main() -> None:
-    """Prints a markdown table for each number of scenes; every notebook is opened twice."""
+    """Prints a markdown table for each number of scenes; every notebook is opened twice, side by side."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, nargs="+", default=[240, 2160])
     parser.add_argument("--arms", type=int, default=len(ARMS))
@@ -177,11 +178,12 @@ def main() -> None:
                     maker.apply(make, (folder, count, ARMS[: options.arms]))
             (first, memory), (again, _) = (pool.apply(timed, (folder / "run",)) for _ in range(2))
         seconds, most = BARS.get(count, ("", ""))
-        first[-1].append(f"{seconds} s")
-        first.append(["peak memory of a notebook", f"{memory:.2f} GiB", "", f"{most} GiB"])
-        again = [[f"{name}, again", *rest] for name, *rest in again if not name.startswith("·")]
-        again[-1].append("")
-        _print(["what", "time", "of the processor", "bar"], first + again, count, options.arms)
+        opened = {name: rest for name, *rest in again}
+        rows = [[*row, *(opened.get(row[0], ["", ""]) if row[2] else ["", ""])] for row in first]
+        rows[-1] += [BEFORE.get(count, "not known"), f"{seconds} s"]
+        rows.append(["peak memory of a notebook", f"{memory:.2f} GiB", "", "", "", "", f"{most} GiB"])
+        head = ["what", "time", "of the processor", "opened again", "of the processor", "before", "bar"]
+        _print(head, [row + [""] * (len(head) - len(row)) for row in rows], count, options.arms)
 
 
 def _print(head: list[str], rows: list[list[object]], scenes: int, arms: int) -> None:

@@ -63,7 +63,8 @@ def overhead(options: argparse.Namespace, folder: Path) -> None:
         began = []
         for arm in arms:
             wanted = [request(scene, prompts[scene.name], arm, run.card["protocol"]) for scene in run.scenes]
-            for _ in generate(gligen, wanted, 20, batch_size=8, fixed_shapes=True, progress=False):
+            own = {name: run.card["protocol"][name] for name in ("steps", "scheduler")}
+            for _ in generate(gligen, wanted, **own, batch_size=8, fixed_shapes=True, progress=False):
                 began = began or [time.perf_counter()]
         alone.append(time.perf_counter() - began[0])
 

@@ -24,7 +24,7 @@ def operations(gligen: Gligen, request: Request, steps: int) -> float:
             latents = denoiser.latents([request])
         counted.append(counter.get_total_flops())
     with FlopCounterMode(display=False) as counter:
-        denoiser.pictures(latents)
+        denoiser.decode(latents)
     return counted[0] + (counted[1] - counted[0]) * (steps - 2) + counter.get_total_flops()
 
 

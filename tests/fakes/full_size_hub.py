@@ -1,7 +1,7 @@
 """The published repositories at their true architecture, names, layout and size, in files that hold nothing.
 
 Weights are sparse: tables of contents with true names, shapes and dtypes, and holes behind them, so that some
-45 GB take little disk. Vocabularies are the tests' own.
+45 GB take little disk; or, for a rehearsal, filled with random numbers. Vocabularies are the tests' own.
 """
 
 import json
@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import (
@@ -84,6 +85,10 @@ OLD_PREPROCESSOR = {
     "resample": 3,
     "feature_extractor_type": "CLIPFeatureExtractor",
 }
+VISION: dict = {}  # of BLIP-2: the library's defaults are the published ones
+QFORMER: dict = {}
+OWL_TEXT = {"model_type": "owlv2_text_model"}
+OWL_VISION = {"image_size": 960, "model_type": "owlv2_vision_model"}
 UNET = {
     "_class_name": "UNet2DConditionModel",
     "sample_size": 64,
@@ -100,8 +105,32 @@ VAE = {
 }
 
 
-def write_hub(hub: Path, models: ModelSet) -> None:
-    """Write every repository of the published set into a hub cache."""
+LAYERS = ("num_hidden_layers", "num_layers", "num_decoder_layers")  # of a stack, as configurations say it
+NARROW = {"block_out_channels": [64, 128, 128, 128], "layers_per_block": 1}
+BLOCK = np.random.default_rng(0).normal(0, 0.02, 2**22).astype(np.float32)  # what filled weights repeat
+filled = False
+
+
+def write_hub(hub: Path, models: ModelSet, filled: bool = False, layers: int | None = None) -> None:
+    """Write every repository of the published set into a hub cache.
+
+    filled: with random weights, not holes. layers: of every stack, and narrow UNets; None: as published.
+    """
+    globals()["filled"] = filled
+    if layers:
+        for config in (
+            OPT,
+            T5,
+            CLIP_TEXT,
+            CLIP_VISION,
+            TEXT,
+            *(CLIP[key] for key in CLIP if "config" in key),
+        ):
+            config |= {key: layers for key in LAYERS if key in config}
+        for config in (VISION, QFORMER, OWL_TEXT, OWL_VISION):
+            config |= {"num_hidden_layers": layers}
+        for config in (UNET, VAE):
+            config |= NARROW
     _blip2(_snapshot(hub, models.captioners["opt"]), "opt", OPT, ["lm_head"])
     _blip2(
         _snapshot(hub, models.captioners["t5"]), "t5", T5, ["encoder.embed_tokens", "decoder.embed_tokens"]
@@ -138,11 +167,28 @@ def _safetensors(file: Path, shapes: Shapes) -> None:
     head += b" " * (-len(head) % 8)
     with file.open("wb") as stream:
         stream.write(struct.pack("<Q", len(head)) + head)
+        for name, shape in shapes.items() if filled else ():
+            stream.write(_values(name, shape).tobytes())
         stream.truncate(8 + len(head) + end)
+
+
+def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights with which activations stay finite: norms of 1, biases of 0, open gates, else BLOCK again."""
+    if name.endswith("position_ids"):
+        return np.arange(math.prod(shape)).reshape(shape)
+    if not shape:
+        return np.float32(2.0 if name == "logit_scale" else 0.8)  # of CLIP; of GLIGEN's gates
+    if len(shape) == 1:
+        return np.full(shape, not name.endswith("bias"), np.float32)
+    return np.resize(BLOCK, shape)
 
 
 def _bin(file: Path, shapes: Shapes, dtype: torch.dtype = torch.float32) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
+    if filled:
+        values = {name: torch.from_numpy(np.asarray(_values(name, shape))) for name, shape in shapes.items()}
+        torch.save({name: value.to(dtype) for name, value in values.items()}, file)
+        return
     with torch.serialization.skip_data():
         torch.save({name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}, file)
 
@@ -150,7 +196,7 @@ def _bin(file: Path, shapes: Shapes, dtype: torch.dtype = torch.float32) -> None
 def _blip2(folder: Path, language: str, text: dict, tied: list[str]) -> None:
     words = blip2_tokenizer(language)
     config = {"model_type": "blip-2", "num_query_tokens": 32, "image_token_index": len(words)}
-    config |= {"text_config": text, "qformer_config": {}, "vision_config": {}}
+    config |= {"text_config": text, "qformer_config": QFORMER, "vision_config": VISION}
     config |= {"use_decoder_only_language_model": language == "opt"}
     _put(folder / "config.json", config)
     shapes = _shapes(lambda: Blip2ForConditionalGeneration(Blip2Config.from_dict(config)))
@@ -192,8 +238,8 @@ def _clip(folder: Path) -> None:
 
 def _owlv2(folder: Path) -> None:
     tokenizer(folder).save_pretrained(folder)
-    config = {"model_type": "owlv2", "projection_dim": 512, "text_config": {"model_type": "owlv2_text_model"}}
-    config |= {"vision_config": {"image_size": 960, "model_type": "owlv2_vision_model"}}
+    config = {"model_type": "owlv2", "projection_dim": 512, "text_config": OWL_TEXT}
+    config |= {"vision_config": OWL_VISION}
     _put(folder / "config.json", config)
     image = {"image_processor_type": "Owlv2ImageProcessor", "size": {"height": 960, "width": 960}}
     _put(folder / "preprocessor_config.json", image)

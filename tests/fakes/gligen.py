@@ -3,9 +3,11 @@
 import inspect
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -26,6 +28,9 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
+
+from helpers.generation.requests import Request
+from helpers.runs.methods import METHODS
 
 WIDTH = 16  # of text states, phrases and image embeddings
 PARTS = (
@@ -207,3 +212,11 @@ def gligen(parts: dict) -> SimpleNamespace:
         checkpoint=SimpleNamespace(name="tiny", revision=None),
         commit=None,
     )
+
+
+def readable(request: Request, **changes) -> Request:
+    """The request with changes, without boxes, phrases and crops that its method does not read."""
+    request = replace(request, **changes)
+    reads = METHODS[request.grounding].reads if request.grounding in METHODS else ()
+    nothing = {"boxes": np.empty((0, 4), np.float32), "phrases": (), "crops": ()}
+    return replace(request, **{name: value for name, value in nothing.items() if name not in reads})

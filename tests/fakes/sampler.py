@@ -16,9 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-import nbformat
 import numpy as np
-from nbformat.v4 import new_code_cell
 from PIL import Image
 
 from helpers.generation.pictures import Picture, write
@@ -30,13 +28,26 @@ ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 2  # pictures
 
 
-def prepare(folder: Path, log: Path, pause: float) -> str:
-    """Write the notebook; its path without suffix, for a task. pause: seconds a batch; log: see `install`."""
+REPORTED = "from helpers.report import box_scores, comparisons, gallery, tables"
+
+
+def prepare(folder: Path, log: Path, pause: float, shown: bool = True) -> str:
+    """Write the notebook; its path without suffix, for a task. pause: seconds per batch; log: see `install`.
+
+    shown: with what notebook 03 shows of the pictures once all are made, which takes longer than making them.
+    """
+    import nbformat  # here, because kernels and sweeps import this module and wait a second for that one
+
     book = nbformat.read(NOTEBOOKS / "03_gligen_grounding.ipynb", as_version=4)
+    if not shown:
+        drawn = next(i for i, cell in enumerate(book.cells) if cell.source.startswith("assert"))
+        del book.cells[drawn + 1 :]
+        [imports] = [cell for cell in book.cells if REPORTED in cell.source]
+        imports.source = imports.source.replace(REPORTED, "from helpers.report import comparisons")
     place = next(i for i, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", ()))
     lines = ["import sys", f"sys.path.insert(0, {str(ROOT)!r})", "from tests.fakes import sampler"]
     call = f"sampler.install({str(log)!r}, {pause})"
-    book.cells.insert(place + 1, new_code_cell("\n".join([*lines, call]), id="fake"))
+    book.cells.insert(place + 1, nbformat.v4.new_code_cell("\n".join([*lines, call]), id="fake"))
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(book, folder / "03_gligen_grounding.ipynb")
     return str(folder / "03_gligen_grounding")

@@ -51,6 +51,20 @@ def test_a_resumed_small_run_makes_the_same_bits(gligen, tmp_path):
     np.testing.assert_array_equal(np.asarray(images.load(path)), whole)
 
 
+@pytest.mark.parametrize(("batch_size", "decoded"), [(1, [1] * 3), (2, [2] * 2), (0, [3])])
+def test_a_batch_is_decoded_at_its_own_size_whatever_is_missing(
+    gligen, tmp_path, monkeypatch, batch_size, decoded
+):
+    run, arm, seen = start(tmp_path, 3), "caption-text-g2", []
+    decode = gligen.vae.decode
+    monkeypatch.setattr(gligen.vae, "decode", lambda part: seen.append(len(part)) or decode(part))
+    draw(run, [arm], progress=False, batch_size=batch_size)
+    assert seen == decoded
+    run.picture(arm, run.scenes[1]).unlink()
+    draw(run, [arm], progress=False, batch_size=batch_size)
+    assert seen[len(decoded) :] == decoded[:1]
+
+
 def test_photos_are_read_when_their_batch_is_due_and_not_kept(gligen, tmp_path, monkeypatch):
     """At no time more than one photo, whatever the number of scenes and the batch size."""
     run, alive, most, load = start(tmp_path, 6), set(), [], images.load

@@ -13,6 +13,7 @@ from helpers.generation.requests import Request, RequestError, check, entries, g
 CROP = Image.new("RGB", (8, 8), "red")
 GOOD = Request("a.jpg", "a cone", boxes=np.array([[0.1, 0.2, 0.5, 0.9]], np.float32), phrases=("a cone",))
 NAN = float("nan")
+NOTHING = {"boxes": np.empty((0, 4)), "phrases": ()}
 
 
 def boxes(*corners: float) -> dict:
@@ -39,7 +40,20 @@ WRONG = {
     "grounding": ({"grounding": "images"}, ("grounding", "'images'", "did you mean 'image'")),
     "crop fit": ({"crop_fit": "center"}, ("crop_fit", "'center'", "did you mean 'centre'")),
     "prompt": ({"prompt": None}, ("prompt", "None")),
-    "inpaint": ({"inpaint": CROP, "boxes": np.empty((0, 4)), "phrases": ()}, ("inpainting", "box")),
+    "inpaint": (
+        {"grounding": "inpaint", "photo": lambda: CROP, "boxes": np.empty((0, 4)), "phrases": ()},
+        ("'inpaint'", "box"),
+    ),
+    "no photo": ({"grounding": "inpaint"}, ("no photo", "'inpaint'")),
+    "photo": ({"photo": lambda: CROP}, ("photo", "'text' does not read it")),
+    "boxes without grounding": ({"grounding": "none"}, ("boxes", "phrases", "it reads prompt")),
+    "crops of text": ({"crops": (CROP,)}, ("crops", "'text' does not read it")),
+    "instruction": ({"instruction": "make it green"}, ("instruction", "'text' does not read it")),
+    "knob": ({"knobs": {"strength": 0.5}}, ("strength", "0.5", "'text' has no such knob")),
+    "strength": (
+        {"grounding": "sdedit", "photo": lambda: CROP, "knobs": {"strength": 0}, **NOTHING},
+        ("strength", "0", "share of the steps"),
+    ),
 }
 
 
@@ -76,7 +90,7 @@ def test_a_checkpoint_that_cannot_do_it_is_named(attention, changes, word):
 def test_what_is_right_passes(attention):
     grounded = [] if attention == "default" else [GOOD, replace(GOOD, boxes=np.empty((0, 4)), phrases=())]
     image = replace(GOOD, grounding="image", crops=(CROP,))
-    check([replace(GOOD, grounding="none"), *grounded], attention)
+    check([replace(GOOD, grounding="none", **NOTHING), *grounded], attention)
     if attention == "gated-text-image":
         check([image, replace(image, guidance_scale=0)], attention)
 

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import constants
 
 from helpers.models import checkpoints, devices
-from helpers.models.checkpoints import INCEPTION, CheckpointMissing, fetch, locate_all, missing
+from helpers.models.checkpoints import INCEPTION, CheckpointMissing, fetch, find, missing
 from helpers.models.sets import SAFETY, Checkpoint, model_set
 from tests.fakes.published import as_text_image_repository, as_text_repository
 from tests.fakes.study import write_models
@@ -54,6 +54,13 @@ def published(monkeypatch, tmp_path, written):
 def snapshot(hub: Path | str, checkpoint: Checkpoint) -> Path:
     name = f"models--{checkpoint.source.replace('/', '--')}"
     return Path(hub) / name / "snapshots" / checkpoint.revision
+
+
+def locate_all(models) -> dict[str, Path]:
+    """Checkpoint -> where it lies, or one error for all that is missing."""
+    if lacking := missing(models):
+        raise CheckpointMissing(*lacking)
+    return {one.name: find(one)[0] for one in models.checkpoints()}
 
 
 def test_a_whole_set_is_located_in_no_time(published):
@@ -137,8 +144,9 @@ def test_fetching_says_how_much_goes_on_where_it_was_and_ends_with_what_is_where
     fetch(published, say=said.append)
     assert said[0] == "1 of 6 checkpoints to download, 1.7 GB" and asked == [published.clip.source]
     assert [line.split(":")[0].strip() for line in said[2:]] == [one.name for one in published.checkpoints()]
+    del said[:]
     fetch(published, say=said.append)
-    assert len(asked) == 1
+    assert len(asked) == 1 and said[0] == "nothing to download, all 6 checkpoints are here"
     shutil.rmtree(snapshot(hub, published.clip))
     monkeypatch.setattr(
         checkpoints.shutil, "disk_usage", lambda _: checkpoints.shutil._ntuple_diskusage(9, 9, 0)

@@ -3,6 +3,7 @@
 `network` raises for weights that are missing and for those without a place, so that loading is the test.
 """
 
+import sys
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from huggingface_hub import constants
 
 from helpers.models import checkpoints, devices, loading
 from helpers.models.sets import model_set
+from tests.benchmarks import rehearsal
 from tests.fakes.full_size_hub import write_hub
 
 PUBLISHED = model_set("published")
@@ -62,7 +64,7 @@ def test_all_of_it_is_located_in_no_time():
 
 @pytest.mark.parametrize("name", ["opt", "t5"])
 def test_the_captioners(name):
-    checkpoint, options = PUBLISHED.captioners[name], {"device": "meta", "dtype": torch.bfloat16}
+    checkpoint, options = PUBLISHED.captioners[name], {"device": "meta", "dtype": torch.float32}
     whole, vision, language = (
         count(loading.load_captioner(checkpoint, half=half, **options).model)
         for half in (None, "vision", "language")
@@ -84,3 +86,13 @@ def test_the_judges():
     clip = loading.load_clip(PUBLISHED.clip, "meta")
     detector = loading.load_detector(PUBLISHED.detector, "meta")
     assert near(PUBLISHED.clip, count(clip.model)) and near(PUBLISHED.detector, count(detector.model))
+
+
+def test_a_rehearsal_without_room_writes_nothing(tmp_path, monkeypatch, capsys):
+    usage = rehearsal.shutil._ntuple_diskusage(9, 9, 3 * 10**9)
+    monkeypatch.setattr(rehearsal.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(sys, "argv", ["rehearsal", "--to", str(tmp_path / "there")])
+    assert rehearsal.main() == 2 and not (tmp_path / "there").exists()
+    said = capsys.readouterr()
+    assert "46 GB of disk" in said.out and "disk: 46 GB are needed, 3.0 GB are free" in said.err
+    assert "--yes" in said.err

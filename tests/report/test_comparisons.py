@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from PIL import Image
 
-from helpers.report import answers, charts, comparisons
+from helpers.report import answers, charts, comparisons, tables
+from helpers.scenes import images
+from helpers.scoring import scores
+from tests.fakes import judged
 from tests.sweeps.test_grids import run as run  # a fixture
 
 POINTS = some.lists(some.tuples(some.integers(0, 4), some.integers(0, 4)), min_size=1, max_size=12)
@@ -47,14 +51,14 @@ def scored(run):
     return run
 
 
-def test_an_arm_with_another_layout_stands_beside_the_one_with_the_photos_boxes(scored):
+def test_an_arm_with_another_layout_stands_beside_the_one_with_the_photos_boxes(scored, monkeypatch):
+    monkeypatch.setattr(scored, "costs", lambda arm: None)  # the pictures are empty files
     choice = {"template": "suffix", "compared": ["suffix", "label"], "guidance_scale": 2}
     scored.write_json("choices/template.json", choice)
     plain = comparisons.main_arm(scored)
     for arm in (plain, f"{plain}-mirrored", f"{plain}-other", "label-text-g9-random"):
         for scene in scored.scenes:
-            scored.picture(arm, scene).parent.mkdir(parents=True, exist_ok=True)
-            scored.picture(arm, scene).touch()
+            images.save(Image.new("RGB", (8, 8)), scored.picture(arm, scene))
     names = comparisons.main(scored).names
     assert names[f"{plain}-mirrored"] == f"{names[plain]}, boxes mirrored"
     assert names[f"{plain}-other"] == f"{names[plain]}, boxes of another photo"
@@ -83,3 +87,25 @@ def test_an_arm_that_lacks_a_picture_is_left_out(scored):
     next(scored.folder.glob("pictures/suffix-text-g5/*.png")).unlink()
     table = comparisons.trade_off(scored)
     assert isinstance(table, pd.DataFrame) and "suffix-text-g5" not in set(table.arm)
+
+
+def test_an_arm_of_another_method_stands_in_the_main_table_with_what_it_took(tmp_path):
+    """An edit gets no distance to the photos that it starts from, and its cell says why."""
+    run = judged.start(tmp_path)
+    text = {"unet_rows": "12", "seconds": "0.5"}
+    choice = {"template": "caption", "guidance_scale": 2.0, "compared": ["caption"]}
+    run.write_json("choices/template.json", choice)
+    names = ["caption-text-g2", "caption-sdedit-g2-t0.4", "caption-inpaint-g2"]
+    for place, name in enumerate(names):
+        judged.draw(run, name, place, **text)
+    scores.score(run, run.scenes, names, judged.load_small_judges(tmp_path))
+    shown = comparisons.main(run)
+    assert shown.names[names[1]] == "caption, SDEdit (g2-t0.4)" and names[2] in shown.names
+    assert shown.costs == dict.fromkeys(names, (12.0, 0.5))
+    assert "SDEdit is given: prompt, photo." in shown.caption
+    assert names[1] not in {arm.name for arm in comparisons.own_arms(run)}
+    page = tables.score_table(run.scores(shown.names), shown).data
+    assert page.count("edits the photo") >= 2 and "UNet rows" in page and "<td" in page
+    reasons = run.scores([names[1]]).set_index("metric").reason
+    assert reasons[comparisons.realism(run)].startswith("edits the photo")
+    assert pd.isna(reasons["found at IoU 0.5"])

@@ -2,10 +2,14 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from helpers.models import loading
 from helpers.report import cost
 from helpers.runs.arms import SCHEDULERS, Arm
+from tests.fakes import gligen as fakes
+from tests.generation.test_draw import start
 
 REFERENCE = "suffix-text-g2"
 
@@ -18,18 +22,18 @@ def run(monkeypatch):
     made.card["protocol"] |= {"dataset": "data/demo", "models": "demo"}
     made.drawn, made.least = drawn, dict.fromkeys(SCHEDULERS, 1)
 
-    def rows(_, name: str) -> tuple[float, float]:
+    def rows(name: str) -> tuple[float, float]:
         arm = Arm.parse(name)
         return (arm.steps or 20) * (1 + arm.guidance_share), 0.1
 
     def worse(_, metric: str, name: str) -> dict:
-        holds = rows(run, name)[0] >= made.least[Arm.parse(name).scheduler or "pndm"]
+        holds = rows(name)[0] >= made.least[Arm.parse(name).scheduler or "pndm"]
         return {"holds": holds, "bound": 0.01, "margin": 0.05}
 
     monkeypatch.setattr(cost, "main_arm", lambda _: REFERENCE)
     monkeypatch.setattr(cost, "realism", lambda _: "KID")
-    monkeypatch.setattr(cost, "_ungrounded", lambda _: "suffix-none-g2")
-    monkeypatch.setattr(cost, "costs", rows)
+    monkeypatch.setattr(cost, "grounding_arms", lambda _: ["suffix-none-g2"])
+    made.costs = rows
     monkeypatch.setattr(cost, "not_worse", worse)
     monkeypatch.setattr(cost, "_make", lambda _, names, *rest: drawn.append(list(names)))
     values = {"KID": SimpleNamespace(value=1.0)}
@@ -77,3 +81,17 @@ def test_where_nothing_is_shown_the_search_is_over_at_once_and_asks_for_more_sce
     assert len(run.drawn) == 3 and len(tried) == 1 + len(SCHEDULERS) + 1
     found = cost.conclusion(run, tried, "runs/demo")
     assert found["lines"] == [] and "--scenes 48" in found["sentence"]
+
+
+def test_batches_cost_seconds_alone(tmp_path, monkeypatch, run):
+    gligen = fakes.gligen(fakes.components(tmp_path / "parts"))
+    monkeypatch.setattr(loading, "load_gligen", lambda *_, **__: gligen)
+    monkeypatch.setattr(loading, "release", lambda parts: None)
+    own = start(tmp_path, 5)
+    sizes = cost.batches(own, "caption-text-g2-n3")
+    assert sizes["batch size"].tolist() == [1, 2, 4, 5] and (sizes.seconds > 0).all()
+    assert own.arms() == []
+    sizes = pd.DataFrame({"batch size": [1, 2, 4], "seconds": [0.4, 0.2, 0.3]})
+    found = cost.conclusion(run, [REFERENCE, "suffix-text-g2-n8-dpm++2m"], "runs/demo", sizes)
+    assert found["batch_size"] == 2
+    assert found["sentence"].endswith("0.2 per picture in batches of 2, 0.4 one by one.")

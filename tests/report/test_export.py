@@ -248,7 +248,7 @@ def test_an_export_is_replaced_and_anything_else_is_refused(run, tmp_path):
 
 
 def test_what_fails_leaves_what_was_there(run, tmp_path, monkeypatch):
-    export(run, [A], tmp_path / "set")
+    export(run, [A, B], tmp_path / "set")
     before = sorted(path.name for path in tmp_path.rglob("*"))
 
     def full(source, target):

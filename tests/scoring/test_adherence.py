@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from helpers.scoring import adherence
 from helpers.scoring.adherence import Detections, average_precision, match
@@ -62,7 +64,7 @@ def test_a_detector_that_finds_nothing():
     np.testing.assert_array_equal(match(asked[0], NOTHING), [0])
     assert match(asked[1], NOTHING).shape == (0,)
     precision = average_precision(asked, [NOTHING, NOTHING])
-    np.testing.assert_array_equal(precision.value, [0, 0])
+    np.testing.assert_array_equal(pair(precision), [0, 0])
     assert match(asked[1], found((0, 0, 1, 1), labels="a")).shape == (0,)
 
 
@@ -73,6 +75,12 @@ def test_the_curve_falls_from_all_to_none_and_its_area_is_the_mean():
     )
     grid = (np.arange(1000) + 0.5) / 1000
     assert adherence.found_share(ious, grid).mean() == pytest.approx(ious.mean(), abs=1e-3)
+
+
+def pair(precision: adherence.Precision, i: int | None = None) -> list[float]:
+    """AP and AP50, of all pictures or without picture i."""
+    parts = (precision.over[name] for name in ("AP", "AP50"))
+    return [value if i is None else left_out[i] for value, left_out in parts]
 
 
 def test_average_precision_agrees_with_torchmetrics():
@@ -93,15 +101,34 @@ def test_average_precision_agrees_with_torchmetrics():
     reference = MeanAveragePrecision(backend="pycocotools", class_metrics=True, **options)
     reference.update([as_torch(one) for one in answers], [as_torch(one) for one in asked])
     theirs, ours = reference.compute(), average_precision(asked, answers)
-    np.testing.assert_allclose(ours.value, [theirs["map"], theirs["map_50"]], atol=1e-6)
+    np.testing.assert_allclose(pair(ours), [theirs["map"], theirs["map_50"]], atol=1e-6)
     by_label = [ours.by_label[label][0] for label in "abcd"]
     np.testing.assert_allclose(by_label, theirs["map_per_class"], atol=1e-6)
 
 
+def as_coco(layouts: list, labels: str) -> COCO:
+    """COCO's own index of labelled boxes, of a picture of 1000 x 1000 pixels."""
+    coco, annotations = COCO(), []
+    for image, layout in enumerate(layouts):
+        for k, (box, label) in enumerate(zip(layout.boxes.astype(float) * 1000, layout.labels, strict=True)):
+            size = (box[2:] - box[:2]).tolist()
+            facts = {"id": len(annotations) + 1, "image_id": image, "category_id": labels.index(label)}
+            facts |= {"bbox": [*box[:2].tolist(), *size], "area": size[0] * size[1]}
+            facts |= {"iscrowd": int(getattr(layout, "crowd", np.zeros(k + 1))[k])}
+            annotations.append(facts | {"score": float(getattr(layout, "scores", np.zeros(k + 1))[k])})
+    images, categories = ([{"id": i} for i in range(len(some))] for some in (layouts, labels))
+    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    coco.createIndex()
+    return coco
+
+
 def by_pycocotools(asked: list, answers: list, labels: str) -> dict[str, float]:
-    """COCOeval's own numbers, accumulated by itself."""
+    """COCOeval's own numbers, matched and accumulated by itself."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = adherence._evaluated(asked, answers, [*labels], {"all": (0.0, 1.0)})
+        evaluation = COCOeval(as_coco(asked, labels), as_coco(answers, labels), "bbox")
+        evaluation.params.maxDets, evaluation.params.areaRngLbl = [100], ["all"]
+        evaluation.params.areaRng = [[0, 1e10]]
+        evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 0, 0]  # thresholds, recalls, labels
     recall = evaluation.eval["recall"][..., 0, 0]
@@ -121,16 +148,15 @@ def test_all_numbers_are_those_that_pycocotools_accumulates(seed, decimals):
     for i in (None, *range(12)):
         rest = [[one for k, one in enumerate(rows) if k != i] for rows in (asked, answers)]
         theirs = by_pycocotools(*rest, "abcd")
-        pair = ours.value if i is None else ours.left_out[i]
-        more = [ours.more[name][0] if i is None else ours.more[name][1][i] for name in ("AP75", "AR")]
-        np.testing.assert_allclose([*pair, *more], list(theirs.values()), atol=1e-12, rtol=0)
+        mine = [value if i is None else left_out[i] for value, left_out in ours.over.values()]
+        np.testing.assert_allclose(mine, list(theirs.values()), atol=1e-12, rtol=0)
 
 
 def test_what_is_found_in_a_crowd_is_neither_right_nor_wrong():
     asked = [layout((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1), labels="aa")]
     asked[0].crowd = np.array([False, True])
     answer = [found((0.5, 0.5, 0.7, 0.7), (0, 0, 0.5, 0.5), labels="aa", scores=(0.9, 0.8))]
-    np.testing.assert_allclose(average_precision(asked, answer).value, [1, 1])
+    np.testing.assert_allclose(pair(average_precision(asked, answer)), [1, 1])
     asked[0].crowd = np.array([True, True])
     with pytest.raises(ValueError, match="crowd regions"):
         average_precision(asked, answer)
@@ -159,10 +185,10 @@ def test_a_box_that_is_half_found_is_found_in_float32_too():
 
 def test_average_precision_without_a_picture_is_what_is_computed_without_it():
     asked, answers = study(8, kinds="abcde")
-    left_out = average_precision(asked, answers).left_out
+    whole = average_precision(asked, answers)
     for i in range(8):
         alone = average_precision(asked[:i] + asked[i + 1 :], answers[:i] + answers[i + 1 :])
-        np.testing.assert_allclose(left_out[i], alone.value, atol=1e-12)
+        np.testing.assert_allclose(pair(whole, i), pair(alone), atol=1e-12)
 
 
 def test_a_label_that_leaves_with_its_only_picture_does_not_count_as_zero():
@@ -172,14 +198,14 @@ def test_a_label_that_leaves_with_its_only_picture_does_not_count_as_zero():
         layout((0, 0, 1, 1), labels="b"),
     ]
     answers = [found((0, 0, 0.5, 0.5), labels="a")] * 2 + [NOTHING]
-    np.testing.assert_allclose(average_precision(asked, answers).left_out[2], [1, 1])
+    np.testing.assert_allclose(pair(average_precision(asked, answers), 2), [1, 1])
 
 
 def test_perfect_boxes_reach_one_and_silence_is_kept(capsys):
     asked, _ = study(5)
     answers = [Detections(one.boxes, one.labels, np.full(len(one.labels), 0.9)) for one in asked]
     precision = average_precision(asked, answers)
-    np.testing.assert_allclose(precision.value, [1, 1])
+    np.testing.assert_allclose(pair(precision), [1, 1])
     assert set(precision.by_size) <= set(adherence.SIZES)
     assert all(values == pytest.approx([1, 1]) for values in precision.by_size.values())
     assert capsys.readouterr().out == ""

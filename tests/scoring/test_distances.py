@@ -1,6 +1,5 @@
 import tracemalloc
 import warnings
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,20 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.scoring import distances, mmd
-from helpers.scoring.distances import cmmd, frechet_distance, kid
+from helpers.scoring.distances import frechet_distance, kid_halves, paired_cmmd, paired_kid
 
-PAIRED = [
-    (distances.frechet_distance, distances.frechet_leave_one_out),
-    (distances.kid, distances.kid_leave_one_out),
-    (distances.cmmd, distances.cmmd_leave_one_out),
-    (
-        lambda a, b: distances.cmmd(a, b, unbiased=False),
-        lambda a, b: distances.cmmd_leave_one_out(a, b, unbiased=False),
-    ),
-    (partial(distances.kid, own_pairs=False), partial(distances.kid_leave_one_out, own_pairs=False)),
-    (partial(distances.cmmd, own_pairs=False), partial(distances.cmmd_leave_one_out, own_pairs=False)),
-]
-NAMES = ["frechet", "kid", "cmmd", "cmmd biased", "kid without own pairs", "cmmd without own pairs"]
+
+def kid(a: np.ndarray, b: np.ndarray) -> float:
+    """KID of independent sets by its definition, where every row of one meets every row of the other."""
+    a, b = a.astype(float), b.astype(float)
+    (aa, bb, ab) = ((x @ y.T / x.shape[1] + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    within = ((m.sum() - np.trace(m)) / (len(m) * (len(m) - 1)) for m in (aa, bb))
+    return float(sum(within) - 2 * ab.mean())
+
+
+PAIRED = [distances.paired_frechet, distances.paired_kid, distances.paired_cmmd]
+NAMES = ["frechet", "kid", "cmmd"]
 SHAPES = {"more rows": (300, 300, 24), "rank deficient": (20, 35, 64), "one of each": (30, 90, 48)}
 
 
@@ -118,37 +116,44 @@ def test_kid_is_unbiased():
     assert min(values) < 0
 
 
-def test_the_biased_form_of_cmmd_is_the_papers():
-    a, b = two_sets(30, 20, 16)
+def test_cmmd_is_the_papers_without_its_bias():
+    a, b = two_sets(20, 20, 16)
     x, y = (s.astype(float) / np.linalg.norm(s.astype(float), axis=1, keepdims=True) for s in (a, b))
 
     def mean_kernel(p, q):
-        return np.exp(-np.square(p[:, None] - q[None]).sum(-1) / 200).mean()
+        kernel = np.exp(-np.square(p[:, None] - q[None]).sum(-1) / 200)
+        return kernel[~np.eye(len(p), dtype=bool)].mean()  # what belongs to one scene never meets
 
     paper = 1000 * (mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y))
-    assert cmmd(a, b, unbiased=False) == pytest.approx(paper, rel=1e-6)
-    assert cmmd(a, b, unbiased=False) > cmmd(a, b)
+    assert paired_cmmd(a, b)[0] == pytest.approx(paper, rel=1e-6)
 
 
 def test_cmmd_looks_at_directions_only():
-    a, b = two_sets(30, 20, 16)
-    assert cmmd(7 * a, b) == pytest.approx(cmmd(a, b), rel=1e-5)
+    a, b = two_sets(20, 20, 16)
+    assert paired_cmmd(7 * a, b)[0] == pytest.approx(paired_cmmd(a, b)[0], rel=1e-5)
+    halves = [distances.cmmd_halves(x, 3) for x in (a, 7 * a)]
+    np.testing.assert_allclose(halves[0], halves[1], rtol=1e-5)
 
 
 def test_a_kernel_in_blocks_is_the_kernel(monkeypatch):
-    a, b = two_sets(30, 45, 16)
-    whole = kid(a, b)
+    a, b = two_sets(30, 30, 16)
+
+    def all_of() -> list:
+        pair, halves = paired_kid(a, b), kid_halves(a, 3)
+        return [pair[0], pair[2], *pair[1], *halves, *distances.kid_swaps(a, b, b[::-1])]
+
+    whole = all_of()
     monkeypatch.setattr(mmd, "BLOCK", 7)
-    assert kid(a, b) == pytest.approx(whole, rel=1e-12)
+    np.testing.assert_allclose(all_of(), whole, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("pair", PAIRED, ids=NAMES)
-@pytest.mark.parametrize("shape", [(12, 30), (30, 5), (9, 8), (9, 9), (3, 6)])
+@pytest.mark.parametrize("shape", [(12, 30), (30, 5), (9, 8), (9, 9), (4, 6)])
 def test_leaving_one_out_is_what_is_computed_without_it(pair, shape):
-    value, leave_one_out = pair
     a, b = two_sets(shape[0], shape[0], shape[1])
-    each = [value(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(len(a))]
-    np.testing.assert_allclose(leave_one_out(a, b), each, rtol=1e-7, atol=1e-10)
+    alone = frechet_distance if pair is distances.paired_frechet else lambda *sets: pair(*sets)[0]
+    each = [alone(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(len(a))]
+    np.testing.assert_allclose(pair(a, b)[1], each, rtol=1e-7, atol=1e-10)
 
 
 def test_leaving_one_out_survives_repeated_pictures_and_a_constant_feature():
@@ -157,20 +162,20 @@ def test_leaving_one_out_survives_repeated_pictures_and_a_constant_feature():
     b[:, 2] = 1
     b[8] = b[1]
     each = [frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(10)]
-    np.testing.assert_allclose(distances.frechet_leave_one_out(a, b), each, rtol=1e-6)
+    np.testing.assert_allclose(distances.paired_frechet(a, b)[1], each, rtol=1e-6)
 
 
 def test_pictures_that_are_all_the_same():
     a, b = np.ones((6, 4)), np.random.default_rng(0).normal(size=(6, 4))
     each = [frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(6)]
-    np.testing.assert_allclose(distances.frechet_leave_one_out(a, b), each, rtol=1e-9)
+    np.testing.assert_allclose(distances.paired_frechet(a, b)[1], each, rtol=1e-9)
 
 
 def test_memory_grows_with_n_times_d_and_not_with_d_squared():
     n, d = 24, 3000
     a, b = np.random.default_rng(0).normal(size=(2, n, d))
     tracemalloc.start()
-    frechet_distance(a, b), distances.frechet_leave_one_out(a, b)
+    frechet_distance(a, b), distances.paired_frechet(a, b)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 * n * d * 8 < d * d * 8
@@ -179,31 +184,35 @@ def test_memory_grows_with_n_times_d_and_not_with_d_squared():
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (np.zeros((1, 3)), np.zeros((5, 3)), "first set has too few pictures: 1, at least 2"),
+        (np.zeros((1, 3)), np.zeros((5, 3)), "first set has too few pictures: 1, at least [23]"),
         (np.zeros((5, 3)), np.zeros((0, 3)), "second set has too few pictures: 0"),
         (np.zeros((5, 3)), np.zeros((5, 4)), "different extractors: 3 and 4"),
-        (np.zeros((5, 3)), np.array([[0.0, 1, 2], [0, np.nan, 1]]), "second set has NaN .* in row 1"),
+        (
+            np.zeros((5, 3)),
+            np.array([[0.0, 1, 2], [0, np.nan, 1], [1, 1, 0]]),
+            "second set has NaN .* in row 1",
+        ),
         (np.zeros(5), np.zeros((5, 4)), r"first set has shape \(5,\)"),
     ],
 )
-@pytest.mark.parametrize("distance", [frechet_distance, kid, cmmd])
+@pytest.mark.parametrize("distance", [frechet_distance, paired_kid, paired_cmmd])
 def test_bad_features_are_named(distance, a, b, message):
     with pytest.raises(ValueError, match=message):
         distance(a, b)
 
 
-@pytest.mark.parametrize("pair", PAIRED[:3], ids=["frechet", "kid", "cmmd"])
+@pytest.mark.parametrize("pair", PAIRED, ids=NAMES)
 def test_leaving_one_out_needs_three_scenes_and_pairs(pair):
     a = np.random.default_rng(0).normal(size=(4, 3))
     with pytest.raises(ValueError, match="at least 3"):
-        pair[1](a[:2], a[:2])
+        pair(a[:2], a[:2])
     with pytest.raises(ValueError, match="4 and 3 rows"):
-        pair[1](a, a[:3])
+        pair(a, a[:3])
 
 
 def test_a_direction_is_needed():
     with pytest.raises(ValueError, match="second set has zeros only in row 1"):
-        cmmd(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 1]]))
+        paired_cmmd(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 1]]))
 
 
 def test_without_own_pairs_the_cross_sum_has_all_other_pairs():
@@ -212,9 +221,12 @@ def test_without_own_pairs_the_cross_sum_has_all_other_pairs():
     off = np.array(kernel)
     means = [off[:9, :9], off[9:, 9:], off[:9, 9:]]
     within_a, within_b, across = ((m.sum() - np.trace(m)) / 72 for m in means)
-    assert kid(a, b, own_pairs=False) == pytest.approx(within_a + within_b - 2 * across)
+    value, _, variance = paired_kid(a, b)
+    assert value == pytest.approx(within_a + within_b - 2 * across)
+    pairs = off[:9, :9] + off[9:, 9:] - off[:9, 9:] - off[9:, :9]
+    assert variance == pytest.approx(pairs[~np.eye(9, dtype=bool)].var())
     with pytest.raises(ValueError, match="9 and 8 rows"):
-        kid(a, b[:8], own_pairs=False)
+        distances.paired_kid(a, b[:8])
 
 
 @pytest.mark.parametrize("shape", [(13, 30), (30, 5), (12, 8), (6, 3), (7, 1)])
@@ -241,12 +253,11 @@ def test_the_crossed_distance_survives_pictures_that_are_all_the_same():
     assert distances.crossed_frechet(same, same)[0] == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("own_pairs", [True, False])
-def test_what_scenes_add_to_a_kid_difference_changes_sign_with_a_swap(own_pairs):
+def test_what_scenes_add_to_a_kid_difference_changes_sign_with_a_swap():
     photos, a, b = np.random.default_rng(0).normal(size=(3, 12, 6))
-    parts = distances.kid_swaps(a, b, photos, own_pairs)
+    parts = distances.kid_swaps(a, b, photos)
     swap = np.arange(12) % 3 == 0
     a_swapped, b_swapped = (np.where(swap[:, None], *pair) for pair in ((b, a), (a, b)))
     for first, second, signs in ((a, b, 1), (a_swapped, b_swapped, np.where(swap, -1, 1))):
-        gap = kid(first, photos, own_pairs) - kid(second, photos, own_pairs)
+        gap = distances.paired_kid(first, photos)[0] - distances.paired_kid(second, photos)[0]
         assert (signs * parts).sum() == pytest.approx(gap, abs=1e-12)

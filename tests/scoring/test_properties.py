@@ -117,13 +117,9 @@ def test_holm(p_values, random):
 
 
 DISTANCES = {
-    "frechet": (distances.frechet_distance, distances.frechet_leave_one_out),
-    "kid": (distances.kid, distances.kid_leave_one_out),
-    "kid without own pairs": (
-        lambda a, b: distances.kid(a, b, own_pairs=False),
-        lambda a, b: distances.kid_leave_one_out(a, b, own_pairs=False),
-    ),
-    "cmmd": (distances.cmmd, distances.cmmd_leave_one_out),
+    "frechet": distances.paired_frechet,
+    "kid": distances.paired_kid,
+    "cmmd": distances.paired_cmmd,
 }
 
 
@@ -134,16 +130,20 @@ def test_distances(name, sets):
     a, b, _, order = sets
     if name == "cmmd":
         a, b = np.abs(a) + 1, np.abs(b) + 1
-    value, leave_one_out = DISTANCES[name]
+    measure = DISTANCES[name]
     scale = max(1e-6, float(np.square(np.concatenate([a, b]).astype(float)).max()))
     close = {"rtol": 1e-6, "atol": 1e-7 * max(scale, scale**3)}
-    whole, left_out = value(a, b), leave_one_out(a, b)
-    same(value(b, a), whole, **close)
-    same(leave_one_out(b, a), left_out, **close)
-    same(value(a[order], b[order]), whole, **close)
-    same(leave_one_out(a[order], b[order]), left_out[order], **close)
-    same(value(a.astype(float), b.astype(float)), whole, **close)
-    same(leave_one_out(a.astype(float), b.astype(float)), left_out, **close)
+    value, left_out, *spread = measure(a, b)
+    assert all(one >= 0 for one in spread)
+    for places, pair in (
+        (slice(None), (b, a)),
+        (order, (a[order], b[order])),
+        (slice(None), (a.astype(float), b.astype(float))),
+    ):
+        again, without, *more = measure(*pair)
+        same(again, value, **close)
+        same(without, left_out[places], **close)
+        same(np.sqrt(more), np.sqrt(spread), rtol=1e-4, atol=1e-4 * max(scale, scale**3))
 
 
 @many
@@ -205,9 +205,10 @@ def test_adherence(seed, dtype):
     scores = [(rng.permutation(n * 5)[: len(one)] / 32).astype(dtype) for one in found]
     whole = adherence.average_precision(*study(dtype, range(n)))
     wide = adherence.average_precision(*study("float64", range(n)))
-    same(wide.value, whole.value)
-    same(wide.left_out, whole.left_out)
-    assert (whole.value >= 0).all() and (whole.value <= 1).all()
+    for name, (value, left_out) in whole.over.items():
+        same(wide.over[name][0], value)
+        same(wide.over[name][1], left_out)
+        assert 0 <= value <= 1
     for asked, answer in zip(*study(dtype, range(n)), strict=True):
         for threshold in (None, adherence.FOUND):
             ious = adherence.match(asked, answer, threshold)

@@ -1,12 +1,15 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from helpers.scoring import resampling
-from helpers.scoring.distances import frechet_distance, kid, kid_swaps
+from helpers.scoring.distances import frechet_distance, kid_halves, kid_swaps, paired_kid
+from tests.scoring.test_distances import kid
 
 
 def swapped_differences(
-    distance: resampling.Distance,
+    distance: Callable[[np.ndarray, np.ndarray], float],
     a: np.ndarray,
     b: np.ndarray,
     photos: np.ndarray,
@@ -23,11 +26,14 @@ def swapped_differences(
 
 def test_halves_of_the_photos_are_closer_than_other_photos():
     rng = np.random.default_rng(0)
-    photos, others = rng.normal(size=(60, 8)), rng.normal(size=(30, 8))
-    halves = resampling.split_half(frechet_distance, photos, splits=20)
+    photos, others = rng.normal(size=(61, 8)), rng.normal(size=(30, 8))
+    halves = kid_halves(photos, splits=20, seed=4)
     assert halves.shape == (20,) and len(set(halves)) == 20
-    assert halves.max() < frechet_distance(others + 1, photos)
-    np.testing.assert_array_equal(halves, resampling.split_half(frechet_distance, photos, splits=20))
+    assert halves.max() < kid(others + 1, photos)
+    again = np.random.default_rng(4)
+    orders = (again.permutation(61) for _ in range(20))
+    each = [kid(photos[order[:30]], photos[order[30:60]]) for order in orders]
+    np.testing.assert_allclose(halves, each, atol=1e-10)
 
 
 def test_swapping_makes_different_arms_equal():
@@ -42,8 +48,8 @@ def test_swapping_makes_different_arms_equal():
 
 def test_for_kid_sums_over_scenes_are_the_swapped_differences():
     photos, a, b = np.random.default_rng(0).normal(size=(3, 20, 6))
-    each = swapped_differences(kid, a, b, photos, draws=30, seed=3)
-    at_once = resampling.swapped_sums(kid_swaps(a, b, photos, own_pairs=True), draws=30, seed=3)
+    each = swapped_differences(lambda *sets: paired_kid(*sets)[0], a, b, photos, draws=30, seed=3)
+    at_once = resampling.swapped_sums(kid_swaps(a, b, photos), draws=30, seed=3)
     np.testing.assert_allclose(at_once, each, atol=1e-12)
 
 
@@ -57,6 +63,6 @@ def test_shuffled_boxes_come_from_another_scene(n):
 
 def test_three_photos_cannot_be_split():
     with pytest.raises(ValueError, match="3 photos"):
-        resampling.split_half(kid, np.ones((3, 2)))
+        kid_halves(np.ones((3, 2)))
     with pytest.raises(ValueError, match="between 1 scenes"):
         resampling.derangement(1)

@@ -11,7 +11,7 @@ from helpers.models import loading
 from helpers.models.sets import model_set
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scoring import extraction, features, scores
+from helpers.scoring import extraction, features, measurements, scores
 from helpers.scoring.measurements import collect
 from helpers.scoring.metrics import metrics
 from tests.fakes.judged import draw, load_small_judges, start
@@ -81,6 +81,30 @@ def test_a_picture_is_judged_once_and_again_when_it_changed(tmp_path, demo_judge
     changed = scores.score(run, run.scenes, [ARM], demo_judges)
     assert seen == [1]
     assert values(changed)[KID] != values(first)[KID]
+
+
+def test_an_arm_is_measured_again_only_where_something_changed(tmp_path, demo_judges, monkeypatch):
+    run, measured = start(tmp_path), []
+    draw(run, ARM)
+    scores.score(run, run.scenes, [ARM], demo_judges)
+    real = scores.measure
+    monkeypatch.setattr(scores, "measure", lambda *one: measured.append(one) or real(*one))
+    scores.score(run, run.scenes, [ARM], demo_judges)
+    assert not measured
+    changes = {
+        "a picture": lambda: images.save(Image.new("RGB", (32, 32), "red"), run.picture(ARM, run.scenes[2])),
+        "the code": lambda: monkeypatch.setattr(measurements, "_code", lambda: [b"other"]),
+        "a file": lambda: (run.folder / "boxes" / f"{ARM}.jsonl").unlink(),
+        "an earlier version": lambda: np.savez(run.folder / "scores" / f"{ARM}.npz", values=np.zeros(3)),
+    }
+    for change in changes.values():
+        change()
+        measured.clear()
+        scores.score(run, run.scenes, [ARM], demo_judges)
+        assert measured
+    changes["an earlier version"]()
+    with pytest.raises(FileNotFoundError, match="of an earlier version; run the notebooks again"):
+        scores.arm_scores(run, ARM)
 
 
 def test_scores_do_not_depend_on_how_many_pictures_are_in_memory(tmp_path, demo_judges, monkeypatch):

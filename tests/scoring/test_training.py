@@ -42,7 +42,7 @@ def test_a_detector_learns_where_things_are(examples):
     detect = train_detector(mixed(examples, examples, 0.0, 8, 30, 0), LABELS, 30, 0)
     others = [scene(seed, size=96) for seed in range(100, 112)]
     found = detect([one.image for one in others])
-    assert average_precision(others, found).value[1] > 0.6
+    assert average_precision(others, found).over["AP50"][0] > 0.6
     assert all((np.diff(one.scores) <= 0).all() and len(one.scores) <= 100 for one in found)
 
 

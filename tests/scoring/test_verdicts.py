@@ -229,7 +229,7 @@ def test_equal_arms_that_resemble_their_own_photos_differently_are_seldom_called
     called = {KID: 0, OWN: 0}
     for k in range(STUDIES):
         photos, arms = study(rng)
-        for name, pictures in ((f"close{k}", arms[3]), (f"far{k}", arms[0])):
+        for name, pictures in ((f"close{k}", arms[2]), (f"far{k}", arms[0])):
             scores._save(run, name, Measurements(names, {}, pictures=pictures, photos=photos))
         table = verdicts.compare(run, KID, [f"close{k}", f"far{k}"])
         called[KID] += bool(table.different[0])
@@ -248,8 +248,6 @@ def test_only_common_scenes_are_compared(run, demo_judges):
     a, b = (collect(run, run.scenes[3:], arm) for arm in (ARM, fewer))
     values = [scores.metrics_of(run)[KID].measure(one).value for one in (a, b)]
     assert verdicts.difference(run, KID, ARM, fewer)["difference"] == pytest.approx(values[0] - values[1])
-    with pytest.raises(ValueError, match=r"different scenes; only one of them has photo-0, photo-1, photo-2"):
-        verdicts.difference(run, KID, ARM, fewer, strict=True)
     for scene in run.scenes[3:6]:
         run.picture(fewer, scene).unlink()
     scores.score(run, run.scenes, [fewer], demo_judges)

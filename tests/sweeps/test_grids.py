@@ -75,9 +75,20 @@ def test_a_file_that_cannot_be_right_is_named(tmp_path, text, told):
         grids.read(tmp_path / "nowhere.toml")
 
 
-def test_a_run_remembers_what_was_asked_for(run):
-    grids.remember(run, ["b-text-g1", "a-text-g1"])
-    grids.remember(run, ["b-text-g1", "c-text-g1"])
-    grids.remember(run, ["b-text-g1", "a-text-g1"])
-    assert sorted(grids.remembered(run)) == ["a-text-g1", "b-text-g1", "c-text-g1"]
+def test_a_run_knows_the_arms_of_its_sweeps(run):
+    grids.write_sweep(run, ["b-text-g1", "a-text-g1"])
+    grids.write_sweep(run, ["b-text-g1", "c-text-g1"])
+    grids.write_sweep(run, ["b-text-g1", "a-text-g1"])
+    assert sorted(grids.swept_arms(run)) == ["a-text-g1", "b-text-g1", "c-text-g1"]
     assert len(list((run.folder / grids.FOLDER).iterdir())) == 2
+
+
+def test_knobs_of_a_method_are_axes_of_their_own(run):
+    assert grids.parse_knobs(["strength=0.4", "strength=0.8"]) == {"strength": [0.4, 0.8]}
+    names = grids.arms(run, {"grounding": ["sdedit"], "strength": [0.4, 0.8]})
+    assert names == ["suffix-sdedit-g2-t0.4", "suffix-sdedit-g2-t0.8"]
+    for wrong, said in (("strenght=1", "did you mean 'strength'"), ("strength=x", "strength=NUMBER")):
+        with pytest.raises(ParameterError, match=said):
+            grids.parse_knobs([wrong])
+    with pytest.raises(ParameterError, match="'text' has no such knob"):
+        grids.arms(run, {"grounding": ["text", "sdedit"], "strength": [0.4]})

@@ -134,39 +134,39 @@ def test_the_bench_opens(study, tmp_path):
     assert "application/vnd.jupyter.widget-view+json" in shown[-1]
 
 
-def test_a_second_run_finds_everything_done_and_a_lost_picture_is_made_again(study, capsys):
+def test_a_second_run_finds_everything_done(study, capsys):
     page = study / "run" / "report.html"
-    before, made = page.stat().st_mtime_ns, Run(study / "run").count_pictures()
+    before = page.stat().st_mtime_ns
     assert make(study, "--steps", "2") == 0
     shown = capsys.readouterr().out
     assert shown.count("done before") == 8 and page.stat().st_mtime_ns == before
     *_, address, _, _, _, _, last = shown.splitlines()
     assert address == f"report: {page.as_uri()}" and re.search(r"\?.*(\d|[Nn]ot judged)", last)
+
+
+def test_a_lost_picture_is_made_again_and_pictures_from_elsewhere_join_as_an_arm(study, tmp_path, capsys):
     run = Run(study / "run")
+    made = run.count_pictures()
     lost = run.picture(guidance_arms(run, "text")[-1].name, run.scenes[1])
     content = lost.read_bytes()
     lost.write_bytes(content[: len(content) // 2])  # as a crash may leave it
-    assert make(study, "--steps", "2") == 0
+    for scene in run.scenes[:-1]:
+        Image.new("RGB", (40, 40), "olive").save(tmp_path / f"{scene.name}.png")
+    (tmp_path / "stranger.png").write_bytes(b"no picture")
+    assert make(study, "--steps", "2", "--external", f"mine={tmp_path}") == 0
     again, before = (np.asarray(Image.open(one), float) for one in (lost, io.BytesIO(content)))
-    assert np.abs(again - before).max() <= 2 and run.count_pictures() == made
+    assert np.abs(again - before).max() <= 2
+    assert run.count_pictures() == made + len(run.scenes) - 1
     assert "done before" in capsys.readouterr().out
+    page = BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
+    assert "mine (from outside)" in page.text
+    executed = (study / "run" / "notebooks" / "04_fid.ipynb").read_text()
+    assert "stranger" in executed and "no picture" in executed
 
 
 def test_another_protocol_in_the_same_run_is_refused(study, capsys):
     assert make(study, "--steps", "3") == 2
     assert capsys.readouterr().err.splitlines()[0].startswith("error: steps = 3")
-
-
-def test_pictures_from_elsewhere_join_as_an_arm(study, tmp_path):
-    run = Run(study / "run")
-    for scene in run.scenes[:-1]:
-        Image.new("RGB", (40, 40), "olive").save(tmp_path / f"{scene.name}.png")
-    (tmp_path / "stranger.png").write_bytes(b"no picture")
-    assert make(study, "--steps", "2", "--external", f"mine={tmp_path}") == 0
-    page = BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
-    assert "mine (from outside)" in page.text
-    executed = (study / "run" / "notebooks" / "04_fid.ipynb").read_text()
-    assert "stranger" in executed and "no picture" in executed
 
 
 def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys):

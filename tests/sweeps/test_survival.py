@@ -4,6 +4,7 @@ The sampler is a fake that takes its time; kernels, papermill, locks and files a
 """
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -13,20 +14,22 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from helpers.files import claimed, holder, left_by
-from helpers.models.sets import model_set
+from helpers.files import claimed, holder, last_holder
 from helpers.runs import run as runs
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import scores
 from helpers.sweeps import progress
+from helpers.sweeps.workers import Cluster
 from tests.fakes import sampler
+from tests.fakes.judged import load_small_judges
 from tests.fakes.study import write_models, write_scenes
 
 KILLS, LONGEST = 30, 400  # of one test; seconds after which it gives up killing
@@ -54,7 +57,7 @@ def base(tmp_path_factory):
 
 def begin(folder: Path, where: Path, *options: str, pause: float = 0.0) -> subprocess.Popen:
     """Start a sweep of ARMS in the run folder `where`; its output goes to a file beside it."""
-    notebook = sampler.prepare(where.with_name(f"{where.name}-notebooks"), log_of(where), pause)
+    notebook = sampler.prepare(where.with_name(f"{where.name}-notebooks"), log_of(where), pause, shown=False)
     command = [sys.executable, "-m", "tests.fakes.sampler", str(where), notebook, json.dumps(ARMS), *options]
     with where.with_name(f"{where.name}.out").open("a") as out:
         return subprocess.Popen(command, cwd=sampler.ROOT, stdout=out, stderr=out, start_new_session=True)
@@ -77,17 +80,22 @@ def fresh(base: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base):
-    """What a sweep makes in peace: file -> bytes of pictures and scores."""
+def results(base):
+    """What a finished sweep made: a function that returns file -> bytes of pictures, and of scores by judges
+    that are random and small, for any judge says the same of the same pictures."""
+    return partial(results_by, load_small_judges(base / "judges"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, results):
+    """What a sweep makes in peace."""
     where = fresh(base, "undisturbed")
     finish(begin(base, where), where)
     return results(where)
 
 
-def results(where: Path) -> dict[str, bytes]:
-    """Pictures, and scores by the demo judges, of a finished sweep."""
+def results_by(judges, where: Path) -> dict[str, bytes]:
     run = Run(where)
-    judges = scores.load_judges(model_set("demo"))
     scores.score(run, run.scenes, ARMS, judges)
     files = [*where.glob("pictures/*/*"), *where.glob("scores/*.json")]
     assert len(files) == len(ARMS) * (SCENES + 1), "something was left behind, or is lacking"
@@ -132,7 +140,7 @@ def check_saves(where: Path, again: int = 0) -> None:
 
 
 @pytest.mark.slow
-def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undisturbed):
+def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undisturbed, results):
     where, chance, kills, seen = fresh(base, "killed"), random.Random(0), Counter(), {}
     process, until = begin(base, where, pause=0.5), time.monotonic() + LONGEST
     while kills.total() < KILLS and time.monotonic() < until:
@@ -151,7 +159,7 @@ def test_killed_thirty_times_a_sweep_ends_as_if_nothing_had_happened(base, undis
 
 
 @pytest.mark.slow
-def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed):
+def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed, results):
     where = fresh(base, "crowded")
     both = [begin(base, where, pause=0.1) for _ in range(2)]
     for process in both:
@@ -161,7 +169,7 @@ def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed):
 
 
 @pytest.mark.slow
-def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturbed):
+def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturbed, results):
     where = fresh(base, "crashed")
     finish(begin(base, where), where)
     lost = where / "pictures" / ARMS[1] / "photo-3.png"
@@ -205,7 +213,7 @@ def small_disk(where: Path, size: str):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_and_what_fitted_is_kept(base, undisturbed):
+def test_a_full_disk_is_said_and_what_fitted_is_kept(base, undisturbed, results):
     where = base / "starved"
     with small_disk(where, "300k"):
         shutil.copytree(base / "run", where, dirs_exist_ok=True)
@@ -246,7 +254,9 @@ SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": sam
 
 
 @pytest.mark.slow
-def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(base, undisturbed, tmp_path):
+def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(
+    base, undisturbed, results, tmp_path
+):
     where, chance, kills, seen = fresh(base, "cluster"), random.Random(1), Counter(), {}
     with dask(tmp_path, 2) as (file, nannies):
         options = ("--cluster", str(file))
@@ -267,6 +277,10 @@ def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(base
                 process = begin(base, where, *options, pause=0.4)
         process.wait(timeout=240)
         told = finish(begin(base, where, *options), where)
+        with Cluster(str(file)) as cluster:
+            assert cluster.ask(os.getppid) in [nanny.pid for nanny in nannies]
+            with pytest.raises(ZeroDivisionError):
+                cluster.ask(divmod, 1, 0)
     assert kills.total() == 8 and min(kills.values()) > 0, kills
     assert "one GPU per notebook" in told
     check_pictures(where, seen)
@@ -288,13 +302,13 @@ def test_a_lock_is_held_by_one_and_tells_who(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(hold, range(40)))
-    assert max(most) == 1 and not path.exists() and holder(path) is None and left_by(path) == {}
+    assert max(most) == 1 and not path.exists() and holder(path) is None and last_holder(path) == {}
 
 
 def test_what_a_dead_holder_left_is_no_claim(tmp_path):
     path = tmp_path / "arm.json"
     path.write_text('{"batch_size": 8}')
-    assert holder(path) is None and left_by(path) == {"batch_size": 8}
+    assert holder(path) is None and last_holder(path) == {"batch_size": 8}
     with claimed(path):
         assert holder(path)["process"] and "batch_size" not in holder(path)
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import pickle
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from helpers.scenes import images
 from helpers.sweeps import grids, plan, tasks, workers
 from helpers.sweeps import notebooks as executed
 from helpers.sweeps.notebooks import NotebookError, check_parameters, execute, read_facts
-from helpers.sweeps.tasks import BEFORE, DONE, ELSEWHERE, FAILED, NOTEBOOKS, Task, perform
+from helpers.sweeps.tasks import BEFORE, DONE, ELSEWHERE, FAILED, NOTEBOOKS, Outcome, Task, perform
 from helpers.sweeps.workers import Cluster, Workers
 from tests.fakes import sampler
 from tests.fakes.study import write_scenes
@@ -88,7 +89,7 @@ def test_a_notebook_runs_on_its_parameters_and_knows_when_it_has_to_run_again(ru
     one = task(tmp_path, *cells, guidance_scale=3)
     known = read_facts(one.output(run))
     run.write_json("scores/out.json", "changed behind its back")
-    assert tasks.stamp(run, one) != known["stamp"]
+    assert tasks.fingerprint(run, one) != known["fingerprint"]
 
 
 def test_a_kernel_of_another_python_that_jupyter_finds_is_not_used(run, tmp_path, monkeypatch):
@@ -118,7 +119,7 @@ def test_a_failing_cell_is_named_and_leaves_no_result(run, tmp_path):
     assert outcome.what == FAILED and outcome.reason.endswith("ValueError: no such thing\nnor another")
     kept = [path.name for path in (run.folder / "notebooks").iterdir()]
     assert kept == ["a.failed.ipynb"] and outcome.executed.endswith("a.failed.ipynb")
-    assert tasks.failures(run)["a"][0] == outcome.reason
+    assert tasks.failures(run)["a"][0] == f"{outcome.reason.splitlines()[0]}; {outcome.executed}"
 
 
 def test_a_killed_kernel_is_a_failure_that_names_what_was_asked_at_once(run, tmp_path):
@@ -128,6 +129,12 @@ def test_a_killed_kernel_is_a_failure_that_names_what_was_asked_at_once(run, tmp
     ) as error:
         execute(path, tmp_path / "out" / "a.ipynb", {"run_folder": str(run.folder)})
     assert error.value.died and not (tmp_path / "out" / "a.ipynb").exists()
+
+
+def test_an_error_of_a_notebook_can_be_sent_between_processes():
+    error = pickle.loads(pickle.dumps(NotebookError("cell 4: OSError: no", "there.ipynb", died=True)))
+    assert (error.reason, error.executed, error.died) == ("cell 4: OSError: no", "there.ipynb", True)
+    assert str(error) == "cell 4: OSError: no (there.ipynb)"
 
 
 def test_a_kernel_that_dies_is_tried_again_and_its_batch_size_named(run, monkeypatch):
@@ -164,12 +171,12 @@ def test_a_notebook_that_is_stopped_fails_at_once_and_is_not_tried_again(run, tm
 
 
 def test_a_change_of_the_package_runs_everything_again(run, tmp_path, monkeypatch):
-    before = tasks.key(run, Task("04_fid"))
+    before = tasks.fingerprint(run, Task("04_fid"))
     (tmp_path / "helpers" / "group").mkdir(parents=True)
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
-    bare = tasks.key(run, Task("04_fid"))
+    bare = tasks.fingerprint(run, Task("04_fid"))
     (tmp_path / "helpers" / "group" / "module.py").write_text("x = 1")
-    assert len({before, bare, tasks.key(run, Task("04_fid"))}) == 3
+    assert len({before, bare, tasks.fingerprint(run, Task("04_fid"))}) == 3
 
 
 def test_every_notebook_reads_what_the_others_write(run):
@@ -177,9 +184,9 @@ def test_every_notebook_reads_what_the_others_write(run):
     assert tasks.READS.keys() <= stems
     images.save(sampler.Image.new("RGB", (8, 8)), run.picture("b-text-g1", "photo-0"))
     for stem, changed in (("04_fid", True), ("03_gligen_grounding", False), ("00_overview", False)):
-        before = tasks.stamp(run, Task(stem))
+        before = tasks.fingerprint(run, Task(stem))
         images.save(sampler.Image.new("RGB", (9, 9)), run.picture("b-text-g1", f"photo-{stem}"))
-        assert (tasks.stamp(run, Task(stem)) != before) is changed, stem
+        assert (tasks.fingerprint(run, Task(stem)) != before) is changed, stem
 
 
 def test_the_study_is_the_numbered_notebooks_in_order(run):
@@ -193,7 +200,9 @@ def test_the_study_is_the_numbered_notebooks_in_order(run):
 
 def test_a_report_after_a_sweep_finds_the_scores_done(run):
     due = list(plan.study(run, 7.5, {}))[-3:]
-    assert [tasks.key(run, one) for one in due] == [tasks.key(run, one) for one in plan.closing({})]
+    assert [tasks.fingerprint(run, one) for one in due] == [
+        tasks.fingerprint(run, one) for one in plan.closing({})
+    ]
 
 
 def test_a_series_shares_a_notebook_where_guidance_alone_differs():
@@ -225,7 +234,6 @@ def fake_notebooks(monkeypatch, fails=""):
         return nbformat.v4.new_notebook()
 
     monkeypatch.setattr(tasks, "execute", fake)
-    monkeypatch.setattr(plan, "_render", lambda run: None)
     return seen
 
 
@@ -242,7 +250,7 @@ def test_an_arm_that_fails_stops_no_other(run, monkeypatch, capsys):
 
 def test_any_other_failure_ends_the_study(run, monkeypatch):
     seen = fake_notebooks(monkeypatch, "01")
-    assert len(plan.make_report(run, plan.study(run, 7.5, {}), Workers(1))) == 1
+    assert len(plan.report(run, plan.study(run, 7.5, {}))) == 1
     assert seen == ["00_overview", "01_captioning"]
 
 
@@ -257,7 +265,7 @@ def test_arms_that_someone_else_draws_come_last(run, monkeypatch):
 
 def test_each_worker_has_its_share_of_cores_or_a_gpu(run, monkeypatch):
     places = []
-    monkeypatch.setattr(workers, "perform", lambda *given: places.append(given[-1]) or tasks.Outcome(DONE))
+    monkeypatch.setattr(workers, "perform", lambda *given: places.append(given[-1]) or Outcome(DONE))
     monkeypatch.setattr(workers, "_gpus", lambda: ["0", "3"])
     due = plan.series_tasks(["a-text-g1", "a-image-g1"], 2)
     with Workers() as two:
@@ -289,34 +297,32 @@ class Terminal:
         pass
 
 
-def test_in_a_terminal_the_line_of_what_runs_is_rewritten(run, monkeypatch):
-    from helpers.sweeps import progress
+class Painters:
+    """Workers whose one task makes a picture between two looks at it."""
 
-    screen, [one] = Terminal(), plan.series_tasks(["suffix-text-g3"])
+    def run(self, folder, tasks, wait, every):
+        self.every, run = every, Run(folder)
+        for scene in run.scenes[:3]:
+            images.save(sampler.Image.new("RGB", (8, 8)), run.picture(tasks[0].arms[0], scene))
+            yield None
+        yield tasks[0], Outcome(DONE, 3, 2.0)
+
+
+def test_in_a_terminal_the_line_of_what_runs_is_rewritten(run, monkeypatch):
+    screen, painters = Terminal(), Painters()
     monkeypatch.setattr("sys.stdout", screen)
-    watch = progress.Watch(run, [one])
-    for count, scene in enumerate(run.scenes[:3], 1):
-        images.save(sampler.Image.new("RGB", (8, 8)), run.picture("suffix-text-g3", scene))
-        watch.show()
-        assert f"{count} of 4 pictures" in screen.text.rpartition("\x1b[K")[2]
-    assert "left" in screen.text.rpartition("\x1b[K")[2] and "\n" not in screen.text
-    watch.ended(one, tasks.Outcome(DONE, 3, 2.0))
-    assert screen.text.rpartition("\x1b[K")[2].split() == [
-        "arms/suffix-text-g3",
-        "2.0",
-        "s,",
-        "3",
-        "pictures",
-    ]
-    assert watch.every < 10
+    assert plan.carry_out(run, plan.series_tasks(["suffix-text-g3"]), painters) == []
+    empty, *running, ended = screen.text.split("\r\x1b[K")
+    assert not empty and painters.every < 10
+    for count, text in enumerate(running, 1):
+        assert f"{count} of 4 pictures" in text and "left" in text and "\n" not in text
+    assert ended.split() == ["arms/suffix-text-g3", "2.0", "s,", "3", "pictures"] and ended[-1] == "\n"
 
 
 def test_in_a_pipe_a_line_takes_a_minute(run, capsys):
-    from helpers.sweeps import progress
-
-    watch = progress.Watch(run, plan.series_tasks(["suffix-text-g3"]))
-    watch.show()
-    assert watch.every >= 60 and capsys.readouterr().out.count("\n") == 1
+    painters = Painters()
+    plan.carry_out(run, plan.series_tasks(["suffix-text-g3"]), painters)
+    assert painters.every >= 60 and capsys.readouterr().out.count("\n") == 3 + 1
 
 
 @pytest.fixture
@@ -368,10 +374,10 @@ def test_a_missing_checkpoint_is_said_as_it_is_and_once(run, fake_models, monkey
 def test_an_arm_with_steps_and_scheduler_of_its_own_is_drawn_with_them_and_compared_apart(run, fake_models):
     from helpers.report import comparisons
 
-    names = ["suffix-text-g2", "suffix-text-g3", "suffix-text-g2-n8-dpm++2m", "suffix-text-g3-i0.6"]
+    names = ["suffix-text-g2", "suffix-text-g3", "suffix-text-g2-n9-unipc", "suffix-text-g3-i0.6"]
     records = draw.draw(run, names, progress=False)
     drawn = {record["arm"]: (record["steps"], record["scheduler"]) for record in records}
-    assert drawn == dict.fromkeys(names, (20, "pndm")) | {names[2]: (8, "dpm++2m")}
+    assert drawn == dict.fromkeys(names, (8, "dpm++2m")) | {names[2]: (9, "unipc")}
     assert [arm.name for arm in comparisons.own_arms(run)] == names[:2]
     assert [arm.name for arm in comparisons.guidance_arms(run, "text")] == names[:2]
 
