@@ -30,6 +30,7 @@ EXPECTED = (ValueError, OSError, MemoryError)  # what users can mend: shown with
 WARNING = "The demo models know drawn worksites only: of such photos their pictures show nothing."
 SIDE, KEPT = 448, 8  # pixels that a picture is wide; pictures in the strip
 WIDE = {"width": "36rem"}
+METHODS = (*GROUNDINGS, "inpaint")  # those that need no other checkpoints and no further knobs
 UNSEEN = "without-own-boxes"  # class of what hides the detector's own boxes
 
 
@@ -82,8 +83,6 @@ class Bench:
         wanted = replace(wanted, negative_prompt=self.negative.value)
         if kind == "image":
             wanted = replace(wanted, crops=self.editor.crops(wanted.crops))
-        if self.inpaint.value:
-            wanted = replace(wanted, inpaint=scene.photo())
         side, steps = self.protocol["size"], self.steps.value
         gligen = self._gligen(kind)
         self.status.value = f"drawing {arm.name}, {steps} steps …"
@@ -100,8 +99,7 @@ class Bench:
         lines = [f"{given.count(boxes.FOUND)} of {len(given)} boxes found"] if judged else []
         lines += [f"{steps} steps, seed {arm.seed}", self.prompt.value]
         shades = boxes.colours_of(asked.labels) | self.colours
-        name = f"{arm.name}, in the photo" if self.inpaint.value else arm.name
-        figure = piece("figure", Figure(image, asked, name, lines, colours=shades, **judged)).data
+        figure = piece("figure", Figure(image, asked, arm.name, lines, colours=shades, **judged)).data
         self._keep(f'<div style="width:{SIDE}px;line-height:1.4">{figure}</div>', image)
         self.line.value = f"<code>{escape(self._as_sweep(arm))}</code>"
         return why
@@ -149,9 +147,8 @@ class Bench:
         knobs = f"TEMPLATE={arm.template} GROUNDING={arm.grounding} GUIDANCE={arm.guidance_scale:g}"
         knobs += f" FRACTION={arm.grounded_fraction:g} SEED={arm.seed}"
         words = self.negative.value or self.prompt.value != self._filled()
-        own = words or self.editor.changed or self.inpaint.value
-        note = "  # without what is your own: boxes, prompt, negative prompt, the photo around the boxes"
-        return f"grounded sweep {known} {knobs}" + (note if own else "")
+        note = "  # without what is your own: boxes, prompt, negative prompt"
+        return f"grounded sweep {known} {knobs}" + (note if words or self.editor.changed else "")
 
     def _step(self, done: int, total: int) -> None:
         self.steps_done.max, self.steps_done.value = total, done
@@ -164,13 +161,12 @@ class Bench:
         self.negative = widgets.Text(description="negative", placeholder="what is not wanted", layout=WIDE)
         self.tokens = widgets.HTML()
         self.reset = widgets.Button(description="prompt of the template", icon="undo", layout=FITTING)
-        self.grounding = widgets.ToggleButtons(options=GROUNDINGS, value="text", description="grounding")
+        self.grounding = widgets.ToggleButtons(options=METHODS, value="text", description="grounding")
         usual = self.models.guidance_scale
         self.guidance = widgets.FloatSlider(usual, min=0, max=15, step=0.5, description="guidance")
         self.fraction = widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="grounded")
         self.steps = widgets.IntSlider(self.protocol["steps"], min=2, max=100, description="steps")
         self.seed = widgets.BoundedIntText(0, min=0, max=2**31, description="seed")
-        self.inpaint = widgets.Checkbox(description="paint the boxes into the photo", layout=FITTING)
         self.before = ""  # the prompt as it was filled in
         self.scene.observe(self._turn, "value")
         self.template.observe(self._fill, "value")
@@ -178,7 +174,7 @@ class Bench:
         self.reset.on_click(self._reset)
         words_of = [self.prompt, self.tokens, self.reset, self.negative]
         knobs = [self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed]
-        return [warning, self.scene, *knobs, self.inpaint, *words_of]
+        return [warning, self.scene, *knobs, *words_of]
 
     def _pictures(self) -> list[widgets.Widget]:
         self.button = widgets.Button(description="draw", button_style="primary")

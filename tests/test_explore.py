@@ -107,13 +107,13 @@ def test_boxes_are_drawn_named_and_put_back(bench):
 
 
 def test_a_picture_is_painted_into_the_photo(bench):
-    bench.inpaint.value = True
-    assert "in the photo" in shown(bench) and "the photo around the boxes" in bench.line.value
-    assert bench.requests[-1].inpaint.size == bench.editor.scene.photo().size
+    bench.grounding.value = "inpaint"
+    assert "-inpaint-" in shown(bench) and "GROUNDING=inpaint" in bench.line.value
+    assert bench.requests[-1].photo().size == bench.editor.scene.photo().size
     bench.editor.canvas.bboxes = []
     bench.button.click()
     assert "give the boxes to paint" in bench.status.value
-    bench.inpaint.value = False
+    bench.grounding.value = "text"
     bench.editor.reset.click()
 
 
