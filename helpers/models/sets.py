@@ -62,7 +62,7 @@ class ModelSet:
     inception: whether pytorch-fid's Inception sees realism, so that the distance may be called FID; else
     EfficientNet-Lite0 does (see `extractor_name`).
     size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
-    others. The demo set has what notebook 09_cost finds for it, the published set what GLIGEN has.
+    others: GLIGEN's own in the published set, in the demo set cheaper ones that are not worse (data/README).
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
     not there is called as it is.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from helpers.report import box_scores, certainty, comparisons, tables, training_effect
-from helpers.report.claims import against_best, best, capital, differences, gain, not_worse, winner
+from helpers.report.claims import against_best, best, capital, carried, differences, gain, measured, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import whole
@@ -50,36 +50,40 @@ def opening(run: Run) -> HTML:
     """Title, lead, facts and warning of the report."""
     protocol, scenes = run.card["protocol"], run.scenes
     counts = [len(scene.boxes) for scene in scenes]
-    facts = {"photos": len(scenes), "boxes": sum(counts)}
+    facts = {"photos" if run.has_photos else "prompts": len(scenes), "boxes": sum(counts)}
     if dropped := sum(max(count - PLACES, 0) for count in counts):
         facts[f"boxes over {PLACES} in a photo, not given"] = dropped
     facts["arms"] = len(set(whole(run)) - {scores.ROUND_TRIP})
     facts |= {"models": protocol["models"], "steps": protocol["steps"], "made": run.card["started"]}
+    folder = Path(protocol["dataset"]).name
     lead = (
-        f"The photos of the folder {Path(protocol['dataset']).name} were captioned, captions and boxes "
-        "became pictures, and every number about them says how sure it is."
-    )
+        f"The photos of the folder {folder} were captioned, captions and boxes "
+        if run.has_photos
+        else f"Prompts and boxes of the folder {folder}, which has no photos, "
+    ) + "became pictures, and every number about them says how sure it is."
     warning = "" if comparisons.knows_photos(protocol["models"], scenes) else NO_PHOTOS
     return tables.piece("opening", "Pictures that follow boxes", lead, facts, warning)
 
 
 def captioners(run: Run) -> Answer:
     """Question 1, by CLIP score and by the labels named."""
+    question = "Which captioner describes these photos better?"
+    if not run.has_photos:
+        return Answer(question, "There are no photos to caption: the data set brings its prompts.")
     names, choice = comparisons.captioners(run).names, run.read_json("choices/captioner.json")
     grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in differences(run, metric, names)]
     short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
-    question, found = "Which captioner describes these photos better?", _found(run, CLIP_SCORE, names)
-    return Answer(question, short, tuple(grounds), "Captions", *found)
+    return Answer(question, short, tuple(grounds), "Captions", *carried(run, CLIP_SCORE, names))
 
 
 def templates(run: Run) -> Answer:
     """Question 2, by the distance of text-grounded pictures to the photos."""
     names = comparisons.templates(run, comparisons.template_arms(run)).names
-    winner, chosen = best(run, realism(run), names), f"“{run.read_json('choices/template.json')['template']}”"
+    metric = comparisons.quality(run)
+    winner, chosen = best(run, metric, names), f"“{run.read_json('choices/template.json')['template']}”"
     short = f"{winner} {'It' if winner.startswith(chosen) else chosen} was taken for what follows."
     question = "Which prompt template gives better pictures?"
-    grounds = differences(run, realism(run), names)
-    found = _found(run, realism(run), names)
+    grounds, found = differences(run, metric, names), carried(run, metric, names)
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes", *found)
 
 
@@ -91,10 +95,11 @@ def groundings(run: Run) -> Answer:
     found, verdict, numbers = f"Boxes found: {_listed(values, FOUND, names, '.0%')}", "Cannot tell", ()
     if reason := verdicts.not_judged(run).get(FOUND):
         found, verdict = f"Boxes found are {reason}", "Not judged"
-    if values.get((FOUND, scores.PHOTOS)) == 0:
-        found += " (but the detector finds none of them in the photos either: it cannot judge such boxes)"
     digits = scores.metrics_of(run)[distance].digits
     short = f"{found}. {distance}: {_listed(values, distance, names, f'.{digits}f')}."
+    if not run.has_photos:
+        score = _listed(values, "mean IoU", names, ".3f")
+        short = f"{found}. Layout score, the mean IoU: {score}. Realism is not judged: no photos."
     grounds = [
         line
         for metric in (FOUND, distance)
@@ -119,7 +124,7 @@ def groundings(run: Run) -> Answer:
 def guidance(run: Run, mark: float = 11.0) -> Answer:
     """Question 4: the guidance_scale `mark` against the best one, in distance and in boxes found."""
     short, grounds, told, numbers = [], [], [], ("", ())
-    for kind in ("text", "image"):
+    for kind in run.groundings[1:]:
         arms = comparisons.guidance_arms(run, kind)
         names = {arm.name: f"guidance_scale {arm.guidance_scale:g}" for arm in arms}
         marked = [arm.name for arm in arms if arm.guidance_scale == mark]
@@ -137,7 +142,7 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
         grounds += [f"{GROUNDING[kind].capitalize()}: {one[:1].lower()}{one[1:]}" for one in against]
         if worse and not numbers[0]:
             metric, arm = next(iter(worse.items()))
-            numbers = _numbers(run, metric, {one: names[one] for one in (arm, marked[0])})
+            numbers = measured(run, metric, {one: names[one] for one in (arm, marked[0])})
     question = f"What does guidance_scale trade, and is {mark:g} right?"
     verdict = told[0] if len(set(told)) == 1 else "It depends" if told else "Not compared"
     return Answer(question, " ".join(short), tuple(grounds), "guidance_scale", verdict, *numbers)
@@ -156,27 +161,21 @@ def training(run: Run) -> Answer:
         for arm, name in comparisons.groundings(run).names.items()
         for row in [table.loc[names[arm]]]
     ]
-    photos, chosen = table.iloc[0], table.loc[names[comparisons.main_arm(run)]]
-    most = (
-        "Most of them"
-        if chosen.qualify > chosen.pictures / 2
-        else "Some of them"
-        if chosen.qualify
-        else "None"
-    )
-    rows = {GROUNDING["text"]: chosen, "the photos themselves": photos}
+    chosen, rows = table.loc[names[comparisons.main_arm(run)]], {}
+    some = "Some of them" if chosen.qualify else "None"
+    short = f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}."
+    grounds = ["Shares with intervals, and how to read them, stand in the section below."]
+    if run.has_photos:
+        rows["the photos themselves"] = photos = table.iloc[0]
+        passed = f"{photos.qualify} of {photos.pictures} photos ({photos.share})"
+        grounds = [f"The same detector and CLIP pass {passed}. {grounds[0]}", *training_effect.sentences(run)]
+    numbers = [
+        (name, f"{row.qualify} of {row.pictures}")
+        for name, row in ({GROUNDING["text"]: chosen} | rows).items()
+    ]
+    verdict = "Most of them" if chosen.qualify > chosen.pictures / 2 else some
     return Answer(
-        question,
-        f"Those in which every box is found and its inside named rightly: {'; '.join(counts)}.",
-        (
-            f"The same detector and CLIP pass {photos.qualify} of {photos.pictures} photos ({photos.share}). "
-            "Shares with intervals, and how to read them, stand in the section below.",
-            *training_effect.sentences(run),
-        ),
-        section,
-        most,
-        "pictures and photos that qualify",
-        tuple((name, f"{row.qualify} of {row.pictures}") for name, row in rows.items()),
+        question, short, tuple(grounds), section, verdict, "pictures and photos that qualify", tuple(numbers)
     )
 
 
@@ -185,6 +184,8 @@ def front(run: Run) -> Answer:
     question = "Which settings are beaten by no other in both?"
     if reason := verdicts.not_judged(run).get(FOUND):
         return Answer(question, f"Boxes found are {reason}.")
+    if not run.has_photos:
+        return Answer(question, "Realism is not judged: no photos.")
     table = comparisons.trade_off(run)
     rows = [*table[table.front].sort_values("distance").itertuples()]
     settings = [f"{_setting(row)} ({row.found:.0%} found, {row.distance:.3g})" for row in rows]
@@ -196,19 +197,6 @@ def front(run: Run) -> Answer:
     order = ", the most realistic first" if len(rows) > 1 else ""
     short = f"{len(rows)} of {len(table)}{order}: {'; '.join(settings)}."
     return Answer(question, short, tuple(grounds))
-
-
-def _found(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, str, tuple]:
-    """Verdict, measure and numbers of an answer: the best arm, and the values of the best two."""
-    word, best_two = winner(run, metric, names)
-    return word, *_numbers(run, metric, {arm: names[arm] for arm in best_two})
-
-
-def _numbers(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, tuple]:
-    """Measure and numbers of an answer: a metric, and its values by display name."""
-    rule, values = scores.metrics_of(run)[metric], run.scores(names).set_index(["metric", "arm"]).value
-    numbers = tuple((name, f"{values[metric, arm]:.{rule.digits}f}") for arm, name in names.items())
-    return f"{metric}, {comparisons.LOWER if rule.lower_is_better else comparisons.HIGHER}", numbers
 
 
 def _listed(values: pd.Series, metric: str, names: Mapping[str, str], form: str) -> str:

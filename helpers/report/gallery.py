@@ -60,16 +60,19 @@ def compare(
     sortable: with knobs to sort and filter the scenes by what was found, which needs scored.
     """
     known, most = _colours(run.scenes), SIDES[1] if len(scenes) <= large else SIDES[0]
-    judged = {arm: _Judged(run, arm) for arm in (PHOTOS, *names)} if scored else {}
-    protocol, shown, sections = run.card["protocol"], {PHOTOS: "photo"} | dict(names), []
+    photos = {PHOTOS: "photo" if run.has_photos else "layout"}
+    judged = (
+        {arm: _Judged(run, arm) for arm in (*(photos if run.has_photos else ()), *names)} if scored else {}
+    )
+    protocol, shown, sections = run.card["protocol"], photos | dict(names), []
     for place, scene in enumerate(scenes):
         figures = []
         for arm, name in shown.items():
             image = scene.photo() if arm == PHOTOS else images.load(run.picture(arm, scene))
             if arm == PHOTOS and protocol["fit"] == "crop":  # shown as the models see it
                 image = images.fit(image, scene.boxes, max(SIDES), "crop")[0]
-            (asked,) = layouts.asked(run, arm, [scene])
-            options = judged[arm].of(scene) if judged else {}
+            (asked,) = layouts.arm_layouts(run, arm, [scene])
+            options = judged[arm].of(scene) if arm in judged else {}
             figures.append(Figure(image, asked, name, colours=known, most=most, **options))
         section = {"title": scene.name, "figures": figures}
         section["records"] = _records(run, scene, names) if scored else {}

@@ -45,7 +45,7 @@ def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def crossed_frechet(
-    pictures: np.ndarray, photos: np.ndarray, splits: int = 4, seed: int = 0
+    pictures: np.ndarray, photos: np.ndarray, splits: int | None = None, seed: int = 0
 ) -> tuple[float, np.ndarray]:
     """Fréchet distance of one half's pictures and the other half's photos, the mean over random halvings, and
     that mean without scene i for every i, (n,).
@@ -54,13 +54,14 @@ def crossed_frechet(
     and seed halve in the same way, so that arms with their scenes in one order stay paired by scene.
     crossed_frechet(photos, photos) is what pictures that are as real as photos would get.
 
-    pictures, photos: (n, d), row i the same scene. One decomposition of an n/2 x n/2 matrix per distance.
-    Raises ValueError as `frechet_distance`, for n below 6 or unequal n.
+    pictures, photos: (n, d), row i the same scene. splits: halvings; None: 4 up to 500 scenes, then fewer,
+    for a halving's luck falls with n and its price, two decompositions of n/2 x n/2 matrices, rises. Raises
+    ValueError as `frechet_distance`, for n below 6 or unequal n.
     """
     pictures, photos = _checked(pictures, photos, rows=6, paired=True)
     n, rng = len(photos), np.random.default_rng(seed)
     values, left_out = [], np.zeros(n)
-    for _ in range(splits):
+    for _ in range(splits or min(4, max(1, 2000 // n))):
         order = rng.permutation(n)
         first, second = order[: n // 2], order[n // 2 :]
         for a, b in ((first, second), (second, first)):

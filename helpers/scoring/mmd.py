@@ -30,14 +30,17 @@ def paired(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[float, np.ndar
     the U-statistic of Gretton et al. 2012, eq. 4; the same without each scene, (n,); the variance of h over
     pairs.
     """
-    n, both, sums, squares = len(a), np.concatenate([a, b]), np.empty(len(a)), 0.0
-    for start in range(0, n, BLOCK):
-        rows = slice(start, start + BLOCK)
-        part = kernel(np.concatenate([a[rows], b[rows]]) @ both.T, a.shape[1])
-        m = len(part) // 2
-        h = part[:m, :n] + part[m:, n:] - part[:m, n:] - part[m:, :n]
-        h[np.arange(m), start + np.arange(m)] = 0
-        sums[rows], squares = h.sum(1), squares + np.vdot(h, h)
+    n, sums, squares = len(a), np.zeros(len(a)), 0.0
+    for start in range(0, n, BLOCK):  # h is symmetric: each block from its own place on
+        rows, rest, m = slice(start, start + BLOCK), n - start, min(BLOCK, n - start)
+        part = kernel(
+            np.concatenate([a[rows], b[rows]]) @ np.concatenate([a[start:], b[start:]]).T, a.shape[1]
+        )
+        h = part[:m, :rest] + part[m:, rest:] - part[:m, rest:] - part[m:, :rest]
+        h[np.arange(m), np.arange(m)] = 0
+        sums[rows] += h.sum(1)
+        sums[start + m :] += h[:, m:].sum(0)
+        squares += np.vdot(h, h) + np.vdot(h[:, m:], h[:, m:])
     pairs, total = n * (n - 1), sums.sum()
     left_out = (total - 2 * sums) / ((n - 1) * (n - 2))
     return float(total / pairs), left_out, float(max(0, squares / pairs - (total / pairs) ** 2))

@@ -54,6 +54,7 @@ def tune(options: argparse.Namespace) -> Work:
     """The cheapest setting that is not worse than the run's own."""
     run, scenes = open_run(options), plan.SCENES if options.scenes is None else options.scenes
     settings.check_count("scenes", scenes)
+    run.require_photos("the search for a cheaper setting, which is no worse in realism,")
     run.read_json("choices/template.json")  # the report's, without which there is nothing to tune
     _require(Workers(1), run.card["protocol"], False, plan.SETTINGS * scenes, options)
 
@@ -88,7 +89,7 @@ def dataset(options: argparse.Namespace) -> Work:
     if not options.to:
         raise ParameterError("to: name the folder of the training set (TO=my_set)")
     run = Run(options.run or "runs/demo")
-    rules = given(options, "format", "iou", "crops", "val", "seed")
+    rules = given(options, "format", "iou", "crop_accuracy", "val", "seed")
     arms = options.arm or [comparisons.main_arm(run)]
     return partial(print, *export.export(run, arms, options.to, **rules, every=bool(options.all)), sep="\n")
 
