@@ -174,9 +174,7 @@ def training(run: Run) -> Answer:
         for name, row in ({GROUNDING["text"]: chosen} | rows).items()
     ]
     verdict = "Most of them" if chosen.qualify > chosen.pictures / 2 else some
-    return Answer(
-        question, short, tuple(grounds), section, verdict, "pictures and photos that qualify", tuple(numbers)
-    )
+    return Answer(question, short, tuple(grounds), section, verdict, "how many qualify", tuple(numbers))
 
 
 def front(run: Run) -> Answer:

@@ -14,7 +14,8 @@ from jupyter_bbox_widget import BBoxWidget
 from PIL import Image
 
 from helpers.scenes import boxes, images
-from helpers.scenes.scenes import Scene, read_scenes, words, write_annotations
+from helpers.scenes.annotations import write_annotations
+from helpers.scenes.scenes import Scene, read_scenes, words
 
 SIDE = 448  # pixels of the photo's longer side
 FITTING = {"width": "max-content"}  # a button as wide as its words
