@@ -64,6 +64,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),
         "external": ("NAME=FOLDER", (str,), "another generator's pictures, named by scene; repeatable"),
+        "language": ("NAME", str, "of report.html: en (default) or zh-TW; a page keeps the one it has"),
     },
     "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),

@@ -18,6 +18,8 @@ from helpers.scoring.metrics import CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM,
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
+LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
+LAYOUT |= {"random": "random boxes"}
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -43,18 +45,19 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table; other methods, external arms, controls."""
+    """Template by grounding, as in the original study's table, other layouts and methods, external arms."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
-    there = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
-    others = [arm for arm in map(Arm.parse, filter(is_own, there)) if arm.grounding not in GROUNDINGS]
+    whole_arms = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
+    there = [Arm.parse(name) for name in whole_arms if is_own(name)]
+    plain = {arm.name: names.get(replace(arm, layout="").name) for arm in there if arm.layout}
+    names |= {arm.name: f"{own}, {LAYOUT[arm.layout]}" for arm in there if (own := plain.get(arm.name))}
+    others = [arm for arm in there if arm.grounding not in GROUNDINGS]
     names |= {arm.name: f"{arm.template}, {arm.title}" for arm in others}
-    names |= {name: f"{name} (from outside)" for name in there if is_external(name)}
+    names |= {name: f"{name} (from outside)" for name in whole_arms if is_external(name)}
     chosen = main_arm(run)
-    photos = {
-        scores.PHOTOS: "photos, against other photos",
-        scores.ROUND_TRIP: "photos through the autoencoder",
-    }
+    photos = {scores.PHOTOS: "photos, against other photos"}
+    photos |= {scores.ROUND_TRIP: "photos through the autoencoder"}
     controls = (photos if run.has_photos else {}) | {
         scores.SHUFFLED + chosen: "chosen arm against the boxes of other scenes",
         scores.CHANCE: "chance",
@@ -62,8 +65,7 @@ def main(run: Run) -> Comparison:
     known = scores.metrics_of(run)
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
-    shown = distances if run.has_photos else ()
-    columns = dict(list(measures.items())[:2]) | dict.fromkeys(shown, LOWER) | measures
+    columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances * run.has_photos, LOWER) | measures
     methods = {METHODS[arm.grounding] for arm in others}
     notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
     costs = {name: cost for name in names if (cost := run.costs(name))}

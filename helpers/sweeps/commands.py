@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from helpers.captioning import edits
-from helpers.files import stamp
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError, nearest
-from helpers.report import comparisons, export
+from helpers.report import comparisons, export, languages
 from helpers.runs import external
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, scenes_of
@@ -29,6 +28,7 @@ Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks ag
 
 def report(options: argparse.Namespace) -> Work:
     """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
+    languages.check(options.language or languages.ENGLISH)
     joined = externals(options.external)
     folder, protocol, is_known = settings.protocol_of(options)
     run = settings.begin(folder, protocol) if is_known else None
@@ -37,7 +37,8 @@ def report(options: argparse.Namespace) -> Work:
         pictures = plan.ARMS * len(scenes_of(protocol)) - (run.count_pictures() if run else 0)
         _require(Workers(1), protocol, True, max(0, pictures), options)
     run = run or settings.begin(folder, protocol)
-    return lambda: _end(run, plan.report(run, plan.study(run, scale, joined)))
+    language = options.language or ""
+    return lambda: _end(run, plan.report(run, plan.study(run, scale, joined)), language)
 
 
 def sweep(options: argparse.Namespace) -> Work:
@@ -197,23 +198,20 @@ def _require(
         print(f"  note: {note}", flush=True)
 
 
-def _end(run: Run, failures: Sequence[str]) -> Sequence[str]:
-    """The failures under a headline; where there are none, prints where the report lies, and its answers."""
-    _render(run)
+def _end(run: Run, failures: Sequence[str], language: str = "") -> Sequence[str]:
+    """The failures under a headline; where there are none, prints where the report lies, and its answers.
+
+    language: of the page; "" for the one that it has."""
+    from helpers.report.page import refresh  # here, because pages take a while to import
+
+    page = run.folder / "report.html"
+    if folder := refresh(run.folder / "notebooks" / f"{plan.REPORT}.ipynb", page, language):
+        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")
     if failures:
         return [f"{len(failures)} failed; the same command tries again:", *failures]
     from helpers.report.answers import all_of
 
-    print(f"report: {(run.folder / 'report.html').resolve().as_uri()}")
+    print(f"report: {page.resolve().as_uri()}")
     for answer in all_of(run):
         print(f"  {answer.question} {' '.join(answer.short.split())}")
     return []
-
-
-def _render(run: Run) -> None:
-    """Make the page anew where its notebook was executed since."""
-    from helpers.report.page import render  # here, because pages take a while to import
-
-    executed, page = run.folder / "notebooks" / f"{plan.REPORT}.ipynb", run.folder / "report.html"
-    if executed.is_file() and stamp(page)[1] < stamp(executed)[1] and (folder := render(executed, page)):
-        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")
