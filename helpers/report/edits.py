@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from helpers.captioning import edits
 from helpers.report import charts, claims, tables
 from helpers.report.comparisons import HIGHER, Comparison
-from helpers.report.tables import Answer
 from helpers.runs.arms import Arm
 from helpers.runs.external import is_own, whole
 from helpers.runs.methods import METHODS
@@ -79,10 +78,9 @@ def compare(run: Run, name: str) -> Comparison:
     metrics = {metric: HIGHER for metric, one in known.items() if one.group == EDITS}
     there = set(run.arms())
     beside_them = {f"{name}-{part}": said for part, said in CONTROLS.items() if f"{name}-{part}" in there}
-    given = sorted(
-        {f" {METHODS[arm.grounding].title}: {', '.join(METHODS[arm.grounding].reads)}." for arm in own}
-    )
-    caption = f"Edit set “{name}”. What each method is given:{''.join(given)}"
+    methods = {METHODS[arm.grounding] for arm in own}
+    given = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
+    caption = f"Edit set “{name}”.{given}"
     names = {arm.name: arm.title for arm in own}
     costs = {arm: cost for arm in names if (cost := run.costs(arm))}
     return Comparison(names, metrics, caption, controls=beside_them, costs=costs)
@@ -100,23 +98,20 @@ def show(run: Run) -> HTML | None:
         comparison = compare(run, name)
         chart = charts.as_svg(done_over_kept(run, comparison), f"Edits “{name}”: done over kept, per method")
         everything = run.scores([*comparison.names, *comparison.controls])
-        display(tables.answers([answer(run, name)]), tables.score_table(everything, comparison), chart)
+        display(answers(run, name), tables.score_table(everything, comparison), chart)
     line = "No edits were made in this run: make edit RUN=… draws those of the data set, or EDITS=night."
     return None if sets else HTML(f"<p>{line}</p>")
 
 
-def answer(run: Run, name: str) -> Answer:
+def answers(run: Run, name: str) -> HTML:
     """Which method does what was asked most often, and what each pair differs in, done and kept."""
     names = compare(run, name).names
     judged = set(run.scores(names).dropna(subset="value").metric)
-    grounds = [
-        line
-        for metric in (DONE, KEPT, ALIKE)
-        if metric in judged
-        for line in claims.differences(run, metric, names)
-    ]
-    question = "Which edit changes what was asked and nothing else?"
-    return Answer(question, claims.best(run, DONE, names), tuple(grounds))
+    told = [metric for metric in (DONE, KEPT, ALIKE) if metric in judged]
+    grounds = [line for metric in told for line in claims.differences(run, metric, names)]
+    question, short = "Which edit changes what was asked and nothing else?", claims.best(run, DONE, names)
+    carried = claims.carried(run, DONE, names)
+    return tables.piece("answers", [tables.Answer(question, short, tuple(grounds), "", *carried)])
 
 
 def done_over_kept(run: Run, comparison: Comparison) -> Figure:
