@@ -122,8 +122,8 @@ def done_over_kept(run: Run, comparison: Comparison) -> Figure:
     """
     scores = run.scores([*comparison.names, *comparison.controls]).dropna(subset="value")
     kept = KEPT if KEPT in set(scores.metric) else ALIKE
-    scores = scores.set_index(["metric", "arm"])
-    points = scores.loc[DONE].join(scores.loc[kept], rsuffix="_kept", how="inner")
+    done, there = (scores[scores.metric == metric].set_index("arm") for metric in (DONE, kept))
+    points = done.join(there, rsuffix="_kept", how="inner")
     with matplotlib.rc_context(charts.STYLE):
         page = Figure(figsize=(7.4, 4.9), layout="constrained")
         axes = page.subplots()

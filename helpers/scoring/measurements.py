@@ -25,8 +25,8 @@ from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
-FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
-FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
+CLIP = ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited")
+FIELDS = {"clip": CLIP, "detector": ("detections",)}  # judge -> what is not measured without it
 PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), "not judged: no photos")
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
 
@@ -42,9 +42,8 @@ class Measurements:
     realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
     pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
     each asked box, and the distance to the colour that its phrase names (NaN where it names none). phrases:
-    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names. edited: what an arm
-    of an edit set has beside.
-    withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
+    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names. edited: of an edit
+    set. withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
     """
 
     scenes: tuple[str, ...]
@@ -117,10 +116,10 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     pictures = Pictures(run, scenes, arm, judges)
     both = dict.fromkeys((*["clip"] * by_clip, *by_network))
     own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
-    withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
+    sibling = _sibling(run, arm)
+    absent = [one for one, there in (("edited", edits), ("sibling_embeds", sibling)) if not there]
+    withheld = {one: why for judge, why in reasons.items() for one in FIELDS[judge] if one not in absent}
     withheld |= {} if run.has_photos else PHOTOLESS
-    if not (sibling := _sibling(run, arm)):
-        withheld.pop("sibling_embeds", None)
     if edits or ((parsed := own_arm(arm)) and METHODS[parsed.grounding].is_edit):
         withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     found = {

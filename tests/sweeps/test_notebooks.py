@@ -194,7 +194,9 @@ def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(study / "data"))
         assert main(["tune", "--run", str(study / "run"), "--scenes", "3"]) == 0
-    assert "No cheaper setting was shown to be not worse than pndm, 3 steps, N = 3" in capsys.readouterr().out
+    assert (
+        "No cheaper setting was shown to be not worse than dpm++2m, 3 steps, N = 3" in capsys.readouterr().out
+    )
     assert sorted(path.name for path in (study / "run" / "pictures").iterdir()) == before
     part = Run(study / "run" / "09_cost" / "3")
     assert len(part.scenes) == 3 and len(part.arms()) == 2 + 4 + 1
