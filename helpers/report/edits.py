@@ -88,7 +88,7 @@ def compare(run: Run, name: str) -> Comparison:
 
 def there(run: Run) -> list[str]:
     """The edit sets of which the run has scores."""
-    sets = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl") if run.edits(path.stem))
+    sets = sorted(path.stem for path in run.folder.glob("edits/*.jsonl"))
     return [name for name in sets if compare(run, name).names]
 
 

@@ -217,9 +217,10 @@ def _usable(run: Run, scenes: Sequence[Scene], arm: str) -> tuple[list[Scene], d
 
 def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
     """How many prompts were cut; nothing for pictures that did not come from a prompt of this run."""
-    if (parsed := own_arm(arm)) is None or not run.has(f"prompts/{parsed.template}.jsonl"):
+    template = parsed.template if (parsed := own_arm(arm)) else ""
+    if not (run.edits(template) or run.has(f"prompts/{template}.jsonl")):
         return {}
-    prompts = run.prompts(parsed.template).set_index("scene")
+    prompts = run.prompts(template).set_index("scene")
     return {"truncated prompts": int(prompts.truncated[[scene.name for scene in scenes]].sum())}
 
 
