@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers.files import beside
+from helpers.files import beside, stamp
 from helpers.parameters import ParameterError
 from helpers.runs import dataset
 from helpers.runs.arms import Arm
@@ -122,10 +122,8 @@ class Run:
 
     def costs(self, arm: str) -> tuple[float, float] | None:
         """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
-        records = [images.read_text(path) for path in (self.folder / "pictures" / arm).glob("*.png")]
-        if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
-            return None
-        return tuple(float(np.mean([float(one[key]) for one in records])) for key in ("unet_rows", "seconds"))
+        folder = self.folder / "pictures" / arm
+        return _costs(folder, folder.stat().st_mtime_ns) if folder.is_dir() else None
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row a scene."""
@@ -145,11 +143,7 @@ class Run:
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [
-            {"arm": path.stem} | _parts(path.stem) | score
-            for path in files
-            for score in json.loads(path.read_text(encoding="utf-8"))
-        ]
+        rows = [row for path in files for row in _score_rows(path, stamp(path))]
         return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:
@@ -189,6 +183,22 @@ class Finished:
         versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
         text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
         return {"text/markdown": text, "text/plain": text}
+
+
+@lru_cache(maxsize=256)
+def _costs(folder: Path, version: int) -> tuple[float, float] | None:
+    """version: time of change of the folder, which every picture that is written or goes sets anew."""
+    records = [images.read_text(path) for path in folder.glob("*.png")]
+    if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
+        return None
+    return tuple(float(np.mean([float(one[key]) for one in records])) for key in ("unet_rows", "seconds"))
+
+
+@lru_cache(maxsize=1024)  # every answer reads the table of all arms
+def _score_rows(path: Path, version: tuple) -> list[dict]:
+    """Rows of `Run.scores` of one arm. version: `stamp` of its file."""
+    parts = {"arm": path.stem} | _parts(path.stem)
+    return [parts | score for score in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _parts(name: str) -> dict[str, object]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
 from helpers.models.sets import extractor_name
 from helpers.scoring import adherence, alignment, box_values, distances, intervals
 from helpers.scoring.intervals import Estimate
-from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
+from helpers.scoring.manifolds import NEIGHBOURS, manifolds
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.shares import share_interval
 
@@ -164,14 +164,11 @@ def _of_sets(
     return measured
 
 
-@lru_cache(maxsize=1)  # precision and recall come from one computation
-def _manifolds(e: Measurements, fields: tuple[str, str]) -> Manifolds:
-    return manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
-
-
 def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     """Precision (0) or recall (1), where the own photo's ball alone does not count."""
-    m = _manifolds(e, fields)
+    if fields not in e.manifolds:  # precision and recall come from one computation
+        e.manifolds[fields] = manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
+    m = e.manifolds[fields]
     value, left_out = ((m.precision, m.precision_left_out), (m.recall, m.recall_left_out))[which]
     return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
 
