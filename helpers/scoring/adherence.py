@@ -176,14 +176,17 @@ def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[st
     for key in sorted({*evaluation._gts, *evaluation._dts}):
         areas = [one["area"] for store in (evaluation._gts, evaluation._dts) for one in store.get(key, ())]
         evaluation.ious[key] = evaluation.computeIoU(*key)
-        every = None
+        whole = None  # the cell of every range that leaves out none of the boxes
         for name, bounds in {"all": (0.0, 1.0), **SIZES}.items():
             low, high = (bound * _UNITS**2 for bound in bounds)
             inside = [low <= area <= high for area in areas]
-            if any(inside):  # a range that leaves out none of the boxes has the cell of all of them
-                cell = (all(inside) and every) or evaluation.evaluateImg(*key, (low, high), 100)
-                every = every or (cell if all(inside) else None)
-                cells[key[1], name].append((key[0], cell))
+            if all(inside):
+                cell = whole = whole or evaluation.evaluateImg(*key, (low, high), 100)
+            elif any(inside):
+                cell = evaluation.evaluateImg(*key, (low, high), 100)
+            else:
+                continue
+            cells[key[1], name].append((key[0], cell))
     return cells
 
 
