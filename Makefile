@@ -2,7 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 VARIABLES := DATASET SPLIT LIMIT SAMPLE_SEED LABELS SKIP_BAD MODELS SAFETY RUN STEPS SCHEDULER FIT BEAMS CROPS \
 	DETECTOR DETECTOR_LABELS GUIDANCE EXTERNAL FRACTION GUIDANCE_SHARE GROUNDING KNOB TEMPLATE SEED GRID WORKERS \
-	CLUSTER BATCH_SIZE SCENES YES LAYOUT ARM ALL IOU TO FORMAT VAL TEST CHECKPOINT
+	CLUSTER BATCH_SIZE SCENES YES LAYOUT ARM ALL IOU CROP_ACCURACY TO FORMAT VAL TEST CHECKPOINT LANGUAGE
+LANGUAGE =  # not the one of the same name that systems set: only what is given to make
 # Those of VARIABLES that are set, and whatever was named on the command line: a misspelt one is an error there
 GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHON $(VARIABLES),$(foreach \
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))

@@ -62,6 +62,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     "report": {
         "guidance": ("SCALE", float, "guidance_scale; default 2 demo, 7.5 published"),
         "external": ("NAME=FOLDER", (str,), "another generator's pictures, named by scene; repeatable"),
+        "language": ("NAME", str, "of report.html: en (default) or zh-TW; a page keeps the one it has"),
     },
     "arms": {
         "guidance": ("SCALE", [float], "guidance_scale"),
@@ -82,12 +83,16 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     "tune": {"scenes": ("N", int, "scenes that are drawn in every setting; default 24")},
     "pictures": {
         "run": ("FOLDER", str, "a run with scores; default runs/demo"),
-        "arm": ("NAME", [str], "arms that give pictures; default those that the report chose"),
+        "arm": (
+            "NAME",
+            [str],
+            "arms that give pictures; photos for the photos; default the report's choice",
+        ),
         "all": ("", bool, "take every picture, whatever its boxes hold"),
     },
     "training set": {
         "iou": ("IOU", float, "that every box has to reach; default 0.5"),
-        "crops": ("SHARE", float, "of a picture's boxes that CLIP has to name rightly; default 1"),
+        "crop-accuracy": ("SHARE", float, "of a picture's boxes that CLIP has to name rightly; default 1"),
         "to": ("FOLDER", str, "absent, empty, or an earlier set, which is replaced"),
         "format": ("NAME", str, "coco (default), yolo or voc"),
         "val": ("SHARE", float, "of the photos, for validation; default 0.2"),

@@ -1,7 +1,9 @@
 """The interactive bench: one scene, its boxes and settings as widgets, and the pictures drawn with them."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from html import escape
 
 import ipywidgets as widgets
@@ -15,7 +17,7 @@ from helpers.models.checkpoints import locate
 from helpers.models.loading import Detector, Gligen, load_detector, load_gligen, release
 from helpers.models.parts import read
 from helpers.models.sets import model_set
-from helpers.report.figures import Figure
+from helpers.report.figures import Figure, detected
 from helpers.report.tables import piece
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.protocol import at, knows_photos, protocol
@@ -28,6 +30,8 @@ EXPECTED = (ValueError, OSError, MemoryError)  # what users can mend: shown with
 WARNING = "The demo models know drawn worksites only: of such photos their pictures show nothing."
 SIDE, KEPT = 448, 8  # pixels that a picture is wide; pictures in the strip
 WIDE = {"width": "36rem"}
+METHODS = (*GROUNDINGS, "inpaint")  # those that need no other checkpoints and no further knobs
+UNSEEN = "without-own-boxes"  # class of what hides the detector's own boxes
 
 
 class Bench:
@@ -37,43 +41,38 @@ class Bench:
         self.protocol, self.models = protocol(dataset, models), model_set(models)
         self.scenes = {scene.name: scene for scene in read_scenes(at(dataset))}
         self.colours = boxes.colours_of(label for one in self.scenes.values() for label in one.labels)
+        self.colours = self.colours or {"object": boxes.PALETTE[0]}
+        self.known = knows_photos(models, list(self.scenes.values()))
         self.loaded: dict[str, Gligen] = {}
         self.detector: Detector | None = None
         self.last: deque[tuple[str, bytes]] = deque(maxlen=KEPT)  # a figure and its small picture
-        self._knobs()
-        self.editor = BoxEditor(
-            sorted(self.colours) or ["object"], self.colours or {"object": boxes.PALETTE[0]}
-        )
-        self.button = widgets.Button(description="draw", button_style="primary")
-        self.steps_done = widgets.IntProgress(0, 0, self.steps.value, layout={"visibility": "hidden"})
-        self.status, self.output = widgets.HTML(), widgets.Output()
-        self.line = widgets.HTML(description="as a sweep")
-        self.pinned, self.result, self.strip = widgets.HTML(), widgets.HTML(), widgets.HBox()
-        self.button.on_click(self.draw)
-        self.scene.observe(self._turn, "value")
+        self.editor = BoxEditor(sorted(self.colours), self.colours)
+        self.view = widgets.VBox([*self._knobs(), *self._pictures()])
         self._turn()
-        self.known = knows_photos(models, list(self.scenes.values()))
-        warning = widgets.HTML("" if self.known else f'<b role="note">{WARNING}</b>')
-        knobs = (self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed)
-        words_of = (self.prompt, self.tokens, self.reset, self.negative)
-        press = widgets.HBox([self.button, self.steps_done])
-        pictures = widgets.HBox(
-            [self.editor.view, self.pinned, self.result], layout={"flex_flow": "row wrap"}
-        )
-        below = [press, self.status, pictures, self.strip, self.line, self.output]
-        self.view = widgets.VBox([warning, self.scene, *knobs, *words_of, *below])
 
     def draw(self, _: widgets.Button | None = None) -> None:
         """Draw the scene as the widgets say and mark what the detector finds, or say what went wrong."""
         self.button.disabled = True
+        try:
+            self._try(self._drawn)
+        finally:
+            self.button.disabled, self.steps_done.layout.visibility = False, "hidden"
+
+    def save(self, _: widgets.Button | None = None) -> None:
+        """Put photo and boxes into the data set whose folder is given."""
+        self._try(self._saved)
+
+    def _try(self, work: Callable[[], str]) -> None:
         with self.output:  # else Jupyter shows nothing of an error in a callback
             try:
                 self.output.clear_output()
-                self.status.value = self._drawn()
+                self.status.value = work()
             except EXPECTED as error:
                 self.status.value = f'<pre role="alert">{escape(f"{type(error).__name__}: {error}")}</pre>'
-            finally:
-                self.button.disabled, self.steps_done.layout.visibility = False, "hidden"
+
+    def _saved(self) -> str:
+        count, place = self.editor.save(at(self.folder.value)), escape(self.folder.value)
+        return f"{count} scenes in {place}: <code>grounded report DATASET={place}</code>"
 
     def _drawn(self) -> str:
         """Draw, show and keep a picture. Returns why it has no marks, "" where it has them."""
@@ -82,6 +81,8 @@ class Bench:
         kind = "image" if arm.grounding == "image" else "text"
         wanted = request(scene, self.prompt.value, arm, self.protocol)
         wanted = replace(wanted, negative_prompt=self.negative.value)
+        if kind == "image":
+            wanted = replace(wanted, crops=self.editor.crops(wanted.crops))
         side, steps = self.protocol["size"], self.steps.value
         gligen = self._gligen(kind)
         self.status.value = f"drawing {arm.name}, {steps} steps …"
@@ -89,17 +90,16 @@ class Bench:
         options = {"height": side, "width": side, "progress": False, "step": self._step}
         options["scheduler"] = self.protocol["scheduler"]
         image = next(generate(gligen, [wanted], steps, **options)).image
-        asked, why, marks = fitted(scene, self.protocol), "", None
+        asked, why, judged = fitted(scene, self.protocol), "", {}
         try:
-            marks = self._marks(image, asked) if self.known else None  # else not judged, as in a report
+            judged = self._judged(image, asked) if self.known else {}  # else not judged, as in a report
         except EXPECTED as error:
             why = f"<p>no marks: {escape(str(error))}</p>"
-        lines = [f"{steps} steps, seed {arm.seed}", self.prompt.value]
-        if marks is not None:
-            given = [mark for mark in marks if mark in (boxes.FOUND, boxes.MISSED)]
-            lines.insert(0, f"{given.count(boxes.FOUND)} of {len(given)} boxes found")
+        given = [mark for mark in judged.get("marks", ()) if mark in (boxes.FOUND, boxes.MISSED)]
+        lines = [f"{given.count(boxes.FOUND)} of {len(given)} boxes found"] if judged else []
+        lines += [f"{steps} steps, seed {arm.seed}", self.prompt.value]
         shades = boxes.colours_of(asked.labels) | self.colours
-        figure = piece("figure", Figure(image, asked, arm.name, lines, marks, shades)).data
+        figure = piece("figure", Figure(image, asked, arm.name, lines, colours=shades, **judged)).data
         self._keep(f'<div style="width:{SIDE}px;line-height:1.4">{figure}</div>', image)
         self.line.value = f"<code>{escape(self._as_sweep(arm))}</code>"
         return why
@@ -108,23 +108,23 @@ class Bench:
         if kind not in self.loaded:
             self.status.value = f"loading {self.models.gligen[kind].name} …"
             release(*self.loaded.values())
-            self.loaded = {}
-            self.loaded = {kind: load_gligen(self.models.gligen[kind], kind)}
+            self.loaded.clear()
+            self.loaded[kind] = load_gligen(self.models.gligen[kind], kind)
         return self.loaded[kind]
 
-    def _marks(self, image: Image.Image, asked: Scene) -> list[str]:
-        """FOUND, MISSED or DROPPED per box, "" where the detector knows no such label."""
+    def _judged(self, image: Image.Image, asked: Scene) -> dict[str, list]:
+        """Of a `Figure`: marks, "" where the detector knows no such label, and the detector's own boxes."""
         names = self.models.detector_labels
         if self.detector is None:
             self.status.value = f"loading {self.models.detector.name} …"
             self.detector = load_detector(self.models.detector, labels=names)
         (found,) = features.detect(self.detector, [image], [asked.labels])
-        reached = adherence.reaches(adherence.match(asked, found))
-        dropped = set(boxes.largest(asked.boxes)[1].tolist())
-        marks = [boxes.FOUND if one else boxes.MISSED for one in reached]
+        ious, dropped = adherence.match(asked, found), set(boxes.largest(asked.boxes)[1].tolist())
+        marks = [boxes.FOUND if one else boxes.MISSED for one in adherence.reaches(ious)]
         known = [names.get(label, label) is not None for label in asked.labels]
         marks = [mark if one else "" for mark, one in zip(marks, known, strict=True)]  # else not judged
-        return [boxes.DROPPED if place in dropped else mark for place, mark in enumerate(marks)]
+        marks = [boxes.DROPPED if place in dropped else mark for place, mark in enumerate(marks)]
+        return {"marks": marks, "found": detected(asked, found, ious)}
 
     def _keep(self, figure: str, image: Image.Image) -> None:
         """Show a picture and put it first in the strip, where each can be shown again or pinned."""
@@ -141,37 +141,65 @@ class Bench:
         return widgets.VBox([widgets.Image(value=small, width=96), widgets.HBox([show, pin])])
 
     def _as_sweep(self, arm: Arm) -> str:
-        given = {
-            "DATASET": self.protocol["dataset"],
-            "MODELS": self.protocol["models"],
-            "STEPS": self.steps.value,
-        }
-        given |= {"TEMPLATE": arm.template, "GROUNDING": arm.grounding, "GUIDANCE": f"{arm.guidance_scale:g}"}
-        given |= {"FRACTION": f"{arm.grounded_fraction:g}", "SEED": arm.seed}
-        changed = self.editor.changed or self.negative.value or self.prompt.value != self._filled()
-        own = "  # without what is your own: boxes, prompt, negative prompt" if changed else ""
-        return "grounded sweep " + " ".join(f"{name}={value}" for name, value in given.items()) + own
+        known = (
+            f"DATASET={self.protocol['dataset']} MODELS={self.protocol['models']} STEPS={self.steps.value}"
+        )
+        knobs = f"TEMPLATE={arm.template} GROUNDING={arm.grounding} GUIDANCE={arm.guidance_scale:g}"
+        knobs += f" FRACTION={arm.grounded_fraction:g} SEED={arm.seed}"
+        words = self.negative.value or self.prompt.value != self._filled()
+        note = "  # without what is your own: boxes, prompt, negative prompt"
+        return f"grounded sweep {known} {knobs}" + (note if words or self.editor.changed else "")
 
     def _step(self, done: int, total: int) -> None:
         self.steps_done.max, self.steps_done.value = total, done
 
-    def _knobs(self) -> None:
+    def _knobs(self) -> list[widgets.Widget]:
+        warning = widgets.HTML("" if self.known else f'<b role="note">{WARNING}</b>')
         self.scene = widgets.Dropdown(options=list(self.scenes), description="scene")
         self.template = widgets.Dropdown(options=list(TEMPLATES), value="suffix", description="template")
         self.prompt = widgets.Textarea(description="prompt", layout=WIDE)
         self.negative = widgets.Text(description="negative", placeholder="what is not wanted", layout=WIDE)
         self.tokens = widgets.HTML()
         self.reset = widgets.Button(description="prompt of the template", icon="undo", layout=FITTING)
-        self.grounding = widgets.ToggleButtons(options=GROUNDINGS, value="text", description="grounding")
+        self.grounding = widgets.ToggleButtons(options=METHODS, value="text", description="grounding")
         usual = self.models.guidance_scale
         self.guidance = widgets.FloatSlider(usual, min=0, max=15, step=0.5, description="guidance")
         self.fraction = widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="grounded")
         self.steps = widgets.IntSlider(self.protocol["steps"], min=2, max=100, description="steps")
         self.seed = widgets.BoundedIntText(0, min=0, max=2**31, description="seed")
+        self.before = ""  # the prompt as it was filled in
+        self.scene.observe(self._turn, "value")
         self.template.observe(self._fill, "value")
         self.prompt.observe(self._count, "value")
         self.reset.on_click(self._reset)
-        self.before = ""  # the prompt as it was filled in
+        words_of = [self.prompt, self.tokens, self.reset, self.negative]
+        knobs = [self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed]
+        return [warning, self.scene, *knobs, *words_of]
+
+    def _pictures(self) -> list[widgets.Widget]:
+        self.button = widgets.Button(description="draw", button_style="primary")
+        self.steps_done = widgets.IntProgress(0, 0, self.steps.value, layout={"visibility": "hidden"})
+        self.status, self.output = widgets.HTML(), widgets.Output()
+        self.line = widgets.HTML(description="as a sweep")
+        self.pinned, self.result, self.strip = widgets.HTML(), widgets.HTML(), widgets.HBox()
+        self.own_boxes = widgets.Checkbox(description="boxes of the detector", indent=False)
+        self.folder = widgets.Text("runs/bench-scenes", description="data set")
+        self.keep = widgets.Button(description="save photo and boxes", icon="save", layout=FITTING)
+        self.button.on_click(self.draw)
+        self.keep.on_click(self.save)
+        self.own_boxes.observe(self._hide, "value")
+        self._hide()
+        press = widgets.HBox([self.button, self.steps_done, self.own_boxes])
+        pictures = widgets.HBox(
+            [self.editor.view, self.pinned, self.result], layout={"flex_flow": "row wrap"}
+        )
+        style = widgets.HTML(f"<style>.{UNSEEN} .detected {{ display: none }}</style>")
+        saved = widgets.HBox([self.folder, self.keep])
+        return [press, self.status, pictures, self.strip, saved, self.line, self.output, style]
+
+    def _hide(self, _: object = None) -> None:
+        for one in (self.pinned, self.result):
+            one.remove_class(UNSEEN) if self.own_boxes.value else one.add_class(UNSEEN)
 
     def _turn(self, _: object = None) -> None:
         """Another scene: its photo and boxes at once, and the picture of the one before it faded."""
@@ -181,7 +209,8 @@ class Bench:
 
     def _filled(self) -> str:
         scene = self.scenes[self.scene.value]
-        return fill(TEMPLATES[self.template.value], _words(scene), scene.labels)
+        words = scene.generated_text or scene.caption or ", ".join(scene.phrases)
+        return fill(TEMPLATES[self.template.value], words, scene.labels)
 
     def _fill(self, _: object = None) -> None:
         if self.prompt.value == self.before:  # one's own prompt is overwritten by the button alone
@@ -194,19 +223,13 @@ class Bench:
     def _count(self, _: object = None) -> None:
         """Below the prompt: its tokens, what is cut, and whether it is one's own."""
         if (text := self.prompt.value).strip():
-            tokens, kept, cut = truncate(text, self._tokenizer())
+            tokens, kept, cut = truncate(text, self._tokenizer)
             told = f"{tokens} tokens" + (f"; cut after “…{escape(kept[-30:])}”" if cut else "")
         else:
             told = "an empty prompt: the picture follows its boxes alone"
         self.tokens.value = told + ("; your own prompt is kept" if text != self._filled() else "")
 
+    @cached_property
     def _tokenizer(self) -> transformers.CLIPTokenizer:
         checkpoint = self.models.gligen["text"]
-        if not hasattr(self, "tokenizer"):
-            self.tokenizer = read(transformers.CLIPTokenizer, checkpoint, locate(checkpoint)[0], "tokenizer")
-        return self.tokenizer
-
-
-def _words(scene: Scene) -> str:
-    """The scene's own caption in the data set, else the phrases of its boxes."""
-    return scene.generated_text or scene.caption or ", ".join(scene.phrases)
+        return read(transformers.CLIPTokenizer, checkpoint, locate(checkpoint)[0], "tokenizer")

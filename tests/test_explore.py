@@ -1,10 +1,16 @@
 """The interactive bench, turned by hand as a person would, on tiny random checkpoints."""
 
+import io
+from datetime import datetime
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from helpers import explore
 from helpers.explore import Bench
 from helpers.parameters import ParameterError
+from helpers.scenes.scenes import read_scenes
 from tests.fakes.study import write_models, write_scenes
 
 
@@ -15,6 +21,15 @@ def bench(tmp_path_factory):
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
         bench = Bench(str(write_scenes(folder / "scenes")), "demo")
         bench.steps.value = 2
+        bench.requests = []
+        own = explore.generate
+        patch.setattr(
+            explore,
+            "generate",
+            lambda gligen, some, *rest, **options: (
+                bench.requests.extend(some) or own(gligen, some, *rest, **options)
+            ),
+        )
         yield bench
 
 
@@ -88,6 +103,70 @@ def test_boxes_are_drawn_named_and_put_back(bench):
     assert editor.canvas.image_bytes == photo and len(editor.canvas.bboxes) == 2
     editor.canvas.bboxes = []
     assert editor.edited().boxes.shape == (0, 4)
+    editor.reset.click()
+
+
+def test_a_picture_is_painted_into_the_photo(bench):
+    bench.grounding.value = "inpaint"
+    assert "-inpaint-" in shown(bench) and "GROUNDING=inpaint" in bench.line.value
+    assert bench.requests[-1].photo().size == bench.editor.scene.photo().size
+    bench.editor.canvas.bboxes = []
+    bench.button.click()
+    assert "give the boxes to paint" in bench.status.value
+    bench.grounding.value = "text"
+    bench.editor.reset.click()
+
+
+def test_a_box_looks_like_an_uploaded_picture(bench):
+    editor = bench.editor
+    file = io.BytesIO()
+    Image.new("RGB", (20, 30), "red").save(file, "PNG")
+    uploaded = {"name": "red.png", "type": "image/png", "size": 1, "last_modified": datetime.now()}
+    broken = uploaded | {"name": "broken.png", "content": b"no picture"}
+    editor.canvas.selected_index = 1
+    editor.upload.value = [uploaded | {"content": file.getvalue()}, broken]
+    assert "broken.png" in editor.note.value and list(editor.references) == ["red.png"]
+    editor.reference.value = "red.png"
+    editor.canvas.selected_index = 0
+    assert editor.reference.value == "" and editor.canvas.bboxes[1]["reference"] == "red.png"
+    bench.grounding.value = "image"
+    shown(bench)
+    own, red = bench.requests[-1].crops
+    assert red.size == (20, 30) and own.size != red.size
+    bench.grounding.value = "text"
+    editor.reset.click()
+
+
+def test_the_detectors_own_boxes_are_shown_on_demand(bench):
+    shown(bench)
+    assert explore.UNSEEN in bench.result._dom_classes
+    bench.own_boxes.value = True
+    assert explore.UNSEEN not in bench.result._dom_classes
+    bench.own_boxes.value = False
+
+
+def test_photo_and_boxes_become_a_scene_of_a_data_set(bench, tmp_path):
+    bench.folder.value = str(tmp_path / "mine")
+    for name in ("photo-0", "photo-1", "photo-0"):
+        bench.scene.value = name
+        bench.editor.canvas.bboxes = [{"x": 0, "y": 112, "width": 224, "height": 224, "label": "cone"}]
+        bench.keep.click()
+    assert bench.status.value.startswith("2 scenes in ") and "DATASET=" in bench.status.value
+    scenes = {scene.name: scene for scene in read_scenes(tmp_path / "mine")}
+    assert scenes.keys() == {"photo-0", "photo-1"} and scenes["photo-0"].extra["drawn"]
+    assert scenes["photo-0"].boxes.tolist() == [[0, 0.25, 0.5, 0.75]]
+    assert scenes["photo-0"].content == bench.editor.scene.content
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for folder in (tmp_path / "other", bench.editor.scene.path.parent):
+        bench.folder.value = str(folder)
+        bench.keep.click()
+        assert "name a" in bench.status.value
+    bench.editor.blank.value = True
+    bench.keep.click()
+    assert "blank canvas" in bench.status.value
+    bench.editor.blank.value = False
+    bench.editor.reset.click()
 
 
 def test_another_scene_shows_its_photo_and_boxes_at_once(bench):

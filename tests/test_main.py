@@ -270,9 +270,9 @@ def test_make_hands_the_variables_of_training_over():
         "FORMAT": "voc",
         "IOU": "0.7",
     }
-    options = read_options(made("dataset", **given, CROPS="0.5", VAL="0.1", SEED="3", ALL="1"))
+    options = read_options(made("dataset", **given, CROP_ACCURACY="0.5", VAL="0.1", SEED="3", ALL="1"))
     assert (options.run, options.arm, options.to) == ("runs/my run", ["a-text-g1", "b-text-g2"], "my set")
-    assert (options.format, options.iou, options.crops) == ("voc", 0.7, 0.5)
+    assert (options.format, options.iou, options.crop_accuracy) == ("voc", 0.7, 0.5)
     assert (options.val, options.seed, options.all) == (0.1, 3, 1)
     options = read_options(made("study-detector", TEST="others", STEPS="9", CHECKPOINT="a/b"))
     assert (options.test, options.steps, options.checkpoint) == ("others", 9, "a/b")

@@ -14,7 +14,7 @@ from helpers.generation.requests import Request
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
-from helpers.runs.layouts import asked
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes import images
@@ -75,9 +75,12 @@ def request(
     """An arm's request for a scene, with what its method reads and nothing else.
 
     layout: the scene with the boxes of the arm; None for the photo's own, fitted as the protocol says.
-    texts: source_prompt and instruction.
+    texts: source_prompt and instruction. Raises ParameterError where the method reads a photo that is not.
     """
     layout, method = layout or fitted(scene, protocol), METHODS[arm.grounding]
+    if method.needs_photo and scene.path is None:
+        problem = f"grounding = {arm.grounding!r}: scene {scene.name!r} has no photo; take none or text"
+        raise ParameterError(problem)
     crops = Crops(scene, layout.boxes, protocol["fit"])
     inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
     inputs |= {"photo": crops.photo, **texts}
@@ -120,6 +123,8 @@ def draw_round_trip(run: Run, batch_size: int = 8) -> int:
     """Make what is missing of the control arm ROUND_TRIP: the photos through the autoencoder, fitted as the
     protocol says. No checkpoint is loaded where nothing is missing. Returns how many pictures were made."""
     protocol = run.card["protocol"]
+    if not run.has_photos:
+        return 0
     with claimed(run.claim(ROUND_TRIP)):
         if missing := run.missing(ROUND_TRIP, run.scenes):
             from helpers.models.loading import load_gligen, release
@@ -220,7 +225,7 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
             f"template {own.template!r}: its scenes have no {absent[0]}, which {own.grounding!r} reads; "
             "name a template that is a set of edits"
         )
-    for scene, layout in zip(run.scenes, asked(run, names[0], run.scenes), strict=True):
+    for scene, layout in zip(run.scenes, arm_layouts(run, names[0], run.scenes), strict=True):
         lacking = [name for name in names if scene.name in missing[name]]
         if lacking:  # the photo is read and its crops are held once for all arms
             said = rows.loc[scene.name]

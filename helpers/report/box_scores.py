@@ -9,7 +9,7 @@ import pandas as pd
 
 from helpers.files import stamp
 from helpers.report import comparisons
-from helpers.runs.layouts import asked
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES, largest
@@ -26,7 +26,8 @@ def by_iou(run: Run) -> pd.DataFrame:
     """One row for the photos, the ceiling, and per grounding: the share of boxes found at each of THRESHOLDS,
     and the mean IoU."""
     rows = []
-    for arm, name in ({scores.PHOTOS: "photos"} | dict(comparisons.groundings(run).names)).items():
+    photos = {scores.PHOTOS: "photos"} if run.has_photos else {}
+    for arm, name in (photos | dict(comparisons.groundings(run).names)).items():
         iou = run.boxes(arm).iou.dropna().to_numpy(float)
         shares = [*adherence.found_share(iou, np.array(THRESHOLDS)), iou.mean()] if len(iou) else UNKNOWN
         columns = [*(f"found at IoU {at}" for at in THRESHOLDS), "mean IoU"]
@@ -38,8 +39,10 @@ def by_group(run: Run, column: str) -> pd.DataFrame:
     """Box following per `label` or `size`: of the chosen arm and, beside it, of the photos, the ceiling."""
     columns = ["found", "mean_iou", "AP50"]
     chosen = scores.breakdown(run, comparisons.main_arm(run), column)
-    photos = scores.breakdown(run, scores.PHOTOS, column)
-    both = chosen[["boxes", *columns]].join(photos[columns], suffixes=("", " in photos"))
+    both = chosen[["boxes", *columns]]
+    if run.has_photos:
+        photos = scores.breakdown(run, scores.PHOTOS, column)
+        both = both.join(photos[columns], suffixes=("", " in photos"))
     both = both.astype(object).where(both.notna(), NOT_JUDGED)
     return both.rename(columns=lambda name: name.replace("mean_iou", "mean IoU")).reset_index()
 
@@ -50,7 +53,7 @@ def by_box(run: Run, arm: str) -> pd.DataFrame:
     rows = run.boxes(arm).astype({"found": "boolean", "crop_correct": "boolean"})
     rows["mark"] = rows.found.map({True: FOUND, False: MISSED}).fillna("")
     crowded = {name for name, number in rows.scene.value_counts().items() if number > PLACES}
-    for scene in asked(run, arm, run.scenes) if crowded else ():
+    for scene in arm_layouts(run, arm, run.scenes) if crowded else ():
         if scene.name in crowded:
             left_out = largest(scene.boxes)[1]
             rows.loc[(rows.scene == scene.name) & rows.box.isin(left_out), "mark"] = DROPPED
@@ -108,7 +111,8 @@ def qualifying(run: Run) -> pd.DataFrame:
     """For the photos and per arm: pictures, how many qualify as training data, and the share with its
     interval at 95 %."""
     rows = []
-    for arm, name in {scores.PHOTOS: "the photos themselves", **comparisons.main(run).names}.items():
+    photos = {scores.PHOTOS: "the photos themselves"} if run.has_photos else {}
+    for arm, name in (photos | dict(comparisons.main(run).names)).items():
         passed = by_scene(run, arm).qualifies
         known, row = passed.dropna(), {"arm": name, "pictures": len(passed)}
         row |= {"qualify": int(known.sum()) if len(known) else NOT_JUDGED, "share": "–"}

@@ -18,6 +18,9 @@ ORIGINAL_GAP = 0.58 / 113.45  # between the original's first two arms, as a shar
 
 def own_photos(run: Run) -> Answer:
     """Why realism leaves the own photo out, with both numbers of each grounding side by side."""
+    question = "Why is a picture not held against its own photo?"
+    if not run.has_photos:
+        return Answer(question, "There are no photos; realism is not judged.")
     values = run.scores().set_index(["metric", "arm"]).value
     own = next(name for name in scores.metrics_of(run) if name.endswith(OWN_PHOTOS))
     crossed = own.replace(OWN_PHOTOS, "crossed")
@@ -29,7 +32,7 @@ def own_photos(run: Run) -> Answer:
     ]
     photos = values.get((crossed, scores.PHOTOS), float("nan"))
     return Answer(
-        "Why is a picture not held against its own photo?",
+        question,
         "It is made from that photo's caption and boxes and resembles it, so a distance to the own photos is "
         "the smaller the more a picture copies, however real it looks. KID therefore leaves each picture's "
         "own photo out, and the crossed distance holds the pictures of one half of the scenes against the "
@@ -43,12 +46,15 @@ def own_photos(run: Run) -> Answer:
 
 def equal_arms(run: Run) -> Answer:
     """What the original's gap is worth: how often two arms that do not differ lie as far apart."""
+    question = "How far apart do two arms lie that do not differ?"
+    if not run.has_photos:
+        return Answer(question, "There are no photos; distances to them are not judged.")
     first, second = comparisons.template_arms(run)[:2]
     values = run.scores().set_index(["metric", "arm"]).value
     gap = abs(float(values[realism(run), first])) * ORIGINAL_GAP
     chance = verdicts.equal_arms(run, first, second, gap)
     return Answer(
-        "How far apart do two arms lie that do not differ?",
+        question,
         f"Typically {chance['median']:.2g} in {chance['metric']}: two arms whose pictures are swapped at "
         f"random, {chance['draws']} times, N = {chance['n']}.",
         (
@@ -100,8 +106,8 @@ def families(run: Run) -> Iterator[tuple[str, Mapping[str, str], str | None]]:
     """The families of comparisons, one per table that names a better arm: metric, arms with their names, and
     the arm that all are compared with (None: the best)."""
     captions, distance = comparisons.captioners(run).names, realism(run)
-    yield from ((metric, captions, None) for metric in (CLIP_SCORE, NAMED))
-    yield distance, comparisons.templates(run, comparisons.template_arms(run)).names, None
+    yield from ((metric, captions, None) for metric in (CLIP_SCORE, NAMED) if len(captions) > 1)
+    yield comparisons.quality(run), comparisons.templates(run, comparisons.template_arms(run)).names, None
     main = comparisons.main_arm(run)
     yield from ((metric, comparisons.groundings(run).names, main) for metric in (FOUND, distance))
     for kind in ("text", "image"):

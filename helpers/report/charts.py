@@ -2,13 +2,12 @@
 
 import io
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from html import escape
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
@@ -65,7 +64,9 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
                 for part in points.get_children():  # beside each other where they have one value of x
                     part.set_transform(axes.transData + aside)
             if mark is not None:
-                _point_out(axes, mark)
+                axes.axvline(mark, color=INK, linestyle=(0, (1, 3)), linewidth=1.2)
+                at = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+                axes.annotate(f"{mark:g}", (mark, 1), **at)
             axes.set(xlabel=x, ylabel=good)
             axes.set_title(metric, pad=16)
         page.legend(
@@ -79,30 +80,28 @@ def intervals(
     metrics: Mapping[str, str],
     names: Mapping[str, str],
     controls: Mapping[str, str] | None = None,
-    omit: Collection[tuple[str, str]] = (),
 ) -> Figure:
     """One panel per metric: per arm the value in its interval, controls below a line.
 
-    names, controls: arm -> display name. omit: (arm, metric) that are not comparable with the others.
+    names, controls: arm -> display name.
     """
-    shown = scores[[pair not in omit for pair in zip(scores.arm, scores.metric, strict=True)]]
-    shown = shown[shown.metric.isin(metrics)].dropna(subset="value").set_index(["metric", "arm"])
-    there = set(shown.index.get_level_values("arm"))
-    own, apart = ([arm for arm in group if arm in there] for group in (names, controls or {}))
-    labels = [(dict(names) | dict(controls or {}))[arm] for arm in (*own, *apart)]
+    shown = scores[scores.metric.isin(metrics)].dropna(subset="value").set_index(["metric", "arm"])
+    every = {**names, **(controls or {})}
+    rows = [arm for arm in every if arm in shown.index.get_level_values("arm")]
+    own = sum(arm in names for arm in rows)
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(labels)), layout="constrained")
+        page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(rows)), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics), sharey=True))
         for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
-            for place, arm in enumerate((*own, *apart)):
+            for place, arm in enumerate(rows):
                 if (metric, arm) in shown.index:
                     row = shown.loc[(metric, arm)]
                     reach = _reach(row.value, row.low, row.high).reshape(2, 1)
-                    axes.errorbar(row.value, place, xerr=reach, elinewidth=2, **STYLES[_style(arm)])
-            if apart:
-                axes.axhline(len(own) - 0.5, color=INK, linewidth=0.6, alpha=0.5)
-            axes.set(title=metric, xlabel=good, ylim=(len(labels) - 0.5, -0.5))
-            axes.set_yticks(range(len(labels)), labels)
+                    axes.errorbar(row.value, place, xerr=reach, elinewidth=2, **STYLES[style_of(arm)])
+            if own < len(rows):
+                axes.axhline(own - 0.5, color=INK, linewidth=0.6, alpha=0.5)
+            axes.set(title=metric, xlabel=good, ylim=(len(rows) - 0.5, -0.5))
+            axes.set_yticks(range(len(rows)), [every[arm] for arm in rows])
     return page
 
 
@@ -123,11 +122,9 @@ def trade_off(table: pd.DataFrame, x: str, y: str) -> Figure:
             style = STYLES[grounding]
             axes.hlines(rows.found, rows.distance_low, rows.distance_high, color=style["color"], alpha=0.3)
             axes.vlines(rows.distance, rows.found_low, rows.found_high, color=style["color"], alpha=0.3)
-            full = rows.grounded_fraction == 1
-            name = {"linestyle": "none", "label": GROUNDING[grounding]}
-            axes.plot(rows.distance[full], rows.found[full], **style, **name)
-            hollow = {"linestyle": "none", "markerfacecolor": "none"}
-            axes.plot(rows.distance[~full], rows.found[~full], **style, **hollow)
+            for full, look in ((True, {"label": GROUNDING[grounding]}), (False, {"markerfacecolor": "none"})):
+                some = rows[(rows.grounded_fraction == 1) == full]
+                axes.plot(some.distance, some.found, linestyle="none", **style, **look)
         front = table[table.front].sort_values("distance")
         ring = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK}
         axes.plot(front.distance, front.found, "--o", color=INK, linewidth=0.9, label="best front", **ring)
@@ -156,23 +153,18 @@ def as_svg(page: Figure, alt: str) -> Visual:
     return Visual(html, alt, lambda: _png(page))
 
 
+def style_of(arm: str) -> str:
+    """The key of STYLES of an arm or control."""
+    found = re.match(r"[a-z0-9_]+-(none|text|image)-g", arm)
+    return found[1] if found else "photos" if arm == "photos" else "other"
+
+
 def _png(page: Figure) -> tuple[str, bytes]:
     file = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        page.savefig(file, format="png", dpi=110, facecolor="white")
+    page.savefig(file, format="png", dpi=110, facecolor="white")
     return "image/png", file.getvalue()
-
-
-def _point_out(axes: Axes, x: float) -> None:
-    axes.axvline(x, color=INK, linestyle=(0, (1, 3)), linewidth=1.2)
-    axes.annotate(f"{x:g}", (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")
 
 
 def _reach(value: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
     """Lengths of error bars, (2, n); an interval that a limit cut off may end at the value itself."""
     return np.clip(np.array([value - low, high - value]), 0, None)
-
-
-def _style(arm: str) -> str:
-    found = re.match(r"[a-z0-9_]+-(none|text|image)-g", arm)
-    return found[1] if found else "photos" if arm == "photos" else "other"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from helpers.report.comparisons import FOUND, realism
+from helpers.report.comparisons import FOUND, HIGHER, LOWER, realism
 from helpers.runs.run import Run
 from helpers.scoring import scores, sentences, verdicts
 from helpers.scoring.intervals import TooFew
@@ -16,7 +16,7 @@ def differences(run: Run, metric: str, names: Mapping[str, str], base: str | Non
     except verdicts.NotJudged:
         return []
     except TooFew as error:
-        return [f"No verdict on {metric}: {error}."]
+        return [_of(run, f"No verdict on {metric}: {error}.")]
     return [worded(run, row, names) for row in rows]
 
 
@@ -27,13 +27,46 @@ def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
     except verdicts.NotJudged as error:
         return f"{metric} is {error}."
     except TooFew:
-        return "There are too few photos to say."
+        return _of(run, "There are too few photos to say.")
     first, alike = names[table.other[0]], [names[arm] for arm in table.arm[~table.different]]
     if not alike:
-        return f"{capital(first)}, by {metric}."
+        return f"{capital(first)} is best, by {metric}."
     if len(alike) == len(table):
-        return f"These {table.n.min()} photos cannot tell, by {metric}."
-    return f"{capital(first)}, by {metric}; from {' and '.join(alike)} these photos cannot tell it."
+        return _of(run, f"These {table.n.min()} photos cannot tell, by {metric}.")
+    known = f"{capital(first)} is best, by {metric}"
+    return _of(run, f"{known}; from {' and '.join(alike)} these photos cannot tell it.")
+
+
+def carried(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, str, tuple]:
+    """Verdict, measure and numbers of an `Answer`: the best arm, or in a word or two why there is none, and
+    the values of it and of the one nearest to it."""
+    try:
+        table = verdicts.compare(run, metric, list(names))
+    except verdicts.NotJudged:
+        return "Not judged", "", ()
+    except TooFew:
+        return _of(run, "Too few photos"), "", ()
+    nearest = table.arm[table.difference.abs().idxmin()]
+    word = capital(names[table.other[0]]) if table.different.any() else "Cannot tell"
+    return word, *measured(run, metric, {arm: names[arm] for arm in (table.other[0], nearest)})
+
+
+def measured(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, tuple]:
+    """Measure and numbers of an `Answer`: a metric, and its values by display name."""
+    rule, values = scores.metrics_of(run)[metric], run.scores(names).set_index(["metric", "arm"]).value
+    numbers = tuple((name, f"{values[metric, arm]:.{rule.digits}f}") for arm, name in names.items())
+    return f"{metric}, {LOWER if rule.lower_is_better else HIGHER}", numbers
+
+
+def gain(run: Run, metric: str, names: Mapping[str, str], arm: str, other: str) -> int | None:
+    """1 where the arm is better in the metric than the other one, -1 where it is worse, 0 where these photos
+    cannot tell; None where nothing judges it."""
+    try:
+        row = verdicts.compare(run, metric, list(names), arm).set_index("arm").loc[other]
+    except ValueError:
+        return None
+    higher_is_worse = scores.metrics_of(run)[metric].lower_is_better
+    return (1 if (row.difference > 0) == higher_is_worse else -1) if row.different else 0
 
 
 def rename(sentence: str, names: Mapping[str, str]) -> str:
@@ -45,6 +78,8 @@ def rename(sentence: str, names: Mapping[str, str]) -> str:
 
 def not_worse(run: Run, metric: str, names: Mapping[str, str]) -> list[str]:
     """Whether text + image grounding is not worse than text alone; nothing where there is no verdict."""
+    if len(names) < 3:  # without photos there is no image grounding
+        return []
     _, text, image = names
     try:
         row = verdicts.not_worse(run, metric, image, text)
@@ -54,27 +89,32 @@ def not_worse(run: Run, metric: str, names: Mapping[str, str]) -> list[str]:
     return [rename(sentences.not_worse(row, scores.metrics_of(run)[metric].digits, part), names)]
 
 
-def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], list[str]]:
-    """Sentences on the marked arm against the best one, and the metrics in which it is worse."""
-    lines, worse = [], []
+def against_best(run: Run, names: Mapping[str, str], marked: str) -> tuple[list[str], dict[str, str]]:
+    """Sentences on the marked arm against the best one, and per metric in which it is worse, the best one."""
+    lines, worse = [], {}
     for metric in (realism(run), FOUND):
         try:
             rows = verdicts.compare(run, metric, list(names)).to_dict("records")
         except verdicts.NotJudged:
             continue
         except TooFew as error:
-            return [f"no verdict: {error}."], []
+            return [_of(run, f"no verdict: {error}.")], {}
         own = [row for row in rows if row["arm"] == marked]
         lines += [worded(run, row, names) for row in own]
         lines += [] if own else [f"{names[marked]} has the best {metric} of those tried."]
-        worse += [metric for row in own if row["different"]]
+        worse.update((metric, row["other"]) for row in own if row["different"])
     return lines, worse
 
 
 def worded(run: Run, row: dict, names: Mapping[str, str]) -> str:
     """A row of `verdicts.compare` in a sentence, arms under their names."""
     rule = scores.metrics_of(run)[row["metric"]]
-    return rename(sentences.difference(row, rule.lower_is_better, rule.digits), names)
+    return _of(run, rename(sentences.difference(row, rule.lower_is_better, rule.digits), names))
+
+
+def _of(run: Run, sentence: str) -> str:
+    """The sentence as it is said of a run with photos, or of one with prompts alone."""
+    return sentence if run.has_photos else sentence.replace("photos", "prompts")
 
 
 def capital(text: str) -> str:

@@ -12,12 +12,14 @@ from helpers.runs.external import is_external, is_own, whole
 from helpers.runs.methods import METHODS
 from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
-from helpers.runs.run import Run
+from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
 from helpers.scoring.metrics import CAPTIONS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
+LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
+LAYOUT |= {"random": "random boxes"}
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -43,23 +45,26 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table; other methods, external arms, controls."""
+    """Template by grounding, as in the original study's table, other layouts and methods, external arms."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
-    others = [arm for arm in map(Arm.parse, filter(is_own, whole(run))) if arm.grounding not in GROUNDINGS]
+    there = [Arm.parse(name) for name in whole(run) if is_own(name)]
+    plain = {arm.name: names.get(replace(arm, layout="").name) for arm in there if arm.layout}
+    names |= {arm.name: f"{own}, {LAYOUT[arm.layout]}" for arm in there if (own := plain.get(arm.name))}
+    others = [arm for arm in there if arm.grounding not in GROUNDINGS]
     names |= {arm.name: _title(arm) for arm in others}
     names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
     chosen = main_arm(run)
-    controls = {
-        scores.PHOTOS: "photos, against other photos",
-        scores.ROUND_TRIP: "photos through the autoencoder",
+    photos = {scores.PHOTOS: "photos, against other photos"}
+    photos |= {scores.ROUND_TRIP: "photos through the autoencoder"}
+    controls = (photos if run.has_photos else {}) | {
         scores.SHUFFLED + chosen: "chosen arm against the boxes of other scenes",
         scores.CHANCE: "chance",
     }
     known = scores.metrics_of(run)
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
-    columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances, LOWER) | measures
+    columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances * run.has_photos, LOWER) | measures
     methods = {METHODS[arm.grounding] for arm in others}
     notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
     costs = {name: cost for name in names if (cost := run.costs(name))}
@@ -98,13 +103,13 @@ def seeds(run: Run) -> Comparison:
     for (own, name), other in zip(groundings(run).names.items(), grounding_arms(run, seed=1), strict=True):
         names |= {own: name, other: f"{name}, another seed"}
     names = {arm: name for arm, name in names.items() if arm in there}
-    metrics = {realism(run): LOWER, FOUND: HIGHER, "variety": HIGHER}
+    metrics = dict(list(_measures(run).items())[:2]) | {"variety": HIGHER}
     return _noted(run, Comparison(names, metrics, "The compared groundings with two seeds."))
 
 
 def captioners(run: Run) -> Comparison:
     """The captions of each captioner, as arms."""
-    known = model_set(run.card["protocol"]["models"]).captioners
+    known = model_set(run.card["protocol"]["models"]).captioners if run.has_photos else [PROMPTS]
     metrics = dict.fromkeys((CLIP_SCORE, NAMED, "R-precision"), HIGHER)
     names = {f"{scores.CAPTIONER}{name}": name for name in known}
     return _noted(run, Comparison(names, metrics, "Captions against their photos."))
@@ -167,6 +172,11 @@ def realism(run: Run) -> str:
     return scores.realism(model_set(run.card["protocol"]["models"]))
 
 
+def quality(run: Run) -> str:
+    """What templates are chosen by: realism, or, without photos, the share of boxes found."""
+    return realism(run) if run.has_photos else FOUND
+
+
 def own_arms(run: Run) -> list[Arm]:
     """The run's own arms that have a picture of every scene, with steps and scheduler of the protocol."""
     return [arm for name in whole(run) if is_own(name) and (arm := Arm.parse(name)).is_plain]
@@ -182,7 +192,7 @@ def grounding_arms(run: Run, seed: int = 0) -> list[str]:
     """The chosen template without grounding, with text, and with text and image."""
     choice = run.read_json("choices/template.json")
     template, scale = choice["template"], choice["guidance_scale"]
-    return [Arm(template, kind, scale, seed=seed).name for kind in GROUNDINGS]
+    return [Arm(template, kind, scale, seed=seed).name for kind in run.groundings]
 
 
 def main_arm(run: Run) -> str:
@@ -207,7 +217,7 @@ def _title(arm: Arm) -> str:
 def _noted(run: Run, comparison: Comparison) -> Comparison:
     """The same, its caption saying what is not judged, and why."""
     reasons: dict[str, list[str]] = {}
-    for metric, reason in verdicts.not_judged(run).items():
+    for metric, reason in verdicts.not_judged(run, comparison.names).items():
         if metric in comparison.metrics:
             reasons.setdefault(reason.removeprefix(NOT_JUDGED).lstrip(": "), []).append(metric)
     notes = [f" Not judged: {', '.join(metrics)} ({reason})." for reason, metrics in reasons.items()]
@@ -215,15 +225,16 @@ def _noted(run: Run, comparison: Comparison) -> Comparison:
 
 
 def _measures(run: Run) -> dict[str, str]:
-    return {realism(run): LOWER} | dict.fromkeys((FOUND, "mean IoU", CROPS, CLIP_SCORE), HIGHER)
+    followed = dict.fromkeys((FOUND, "mean IoU", CROPS, CLIP_SCORE), HIGHER)
+    return ({realism(run): LOWER} if run.has_photos else {}) | followed
 
 
 def _how(run: Run) -> str:
     protocol = run.card["protocol"]
     network = extractor_name(model_set(protocol["models"]).inception)
     side, fit = protocol["size"], protocol["fit"]
+    realism = f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {network}. "
     return (
-        f"Photos fitted to {side} x {side} pixels ({fit}). Realism: features by {network}. "
-        f"Boxes: found by {detector_name(protocol)}. "
+        f"{realism if run.has_photos else ''}Boxes: found by {detector_name(protocol)}. "
         "Small: interval at 95 % over photos. N: number of photos."
     )

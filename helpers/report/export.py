@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,22 @@ from helpers.parameters import ParameterError, nearest, number
 from helpers.report import qualification
 from helpers.report.export_formats import FORMATS, SPLITS, Example
 from helpers.report.tables import FOLDER
-from helpers.runs.layouts import asked
-from helpers.runs.protocol import at, spelled
+from helpers.runs.layouts import arm_layouts
+from helpers.runs.protocol import at, spelling
 from helpers.runs.run import Run
+from helpers.scenes import images
 from helpers.scenes.boxes import largest
 from helpers.scenes.scenes import Scene
 from helpers.scoring.adherence import FOUND as IOU
+from helpers.scoring.scores import PHOTOS
 
 MARK = "dataset.json"  # in an exported folder: what was exported, and every file of it
 SHARE = number((int, float), 0, 1, "give a share from 0 to 1")
-RAIL = "from Stable Diffusion 1.4, CreativeML OpenRAIL-M; see its page"
-LICENCES = {  # of the published checkpoints
-    "Salesforce/blip2-opt-2.7b": "MIT",
+LICENCES = {  # of the published checkpoints, as their pages state them
+    "Salesforce/blip2-opt-2.7b": "MIT; for its language half, see also the model card of facebook/opt-2.7b",
     "Salesforce/blip2-flan-t5-xl": "MIT",
     "google/owlv2-base-patch16-ensemble": "Apache 2.0",
-    "masterful/gligen-1-4-generation-text-box": RAIL,
-    "anhnct/Gligen_Text_Image": RAIL,
+    "masterful/gligen-1-4-generation-text-box": "CreativeML OpenRAIL-M",
 }
 
 
@@ -44,49 +45,34 @@ def export(
     folder: str | Path,
     format: str = "coco",
     iou: float = IOU,
-    crops: float = 1.0,
+    crop_accuracy: float = 1.0,
     val: float = 0.2,
     seed: int = 0,
     every: bool = False,
 ) -> list[str]:
     """Write the qualifying pictures of arms as a training set; returns what was written, in lines.
 
-    Also writes which pictures qualify into the run folder (`qualification.remember`). folder: absent, empty,
-    or an earlier export, which is replaced; it is there whole or not at all. format: of FORMATS. iou, crops:
-    see `qualification.qualifying`. val, seed: see `split`. every: take all pictures, unjudged.
+    Also writes which pictures qualify into the run folder (`qualification.remember`). arms: PHOTOS is the
+    photos themselves, fitted as the pictures are, and all of them. folder: absent, empty, or an earlier
+    export, which is replaced; it is there whole or not at all. format: of FORMATS. iou, crop_accuracy: see
+    `qualification.qualifying`. val, seed: see `split`. every: take all pictures, unjudged.
     Raises ParameterError, before anything is written there, for what cannot be right or leaves no picture.
     """
-    folder = at(folder)
-    _check(run, arms, folder, format, iou=iou, crops=crops, val=val)
-    table = qualification.every(run, arms) if every else qualification.qualifying(run, arms, iou, crops)
-    if not every:
-        qualification.remember(run, table, iou, crops)
-    chosen = table[table.qualifies]
+    folder, thresholds = at(folder), {"iou": iou, "crop_accuracy": crop_accuracy}
+    _check(run, arms, folder, format, **thresholds, val=val)
+    table = _table(run, arms, every, *thresholds.values())
+    chosen, sides = table[table.qualifies], split(run.scenes, val, seed)
     if chosen.empty:
-        counts = f"none of {len(table)} pictures qualifies (IoU {iou:g}, crops {crops:g})"
-        raise ParameterError(f"{counts}; lower --iou or --crops, or take all pictures with --all 1")
-    sides = split(run.scenes, val, seed)
-    scenes = {(arm, scene.name): scene for arm in arms for scene in asked(run, arm, run.scenes)}
+        counts = f"none of {len(table)} pictures qualifies (IoU {iou:g}, crop accuracy {crop_accuracy:g})"
+        raise ParameterError(f"{counts}; lower --iou or --crop-accuracy, or take all pictures with --all 1")
+    scenes = {(arm, scene.name): scene for arm in arms for scene in arm_layouts(run, arm, run.scenes)}
     examples = [
         _example(run, row.arm, scenes[row.arm, row.scene], sides[row.scene]) for row in chosen.itertuples()
     ]
-    options = {"format": format, "val": val, "seed": seed}
-    options |= {"all": 1} if every else {"iou": iou, "crops": crops}
-    facts = {
-        "run": spelled(run.folder),
-        "arms": list(arms),
-        **options,
-        "command": _command(run, arms, folder, options),
-    }
-    facts |= {"names": sorted({label for scene in run.scenes for label in scene.labels})}
-    files = dict(FORMATS[format](examples, facts["names"]))
-    files["README.md"] = _card(run, examples, table, facts)
-    files["pictures.csv"] = _csv(_pictures(examples))
-    files["rejected.csv"] = _csv(table[~table.qualifies].drop(columns="qualifies"))
-    files[MARK] = json.dumps(facts | {"files": [*files, MARK]}, ensure_ascii=False, indent=1)
-    with _replaced(folder) as partial:
-        for name, content in files.items():
-            _put(partial / name, content)
+    options = {"format": format, "val": val, "seed": seed} | ({"all": 1} if every else thresholds)
+    with _replaced(folder) as place:
+        for name, content in _files(run, arms, folder, examples, table, options).items():
+            _put(place / name, content)
     return _summary(examples, table, folder, format, val)
 
 
@@ -98,22 +84,21 @@ def split(scenes: Iterable[Scene], val: float, seed: int) -> dict[str, str]:
 
 
 def _check(run: Run, arms: Sequence[str], folder: Path, format: str, **shares: float) -> None:
-    problems = [f"{name} = {value!r}: {said}" for name, value in shares.items() if (said := SHARE(value))]
+    problems = [f"{name} = {value!r}: {advice}" for name, value in shares.items() if (advice := SHARE(value))]
     if format not in FORMATS:
         problems.append(f"format = {format!r}: {nearest(format, FORMATS)}")
     if not arms or len(set(arms)) < len(arms):
         problems.append(f"arms = {list(arms)!r}: name at least one, and each once")
-    there = run.arms()
-    problems += [
-        f"arm = {arm!r}: no such pictures; {nearest(arm, there)}" for arm in arms if arm not in there
-    ]
-    if strange := _strange(folder):
-        problems.append(f"to = {str(folder)!r}: {strange}; name another folder")
+    there = [*run.arms(), *[PHOTOS] * run.has_photos]
+    absent = [arm for arm in arms if arm not in there]
+    problems += [f"arm = {arm!r}: no such pictures; {nearest(arm, there)}" for arm in absent]
+    if other := _other_file(folder):
+        problems.append(f"to = {str(folder)!r}: {other}; name another folder")
     if problems:
         raise ParameterError("\n".join(problems))
 
 
-def _strange(folder: Path) -> str:
+def _other_file(folder: Path) -> str:
     """What stands in the way of writing there: a file, or what no export wrote."""
     if not folder.is_dir():
         return "this is a file" if folder.exists() else ""
@@ -124,61 +109,79 @@ def _strange(folder: Path) -> str:
     return f"it holds {other[0]}, which is not of an export" if other else ""
 
 
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A folder beside it, which takes its place when the block ends well and goes when it does not."""
-    partial, old = (
-        folder.with_name(f".{folder.name[:40]}.{uuid.uuid4().hex[:12]}.partial") for _ in range(2)
-    )
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-    finally:
-        for path in (partial, old):
-            shutil.rmtree(path, ignore_errors=True)
+def _table(run: Run, arms: Sequence[str], every: bool, *thresholds: float) -> pd.DataFrame:
+    """`qualification.qualifying` of the arms, kept in the run folder; photos qualify unjudged."""
+    made = [arm for arm in arms if arm != PHOTOS]
+    tables = [qualification.every(run, [arm for arm in arms if every or arm == PHOTOS])]
+    if made and not every:
+        tables.insert(0, qualification.qualifying(run, made, *thresholds))
+        qualification.remember(run, tables[0], *thresholds)
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
 def _example(run: Run, arm: str, scene: Scene, side: str) -> Example:
-    """scene: as the arm was asked for. Of a crowded one the boxes that the model was given."""
-    path, given = run.picture(arm, scene), largest(scene.boxes)[0]
-    with Image.open(path) as picture:
-        width, height = picture.size
-    boxes = scene.boxes[given].astype(np.float64) * [width, height, width, height]
+    """scene: the arm's layout. Of a crowded one the boxes that the model was given."""
+    size, given = (run.card["protocol"]["size"],) * 2, largest(scene.boxes)[0]
+    source = partial(_write_photo, scene, run.card["protocol"])
+    if arm != PHOTOS:
+        source = partial(shutil.copyfile, run.picture(arm, scene))
+        with Image.open(run.picture(arm, scene)) as picture:
+            size = picture.size
+    boxes = scene.boxes[given].astype(np.float64) * [*size, *size]
     labels = tuple(scene.labels[index] for index in given)
-    return Example(f"{scene.name}@{arm}.png", path, arm, scene.name, side, width, height, boxes, labels)
+    return Example(f"{scene.name}@{arm}.png", source, arm, scene.name, side, *size, boxes, labels)
 
 
-def _card(run: Run, examples: Sequence[Example], table: pd.DataFrame, facts: Mapping[str, object]) -> str:
+def _write_photo(scene: Scene, protocol: Mapping, path: Path) -> None:
+    images.save(images.fit(scene.photo(), scene.boxes, protocol["size"], protocol["fit"])[0], path)
+
+
+def _files(
+    run: Run,
+    arms: Sequence[str],
+    folder: Path,
+    examples: Sequence[Example],
+    table: pd.DataFrame,
+    options: Mapping[str, object],
+) -> dict[str, object]:
+    """Every file of the set: name -> text, or what writes it."""
+    place = spelling(run.folder)
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]
+    command = ["grounded", "dataset", "--run", place, "--arm", *arms, "--to", spelling(folder), *words]
+    facts = {"run": place, "arms": list(arms), **options, "command": shlex.join(command)}
+    facts["names"] = sorted({label for scene in run.scenes for label in scene.labels})
+    rows = [(one.file, one.split, one.arm, one.scene, len(one.boxes)) for one in examples]
+    pictures = pd.DataFrame(rows, columns=["file", "split", "arm", "scene", "boxes"])
+    files = dict(FORMATS[options["format"]](examples, facts["names"]))
+    files["README.md"] = _card(run, pictures, table, facts)
+    files["pictures.csv"] = pictures.to_csv(index=False, lineterminator="\n")
+    rejected = table[~table.qualifies].drop(columns="qualifies")
+    files["rejected.csv"] = rejected.to_csv(index=False, lineterminator="\n")
+    marked = facts | {"files": [*files, MARK]}
+    return files | {MARK: json.dumps(marked, ensure_ascii=False, indent=1)}
+
+
+def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[str, object]) -> str:
     """README.md: what the set holds, how it was made, and where it comes from."""
-    protocol, counts = run.card["protocol"], []
+    protocol, counts, checkpoints = run.card["protocol"], [], []
     for side in SPLITS:
-        there = [one for one in examples if one.split == side]
-        numbers = {"boxes": sum(len(one.boxes) for one in there), "photos": len({one.scene for one in there})}
+        there = pictures[pictures.split == side]
+        numbers = {"boxes": there.boxes.sum(), "photos": there.scene.nunique()}
         counts.append({"split": side, "pictures": len(there), **numbers})
-    checkpoints = []
     for one in model_set(protocol["models"]).checkpoints(bool(protocol.get("safety"))):
-        local = one.revision is None
-        licence = "this project's own" if local else LICENCES.get(one.source, "see its page")
+        source, licence = "this project", "this project's own"
+        if one.revision is not None:
+            source, licence = one.source, LICENCES.get(one.source, f"see the model card of {one.source}")
         commit = protocol.get("checkpoints", {}).get(one.name, "not noted by the run")
-        checkpoints.append({"name": one.name, "source": "this project" if local else one.source})
-        checkpoints[-1] |= {"commit": commit, "licence": licence}
-    said = [scene.extra.get(key) for scene in run.scenes for key in ("license", "licence")]
+        checkpoints.append({"name": one.name, "source": source, "commit": commit, "licence": licence})
+    stated = [scene.extra.get(key) for scene in run.scenes for key in ("license", "licence")]
     environment = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
     return environment.get_template("card.md.j2").render(
-        **facts | {"run": spelled(run.folder)},
-        **{"examples": examples, "table": table, "counts": counts, "checkpoints": checkpoints},
+        **facts,
+        **{"pictures": pictures, "table": table, "counts": counts, "checkpoints": checkpoints},
         **{"protocol": protocol, "card": run.card, "causes": qualification.causes(table)},
-        licences=sorted({str(one) for one in said if one is not None}),
-    )
-
-
-def _command(run: Run, arms: Sequence[str], folder: Path, options: Mapping[str, object]) -> str:
-    words = ["grounded", "dataset", "--run", spelled(run.folder), "--arm", *arms, "--to", spelled(folder)]
-    return shlex.join(
-        [*words, *(word for name, value in options.items() for word in (f"--{name}", f"{value}"))]
+        licences=sorted({str(one) for one in stated if one is not None}),
+        photos=PHOTOS,
     )
 
 
@@ -186,25 +189,31 @@ def _summary(
     examples: Sequence[Example], table: pd.DataFrame, folder: Path, format: str, val: float
 ) -> list[str]:
     counts = {side: sum(one.split == side for one in examples) for side in SPLITS}
-    said = ", ".join(f"{count} {side}" for side, count in counts.items())
-    lines = [f"{len(examples)} of {len(table)} pictures ({said}) -> {folder}, {format}"]
+    sides = ", ".join(f"{count} {side}" for side, count in counts.items())
+    lines = [f"{len(examples)} of {len(table)} pictures ({sides}) -> {folder}, {format}"]
     lines += [f"not taken: {number} {cause}" for cause, number in qualification.causes(table).items()]
     empty = [side for side, count in counts.items() if not count and (side == "train" or val)]
     return lines + [f"no picture in {side}: give another --val or --seed" for side in empty]
 
 
-def _pictures(examples: Sequence[Example]) -> pd.DataFrame:
-    rows = [(one.file, one.split, one.arm, one.scene, len(one.boxes)) for one in examples]
-    return pd.DataFrame(rows, columns=["file", "split", "arm", "scene", "boxes"])
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A folder beside it, which takes its place when the block ends well and goes when it does not."""
+    new, old = (folder.with_name(f".{folder.name[:40]}.{uuid.uuid4().hex[:12]}.partial") for _ in range(2))
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        for path in (new, old):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n")
-
-
-def _put(path: Path, content: str | Path) -> None:
+def _put(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, Path):
-        shutil.copyfile(content, path)
+    if callable(content):
+        content(path)
     else:
         path.write_text(content, encoding="utf-8", newline="\n")

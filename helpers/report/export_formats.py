@@ -16,12 +16,12 @@ SPLITS = ("train", "val")
 class Example:
     """A picture of a training set.
 
-    file: its name there; source: where it lies now. split: of SPLITS. boxes: (n, 4) float64 pixels of the
-    picture, (x_min, y_min, x_max, y_max), origin top left; labels: n class names as the data set spells them.
+    file: its name there; source: what writes it to a path. split: of SPLITS. boxes: (n, 4) float64 pixels of
+    the picture, (x_min, y_min, x_max, y_max), origin top left; labels: n class names, as in the data set.
     """
 
     file: str
-    source: Path
+    source: Callable[[Path], object]
     arm: str
     scene: str
     split: str
@@ -31,7 +31,7 @@ class Example:
     labels: tuple[str, ...]
 
 
-Files = Iterator[tuple[str, str | Path]]  # name below the folder, its text or the file to copy
+Files = Iterator[tuple[str, str | Callable[[Path], object]]]  # name below the folder, its text or its writer
 
 
 def coco(examples: Sequence[Example], names: Sequence[str]) -> Files:

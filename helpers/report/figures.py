@@ -9,6 +9,7 @@ from functools import cached_property
 from textwrap import fill
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
@@ -19,6 +20,7 @@ from helpers.parameters import threads
 from helpers.scenes import boxes
 from helpers.scenes.boxes import DROPPED, GREY, MISSED
 from helpers.scenes.scenes import Scene
+from helpers.scoring.adherence import Detections
 
 matplotlib.use("agg")
 SIDES = (256, 512)  # pixels: pictures are embedded with a longer side in this range
@@ -33,7 +35,7 @@ class Figure:
 
     name: which picture it is; lines: what stands below the name; marks: as in `boxes.overlay`; colours: of
     all labels that are shown together; data: attributes that the page's script reads; most: pixels of the
-    longer side at most.
+    longer side at most; found: the detector's own boxes, as `detected` gives them; ink: their colour.
     """
 
     image: Image.Image
@@ -44,6 +46,8 @@ class Figure:
     colours: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, object] = field(default_factory=dict)
     most: int = SIDES[1]
+    found: Sequence[tuple[str, np.ndarray, float]] = ()
+    ink: str = "#ffffff"
 
     @cached_property
     def address(self) -> str:
@@ -51,16 +55,8 @@ class Figure:
         return as_data(self.image, self.most)
 
     @property
-    def alt(self) -> str:
-        return f"{self.name}, scene {self.scene.name}"
-
-    @property
-    def width(self) -> int:
-        return self.image.width
-
-    @property
-    def height(self) -> int:
-        return self.image.height
+    def aspect(self) -> float:
+        return self.image.height / self.image.width
 
     @property
     def shades(self) -> list[str]:
@@ -70,8 +66,33 @@ class Figure:
 
     @property
     def overlay(self) -> Markup:
-        aspect = self.height / self.width
-        return Markup(boxes.overlay(self.scene.boxes, self.scene.labels, aspect, self.shades, self.marks))
+        scene = self.scene
+        return Markup(boxes.overlay(scene.boxes, scene.labels, self.aspect, self.shades, self.marks))
+
+    @property
+    def own_boxes(self) -> Markup:
+        """The detector's own boxes as SVG of class `detected`, each with its IoU."""
+        box = '<g><title>{}</title><rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill="none" '
+        box += 'stroke="{}" stroke-width=".5"/><text {} x="{:.2f}" y="{:.2f}">{:.2f}</text></g>'
+        text, height, said, parts = Markup(boxes.TEXT.replace("4.4", "3.6")), 100 * self.aspect, [], []
+        for label, (x, y, x_max, y_max), iou in self.found:
+            said.append(f"{label}, IoU {iou:.2f}")
+            place = (100 * x, height * y, 100 * (x_max - x), height * (y_max - y))
+            at = (100 * x + 0.8, min(height * y_max + 3.4, height - 0.8), iou)
+            parts.append(Markup(box).format(said[-1], *place, self.ink, text, *at))
+        svg = '<svg class="detected" style="{}" viewBox="0 0 100 {:.2f}" role="img" aria-label="{}">{}</svg>'
+        summary = f"boxes of the detector: {'; '.join(said)}"
+        return Markup(svg).format(boxes.OVER, height, summary, Markup().join(parts)) if parts else Markup()
+
+
+def detected(asked: Scene, found: Detections, ious: Sequence[float]) -> list[tuple[str, np.ndarray, float]]:
+    """Label, box and IoU of the found boxes that were matched to asked ones; ious: of the asked boxes, 0 or
+    None where nothing was."""
+    overlaps, own = boxes.iou(asked.boxes, found.boxes), []
+    for label, iou, row in zip(asked.labels, ious, overlaps, strict=True):
+        near = [k for k, one in enumerate(found.labels) if one == label and iou and abs(row[k] - iou) < 1e-6]
+        own += [(label, found.boxes[k], iou) for k in near[:1]]
+    return own
 
 
 def encode(figures: Iterable[Figure]) -> None:
@@ -108,13 +129,12 @@ def sheet(rows: Sequence[tuple[str, Sequence[Figure]]]) -> tuple[str, bytes]:
         for title, figures in rows
         for start in range(0, len(figures), MOST_COLUMNS)
     ]
-    columns = max((len(figures) for _, figures in rows), default=1)
-    lines = max((len(_text(one).split("\n")) for _, figures in rows for one in figures), default=1)
-    page = Page(
-        figsize=(SIDE * columns, (SIDE + 0.3 + 0.14 * lines) * max(1, len(rows))), layout="constrained"
-    )
-    grid = page.subplots(max(1, len(rows)), columns, squeeze=False)
-    for axes_row, (title, figures) in zip(grid, rows, strict=False):
+    columns = max(len(figures) for _, figures in rows)
+    lines = max(_text(one).count("\n") + 1 for _, figures in rows for one in figures)
+    size = (SIDE * columns, (SIDE + 0.3 + 0.14 * lines) * len(rows))
+    page = Page(figsize=size, layout="constrained")
+    grid = page.subplots(len(rows), columns, squeeze=False)
+    for axes_row, (title, figures) in zip(grid, rows, strict=True):
         axes_row[0].set_title(title, loc="left", fontsize=9, fontweight="bold", parse_math=False)
         for axes, figure in zip(axes_row, figures, strict=False):
             _draw(axes, figure)
@@ -127,10 +147,9 @@ def sheet(rows: Sequence[tuple[str, Sequence[Figure]]]) -> tuple[str, bytes]:
 
 
 def _draw(axes: Axes, figure: Figure) -> None:
-    image, marks = figure.image, figure.marks or [""] * len(figure.scene.labels)
-    image = image.copy()
+    image, marks = figure.image.copy(), figure.marks or [""] * len(figure.scene.labels)
     image.thumbnail((512, 512))
-    axes.imshow(image, extent=(0, 1, 1, 0), aspect=figure.height / figure.width)
+    axes.imshow(image, extent=(0, 1, 1, 0), aspect=figure.aspect)
     for (x, y, x_max, y_max), shade, mark in zip(figure.scene.boxes, figure.shades, marks, strict=True):
         colour = GREY if mark == DROPPED else shade
         style = {"fill": False, "edgecolor": colour, "linestyle": LINES.get(mark, "-"), "linewidth": 1.6}
@@ -139,8 +158,5 @@ def _draw(axes: Axes, figure: Figure) -> None:
 
 
 def _text(figure: Figure) -> str:
-    lines = [
-        figure.name,
-        *(Markup(line).striptags() if isinstance(line, Markup) else line for line in figure.lines),
-    ]
-    return "\n".join(fill(line, WRAP) for line in lines)
+    lines = (line.striptags() if isinstance(line, Markup) else line for line in figure.lines)
+    return "\n".join(fill(line, WRAP) for line in (figure.name, *lines))

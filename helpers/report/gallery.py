@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
 from helpers.generation.draw import fitted
-from helpers.report import box_scores, comparisons, qualification
+from helpers.report import box_scores, charts, comparisons, qualification
 from helpers.report.comparisons import GROUNDING, Comparison
-from helpers.report.figures import SIDES, Figure, encode, sheet
+from helpers.report.figures import SIDES, Figure, detected, encode, sheet
 from helpers.report.page import Visual
 from helpers.report.tables import piece
 from helpers.runs import layouts
@@ -19,8 +18,8 @@ from helpers.runs.run import Run
 from helpers.scenes import boxes, images
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence
+from helpers.scoring.extraction import PHOTOS, Pictures
 
-PHOTOS = "photos"  # the arm that is the photos themselves
 QUALIFYING = "qualifying.json"  # of a run, see `qualification.remember`
 MOST_ROWS = 12  # scenes that a notebook shows as one picture; the page shows all
 
@@ -35,8 +34,13 @@ def captions(run: Run, scenes: Iterable[Scene], captioners: Iterable[str]) -> Vi
     """Photos, each with every captioner's caption, the seconds it took and what is wrong with it."""
     tables = {name: run.captions(name).set_index("scene") for name in captioners}
     known, figures = _colours(run.scenes), []
+    line = Markup('<b>{}</b> <span translate="no">{}</span> <i>{:.2g} s{}</i>')
     for scene in scenes:
-        lines = [_caption_line(name, table.loc[scene.name]) for name, table in tables.items()]
+        rows = [(name, table.loc[scene.name]) for name, table in tables.items()]
+        lines = [
+            line.format(name, row.generated_text, row.seconds, "".join(f", {flag}" for flag in row["flags"]))
+            for name, row in rows
+        ]
         figures.append(Figure(scene.photo(), scene, scene.name, lines, colours=known))
     return _row(figures)
 
@@ -56,23 +60,24 @@ def compare(
     sortable: with knobs to sort and filter the scenes by what was found, which needs scored.
     """
     known, most = _colours(run.scenes), SIDES[1] if len(scenes) <= large else SIDES[0]
-    tables = _Marks(run, [PHOTOS, *names]) if scored else None
-    sections = []
+    photos = {PHOTOS: "photo" if run.has_photos else "layout"}
+    judged = (
+        {arm: _Judged(run, arm) for arm in (*(photos if run.has_photos else ()), *names)} if scored else {}
+    )
+    protocol, shown, sections = run.card["protocol"], photos | dict(names), []
     for place, scene in enumerate(scenes):
-        asked = fitted(scene, run.card["protocol"])
-        pictures = {PHOTOS: scene.photo()} | {arm: images.load(run.picture(arm, scene)) for arm in names}
-        if len(asked.boxes) < len(scene.boxes):  # a crop lost some: the photo is shown as the models see it
-            pictures[PHOTOS] = images.fit(scene.photo(), scene.boxes, max(SIDES), "crop")[0]
         figures = []
-        for arm, image in pictures.items():
-            lines, marks = tables.of(arm, scene) if tables else ((), None)
-            name = "photo" if arm == PHOTOS else names[arm]
-            layout = layouts.asked(run, arm, [scene])[0]
-            figures.append(Figure(image, layout, name, lines, marks, known, most=most))
+        for arm, name in shown.items():
+            image = scene.photo() if arm == PHOTOS else images.load(run.picture(arm, scene))
+            if arm == PHOTOS and protocol["fit"] == "crop":  # shown as the models see it
+                image = images.fit(image, scene.boxes, max(SIDES), "crop")[0]
+            (asked,) = layouts.arm_layouts(run, arm, [scene])
+            options = judged[arm].of(scene) if arm in judged else {}
+            figures.append(Figure(image, asked, name, colours=known, most=most, **options))
         section = {"title": scene.name, "figures": figures}
         section["records"] = _records(run, scene, names) if scored else {}
-        section["facts"] = tables.facts(scene, names) | {"order": place} if sortable else {}
-        sections.append(section)
+        facts = _facts(scene, {name: judged[arm] for arm, name in names.items()}) if sortable else {}
+        sections.append(section | {"facts": facts | {"order": place} if sortable else {}})
     encode(figure for section in sections for figure in section["figures"])
     html = piece("scenes", sections, sorted(known) if sortable else (), list(names.values()))
     rows = [(section["title"], section["figures"]) for section in sections]
@@ -126,29 +131,35 @@ def qualifying(run: Run) -> HTML:
     return piece("qualifying", lists)
 
 
-class _Marks:
-    """Marks of the boxes and a line on how many were found, per arm and scene; every file is read once."""
+class _Judged:
+    """What is known of an arm's boxes: per scene counts, marks, and the boxes that the detector found."""
 
-    def __init__(self, run: Run, arms: Iterable[str]) -> None:
-        self.counts, self.marks = {}, {}
-        for arm in arms:
-            self.counts[arm] = box_scores.by_scene(run, arm)
-            rows = box_scores.by_box(run, arm).sort_values("box", kind="stable")
-            self.marks[arm] = rows.groupby("scene").mark.agg(list)
+    def __init__(self, run: Run, arm: str) -> None:
+        rows = box_scores.by_box(run, arm).sort_values("box", kind="stable")
+        self.counts, self.rows = box_scores.by_scene(run, arm), dict([*rows.groupby("scene")])
+        self.ink = charts.STYLES[charts.style_of(arm)]["color"]
+        pictures = Pictures(run, [scene for scene in run.scenes if scene.name in self.rows], arm, None)
+        try:
+            found = zip(pictures.names, pictures.layouts, pictures.detections(), strict=True)
+            self.found = {name: detected(*pair, self.rows[name].iou) for name, *pair in found}
+        except LookupError:  # no detector was asked
+            self.found = {}
 
-    def of(self, arm: str, scene: Scene) -> tuple[list[str], list[str] | None]:
-        if scene.name not in self.marks[arm].index:  # an external arm may lack it
-            return [], None
-        return [box_scores.count(self.counts[arm].loc[scene.name])], self.marks[arm][scene.name]
+    def of(self, scene: Scene) -> dict[str, object]:
+        """What a `Figure` says of that scene; nothing where the arm lacks it."""
+        if scene.name not in self.rows:
+            return {}
+        lines, marks = [box_scores.count(self.counts.loc[scene.name])], self.rows[scene.name].mark.tolist()
+        return {"lines": lines, "marks": marks, "found": self.found.get(scene.name, ()), "ink": self.ink}
 
-    def facts(self, scene: Scene, names: Mapping[str, str]) -> dict[str, object]:
-        """What the page sorts and filters a scene by: how far arms disagree, its labels, arms that fail."""
-        there = {arm: self.counts[arm] for arm in names if scene.name in self.counts[arm].index}
-        rows = {names[arm]: table.loc[scene.name] for arm, table in there.items()}
-        shares = [row.found / row.judged for row in rows.values() if row.judged]
-        spread = max(shares, default=0) - min(shares, default=0)
-        fails = [name for name, row in rows.items() if row.found < row.judged]
-        return {"spread": f"{spread:.4f}", "labels": sorted(set(scene.labels)), "fails": fails}
+
+def _facts(scene: Scene, judged: Mapping[str, _Judged]) -> dict[str, object]:
+    """What the page sorts and filters a scene by: how far arms disagree, its labels, arms that fail."""
+    counts = {name: one.counts.loc[scene.name] for name, one in judged.items() if scene.name in one.rows}
+    shares = [row.found / row.judged for row in counts.values() if row.judged]
+    spread = max(shares, default=0) - min(shares, default=0)
+    fails = [name for name, row in counts.items() if row.found < row.judged]
+    return {"spread": f"{spread:.4f}", "labels": sorted(set(scene.labels)), "fails": fails}
 
 
 def _row(figures: Sequence[Figure]) -> Visual:
@@ -159,11 +170,6 @@ def _row(figures: Sequence[Figure]) -> Visual:
 
 def _colours(scenes: Iterable[Scene]) -> dict[str, str]:
     return boxes.colours_of(label for scene in scenes for label in scene.labels)
-
-
-def _caption_line(name: str, row: pd.Series) -> Markup:
-    facts = ", ".join([f"{row.seconds:.2g} s", *row["flags"]])
-    return Markup("<b>{}</b> {} <i>{}</i>").format(name, row.generated_text, facts)
 
 
 def _records(run: Run, scene: Scene, names: Mapping[str, str]) -> dict[str, str]:

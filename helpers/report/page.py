@@ -4,12 +4,12 @@ import base64
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from helpers.files import beside
+from helpers.files import beside, stamp
+from helpers.report import languages
 
 TEMPLATE = Path(__file__).with_name("template")
 PAGE_ONLY = (
@@ -38,41 +38,50 @@ class Visual:
         return bundle | {kind: base64.b64encode(file).decode()}
 
 
-def render(notebook: Path, page: Path, largest: float = LARGEST) -> Path | None:
+def refresh(notebook: Path, page: Path, language: str = "") -> Path | None:
+    """Render a page that is older than its notebook, if there is one, or in another language; "" is the one
+    that it has. Returns as `render`.
+    """
+    before = languages.of_page(page)
+    fresh = stamp(page)[1] >= stamp(notebook)[1] and language in ("", before)
+    is_done = fresh or not notebook.is_file()
+    return None if is_done else render(notebook, page, language=language or before)
+
+
+def render(
+    notebook: Path, page: Path, largest: float = LARGEST, language: str = languages.ENGLISH
+) -> Path | None:
     """An executed notebook as one HTML file that needs no other: no code, nothing fetched, light and dark.
 
-    Returns the folder beside it that holds the pictures of a page over `largest` bytes, else None.
+    language: one of `languages.known`. Returns the folder beside it that holds the pictures of a page over
+    `largest` bytes, else None.
     """
     import nbformat  # here, because notebooks that show tables wait for no exporter
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    remove = {
-        "enabled": True,
-        "remove_cell_tags": ["remove-cell"],
-        "remove_input_tags": [],
-        "remove_all_outputs_tags": [],
-    }
     exporter = HTMLExporter(
         template_name="grounded",
         extra_template_basedirs=[str(TEMPLATE)],
         exclude_input=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
-        config=Config({"TagRemovePreprocessor": remove}),
+        config=Config({"TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["remove-cell"]}}),
     )
     book = nbformat.read(notebook, as_version=4)
     for output in (one for cell in book.cells for one in cell.get("outputs", ())):
         if PAGE_ONLY in output.get("data", {}):
             output.data = {"text/html": output.data[PAGE_ONLY]}
-    terms = {term_id(term): (term, meaning) for term, meaning in glossary().items()}
-    text, _ = exporter.from_notebook_node(book, {"metadata": {"name": page.stem}, "terms": terms})
-    text, folder = once(link_terms(text, glossary())), None
+    translate = languages.translator(language)
+    terms = {translate(term): translate(meaning) for term, meaning in glossary().items()}
+    resources = {"metadata": {"name": page.stem}, "terms": terms, "term_id": term_id}
+    text, _ = exporter.from_notebook_node(book, resources)
+    text, folder = once(text), None
     if len(text) > largest:
         folder = page.with_name(f"{page.stem}_pictures")
         text = apart(text, folder)
     with beside(page) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(link_terms(languages.translate_page(text, language), terms), encoding="utf-8")
     return folder
 
 
@@ -83,18 +92,13 @@ def glossary() -> dict[str, str]:
 
 def once(text: str) -> str:
     """The page with each picture embedded once: where it stands again, the page's script takes the first."""
-    uses = Counter(found[1] for found in PICTURE.finditer(text))
-    numbers = {address: number for number, (address, count) in enumerate(uses.items()) if count > 1}
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
 
     def replaced(found: re.Match) -> str:
-        address = found[1]
-        if address in seen:
-            return f'data-same="{numbers[address]}"'
-        if address in numbers:
-            seen.add(address)
-            return f'data-picture="{numbers[address]}" {found[0]}'
-        return found[0]
+        if found[1] in seen:
+            return f'data-same="{seen[found[1]]}"'
+        seen[found[1]] = len(seen)
+        return f'data-picture="{seen[found[1]]}" {found[0]}'
 
     return PICTURE.sub(replaced, text)
 
@@ -117,20 +121,14 @@ def apart(text: str, folder: Path) -> str:
 
 def link_terms(text: str, terms: dict[str, str]) -> str:
     """The page with each term linked to the glossary where its running text first uses it."""
-    left = {term: re.compile(rf"(?<![\w-]){re.escape(term)}(?![\w-])") for term in terms}
-    parts, inside = re.split(r"(<[^>]*>)", text), []
-    for place, part in enumerate(parts):
-        if tag := re.match(r"<(/?)(\w+)", part):
-            if tag[2] in APART:
-                inside = inside[:-1] if tag[1] else [*inside, tag[2]]
-        elif not inside:
-            links = []
-            for term in [term for term, pattern in left.items() if pattern.search(part)]:
-                links.append(
-                    f'<a class="term" href="#{term_id(term)}" title="{escape(terms[term])}">{term}</a>'
-                )
-                part = left.pop(term).sub(f"\0{len(links) - 1}\0", part, count=1)
-            parts[place] = re.sub("\0(\\d+)\0", lambda found, links=links: links[int(found[1])], part)
+    left = {term: re.compile(rf"(?<![A-Za-z0-9_-]){re.escape(term)}(?![A-Za-z0-9_-])") for term in terms}
+    parts = re.split(r"(<[^>]*>)", text)
+    for place in languages.outside(parts, lambda _, name: name in APART):
+        links, part = [], parts[place]
+        for term in [term for term, pattern in left.items() if part[:1] != "<" and pattern.search(part)]:
+            links.append(f'<a class="term" href="#{term_id(term)}" title="{escape(terms[term])}">{term}</a>')
+            part = left.pop(term).sub(f"\0{len(links) - 1}\0", part, count=1)
+        parts[place] = re.sub("\0(\\d+)\0", lambda found, links=links: links[int(found[1])], part)
     return "".join(parts)
 
 

@@ -10,12 +10,12 @@ from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.report import box_scores
 from helpers.report.comparisons import CROPS, FOUND
-from helpers.runs.layouts import asked
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes.boxes import DROPPED
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, verdicts
-from helpers.scoring.extraction import Pictures
+from helpers.scoring.extraction import PHOTOS, Pictures
 from helpers.scoring.metrics import NOT_JUDGED
 
 COLUMNS = ["arm", "scene", "boxes", "qualifies", "reason"]
@@ -86,7 +86,9 @@ def remember(run: Run, table: pd.DataFrame, iou: float, crops: float) -> None:
 
 def _unusable(run: Run, arm: str) -> dict[Scene, str]:
     """Every scene as its picture was asked for -> why that cannot be used, "" where it can."""
-    scenes = asked(run, arm, run.scenes)
+    scenes = arm_layouts(run, arm, run.scenes)
+    if arm == PHOTOS:
+        return dict.fromkeys(scenes, "")
     there = [scene for scene in scenes if run.picture(arm, scene).exists()]
     facts = Pictures(run, there, arm, None).facts()
     reasons = dict.fromkeys(scenes, "no picture") | dict.fromkeys(there, "")

@@ -41,9 +41,14 @@ def table(run: Run) -> pd.DataFrame:
     rows = []
     for share in _trainings(run):
         row = {"trained on": _source(share)}
-        row |= {title: _said(effect(*_arrays(run, share, name))[0]) for name, title in METRICS.items()}
-        rows.append(row | {"difference in AP": _said(difference(run, share)[0], "+") if share else ""})
+        row |= {title: _shown(score(run, share, name)) for name, title in METRICS.items()}
+        rows.append(row | {"difference in AP": _shown(difference(run, share)[0], "+") if share else ""})
     return pd.DataFrame(rows)
+
+
+def score(run: Run, share: float, metric: str) -> Estimate:
+    """One of METRICS, all of them shares, with its interval over photos and seeds."""
+    return effect(*_arrays(run, share, metric))[0].within(0, 1)
 
 
 def difference(run: Run, share: float, metric: str = "AP") -> tuple[Estimate, Estimate]:
@@ -57,17 +62,16 @@ def sentences(run: Run) -> list[str]:
     if not run.has(FILE):
         return [HOW]
     facts, shares = run.read_json(FILE)["settings"], [share for share in _trainings(run) if share]
-    seeds, said = len(facts["seeds"]), []
+    seeds, lines = len(facts["seeds"]), []
     for share in [one for one in shares if one in SOURCES] or shares:
         whole, photos = difference(run, share)
         apart = not whole.low <= 0 <= whole.high
         verdict = ("worse" if whole.value < 0 else "better") if apart else "not shown to differ"
-        line = (
-            f"A detector trained on {_source(share)} is {verdict}{' than' if apart else ' from'} one trained "
-        )
-        line += f"on photos alone: AP {_said(whole, '+')}, {photos.n} test photos, {seeds} seeds."
-        said.append(line if apart else f"{line} {_needed(whole, photos, whole.value, seeds)}")
-    return said
+        verdict += " than" if apart else " from"
+        line = f"A detector trained on {_source(share)} is {verdict} one trained on photos alone: AP "
+        line += f"{_shown(whole, '+')}, {photos.n} test photos, {seeds} seeds."
+        lines.append(line if apart else f"{line} {_needed(whole, photos, whole.value, seeds)}")
+    return lines
 
 
 def needed(run: Run, gap: float, share: float = 1.0) -> str:
@@ -79,7 +83,7 @@ def needed(run: Run, gap: float, share: float = 1.0) -> str:
 def curve(run: Run) -> Figure:
     """AP over the share of made pictures, with intervals at 95 % over photos and seeds."""
     shares = [*_trainings(run)]
-    found = [effect(*_arrays(run, share, "AP"))[0] for share in shares]
+    found = [score(run, share, "AP") for share in shares]
     page = Figure(figsize=(6, 3.2), layout="constrained")
     axes = page.subplots()
     values = np.array([one.value for one in found])
@@ -97,9 +101,8 @@ def _needed(whole: Estimate, photos: Estimate, gap: float, seeds: int) -> str:
     of_photos = photos.standard_error**2
     of_seeds = max(whole.standard_error**2 - of_photos, 0)
     more = max(photos.n * of_photos / allowed, 2), max(seeds * of_seeds / allowed, 2)
-    counts = " and ".join(
-        f"{math.ceil(count):,} {what}" for count, what in zip(more, ("test photos", "seeds"), strict=True)
-    )
+    needed_photos, needed_seeds = map(math.ceil, more)
+    counts = f"{needed_photos:,} test photos and {needed_seeds:,} seeds"
     return f"To tell a gap of {abs(gap):.4f} it takes about {counts}."
 
 
@@ -120,5 +123,5 @@ def _arrays(run: Run, share: float, metric: str) -> tuple[np.ndarray, np.ndarray
     return np.array([row[metric] for row in rows]), np.array([row["left_out"][metric] for row in rows])
 
 
-def _said(estimate: Estimate, sign: str = "") -> str:
+def _shown(estimate: Estimate, sign: str = "") -> str:
     return f"{estimate.value:{sign}.3f} ({estimate.low:{sign}.3f} to {estimate.high:{sign}.3f})"

@@ -10,7 +10,8 @@ from helpers.scenes.entries import examples
 from helpers.scenes.scenes import checksums
 
 SCENES = "scenes.json"  # name -> checksum of every scene that the run was begun with
-MADE = ("captions", "prompts", "pictures", "features", "scores")  # folders of a run that depend on its scenes
+OTHER = "give that value or start another run (RUN=runs/another)"
+PRODUCTS = ("captions", "prompts", "pictures", "features", "scores")  # folders that depend on the scenes
 
 
 def reconcile(folder: Path, known: Mapping, given: Mapping) -> tuple[dict, str | None]:
@@ -20,20 +21,19 @@ def reconcile(folder: Path, known: Mapping, given: Mapping) -> tuple[dict, str |
     was changed is taken as it is while nothing was made of it.
     known, given: protocols with `dataset` and perhaps `dataset_checksum` and `selection`.
     """
-    place, sums = at(given["dataset"]), [one.get("dataset_checksum") for one in (known, given)]
-    before = at(known.get("dataset", ""))
-    here = before.resolve() == place.resolve()
-    if None in sums:
-        told = f"{folder} was made with {str(before)!r}; give that value or start another run"
-        return dict(known), None if here else f"dataset = {given['dataset']!r}: {told} (RUN=runs/another)"
+    sums = [one.get("dataset_checksum") for one in (known, given)]
+    before, other = at(known.get("dataset", "")), "{} = {!r}: {} was made with {!r}; " + OTHER
+    here = before.resolve() == at(given["dataset"]).resolve()
+    taken = {**known, **{name: given[name] for name in ("dataset", "dataset_checksum") if name in given}}
+    if not all(sums):  # of one of them nothing is known yet
+        problem = None if here else other.format("dataset", given["dataset"], folder, str(before))
+        return taken if here and sums[1] and "dataset_checksum" in known else dict(known), problem
     chosen = [one.get("selection", {}) for one in (known, given)]
     if chosen[0] != chosen[1]:
-        told = f"{folder} was made with {chosen[0]!r}; give that value or start another run"
-        return dict(known), f"selection = {chosen[1]!r}: {told} (RUN=runs/another)"
-    taken = {**known, **{name: given[name] for name in ("dataset", "dataset_checksum")}}
+        return dict(known), other.format("selection", chosen[1], folder, chosen[0])
     if sums[0] == sums[1]:
         return dict(known) if here or before.is_dir() else taken, None
-    if not any((folder / name).is_dir() for name in MADE):
+    if not any((folder / name).is_dir() for name in PRODUCTS):
         return taken, None
     other = "" if here else f" the run was made with {str(before)!r};"
     return dict(known), (
@@ -55,10 +55,12 @@ def _changes(folder: Path, given: Mapping) -> str:
         return "its photos or annotations are others than the run's"
     then = json.loads((folder / SCENES).read_text(encoding="utf-8"))
     now = checksums(scenes_of(given))
-    told = {
+    differences = {
         "changed": [name for name in now if name in then and now[name] != then[name]],
         "new": [name for name in now if name not in then],
         "gone": [name for name in then if name not in now],
     }
-    parts = [f"scenes {how}: {len(names):,} ({examples(names)})" for how, names in told.items() if names]
+    parts = [
+        f"scenes {how}: {len(names):,} ({examples(names)})" for how, names in differences.items() if names
+    ]
     return "since the run was begun: " + (", ".join(parts) or "scenes in another order")

@@ -11,9 +11,8 @@ from helpers.runs.protocol import at
 from helpers.runs.run import Run
 from helpers.scenes import images
 
-RESERVED = re.compile(
-    "photos|chance|round-trip|shuffled-.*|captioner-.*", re.IGNORECASE
-)  # controls, captions
+# names of controls and captions
+RESERVED = re.compile("photos|chance|round-trip|shuffled-.*|captioner-.*", re.IGNORECASE)
 
 
 def check(name: str, folder: str) -> None:
@@ -22,21 +21,17 @@ def check(name: str, folder: str) -> None:
     Raises ParameterError for a name that a control, a captioner or one of the run's own arms has or could
     have, and for a folder that is not there.
     """
-    given = f"external = {name}={folder}:"
+    problem = ""
     if not (folder and re.fullmatch(r"[\w.-]+", name)):
-        raise ParameterError(f"{given} give NAME=FOLDER, the name of letters, digits, '.', '_' and '-'")
-    if RESERVED.fullmatch(name) or is_own(name):
-        raise ParameterError(
-            f"{given} {name!r} is the name of a control or of an own arm; choose another name"
-        )
-    if not at(folder).is_dir():
-        raise ParameterError(
-            f"{given} no such folder; give one with a picture per scene, named like the scene"
-        )
-    if not any(path.suffix.lower() in images.SUFFIXES for path in at(folder).iterdir()):
-        raise ParameterError(
-            f"{given} no pictures in this folder; there should be one per scene, of its name"
-        )
+        problem = "give NAME=FOLDER, the name of letters, digits, '.', '_' and '-'"
+    elif RESERVED.fullmatch(name) or is_own(name):
+        problem = f"{name!r} is the name of a control or of an own arm; choose another name"
+    elif not at(folder).is_dir():
+        problem = "no such folder; give one with a picture per scene, named like the scene"
+    elif not _files(folder):
+        problem = "no pictures in this folder; there should be one per scene, of its name"
+    if problem:
+        raise ParameterError(f"external = {name}={folder}: {problem}")
 
 
 def join(run: Run, name: str, folder: str) -> list[dict]:
@@ -46,13 +41,7 @@ def join(run: Run, name: str, folder: str) -> list[dict]:
     Raises ParameterError as `check`.
     """
     check(name, folder)
-    found = sorted(at(folder).iterdir())
-    files = {
-        unicodedata.normalize("NFC", path.stem): path
-        for path in found
-        if path.suffix.lower() in images.SUFFIXES
-    }
-    scenes = [scene.name for scene in run.scenes]
+    files, scenes = _files(folder), [scene.name for scene in run.scenes]
     problems = [{"scene": stem, "problem": "no scene has this name"} for stem in files.keys() - set(scenes)]
     problems += [{"scene": scene, "problem": "no picture"} for scene in scenes if scene not in files]
     for scene in files.keys() & set(scenes):
@@ -87,6 +76,12 @@ def whole(run: Run) -> list[str]:
     """Names of the arms that may be compared: own ones with a picture of every scene, and all others."""
     lacking = unfinished(run)
     return [name for name in run.arms() if name not in lacking]
+
+
+def _files(folder: str) -> dict[str, Path]:
+    """Pictures in a folder by their names without suffix, in composed Unicode."""
+    pictures = [path for path in sorted(at(folder).iterdir()) if path.suffix.lower() in images.SUFFIXES]
+    return {unicodedata.normalize("NFC", path.stem): path for path in pictures}
 
 
 def _copy(source: Path, picture: Path, arm: str) -> None:

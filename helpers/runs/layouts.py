@@ -13,27 +13,23 @@ from helpers.runs.run import Run
 from helpers.scenes import boxes as rectangles
 from helpers.scenes.scenes import Scene, fitted
 
-MOVE, SCALE = (
-    0.15,
-    0.15,
-)  # deviation of a jittered box: of its place, in its own sides, and of log of its sides
+MOVE = SCALE = 0.15  # deviation of a jittered box: of its place, in its own sides, and of log of its sides
 TRIES, CROWDED = 20, 0.3  # places that a random box tries, and the IoU with another that it avoids
 
 
-def asked(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-    """Those scenes with boxes, labels and phrases as the pictures of an arm are asked for, in their order.
-
-    Arms from elsewhere and controls have the photos' own.
-    """
+def arm_layouts(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    """The layouts of an arm: those scenes, in their order, with boxes, labels and phrases as its pictures are
+    asked for. Arms from elsewhere and controls have the photos' own."""
+    square = run.card["protocol"]["size"], run.card["protocol"]["fit"]
+    own = _fitted(tuple(scenes), *square)
     try:
-        name, seed = (parsed := Arm.parse(arm)).layout, parsed.seed
+        parsed = Arm.parse(arm)
     except ParameterError:
-        name, seed = "", 0
-    own = _fitted(tuple(scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
-    if not name:
         return own
-    every = _fitted(tuple(run.scenes), run.card["protocol"]["size"], run.card["protocol"]["fit"])
-    return tuple(apply(name, every, scene, seed) for scene in own)
+    if not parsed.layout:
+        return own
+    every = _fitted(tuple(run.scenes), *square)
+    return tuple(apply(parsed.layout, every, scene, parsed.seed) for scene in own)
 
 
 def apply(name: str, scenes: Sequence[Scene], scene: Scene, seed: int) -> Scene:
@@ -46,9 +42,8 @@ def apply(name: str, scenes: Sequence[Scene], scene: Scene, seed: int) -> Scene:
     digest = hashlib.sha256(f"{seed}:{name}:{scene.name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8]))
     if name == "mirrored":
-        return replace(
-            scene, boxes=scene.boxes[:, [2, 1, 0, 3]] * np.float32([-1, 1, -1, 1]) + np.float32([1, 0, 1, 0])
-        )
+        signs, shift = np.float32([-1, 1, -1, 1]), np.float32([1, 0, 1, 0])
+        return replace(scene, boxes=scene.boxes[:, [2, 1, 0, 3]] * signs + shift)
     if name == "jittered":
         sides = scene.boxes[:, 2:] - scene.boxes[:, :2]
         middles = (scene.boxes[:, 2:] + scene.boxes[:, :2]) / 2 + sides * rng.normal(0, MOVE, sides.shape)
@@ -65,9 +60,8 @@ def _scattered(scenes: Sequence[Scene], labels: Sequence[str], rng: np.random.Ge
     """A box (n, 4) per label: the size of one box of that label, the middle of another."""
     placed = np.empty((0, 4), np.float32)
     for label in labels:
-        known = np.array(
-            [box for one in scenes for box, its in zip(one.boxes, one.labels, strict=True) if its == label]
-        )
+        pairs = [pair for one in scenes for pair in zip(one.boxes, one.labels, strict=True)]
+        known = np.array([box for box, own in pairs if own == label])
         for _ in range(TRIES):
             size, place = known[rng.integers(len(known), size=2)]
             box = _inside((place[None, :2] + place[None, 2:]) / 2, (size[2:] - size[:2])[None])

@@ -18,6 +18,7 @@ from helpers.scenes.scenes import Scene, Scenes, checksum, read_scenes
 ROOT = Path(__file__).resolve().parents[2]
 FEWEST = 3  # photos: leaving one out has to leave two
 LITTER = ("Thumbs.db", "desktop.ini", "ehthumbs.db")
+NO_PHOTOS = "none: prompts and boxes alone"  # what a protocol says of its photos
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy", "papermill")
 
 
@@ -26,7 +27,7 @@ def at(path: str | Path) -> Path:
     return ROOT / path
 
 
-def spelled(path: str | Path) -> str:
+def spelling(path: str | Path) -> str:
     """A path in one spelling: from the repository's root where it lies below it, else absolute."""
     path = at(path).resolve()
     return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
@@ -46,25 +47,10 @@ def digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def scenes_of(protocol: Mapping) -> Scenes:
-    """The scenes that a protocol is about: of its `dataset`, and of that its `selection`, if it has one."""
-    return read_scenes(at(protocol["dataset"]), **protocol.get("selection", {}))
-
-
-def _measurable(scenes: Scenes, folder: str | Path) -> Scenes:
-    """Those scenes. Raises ParameterError where they are too few to measure anything."""
-    if len(scenes) < FEWEST:
-        raise ParameterError(
-            f"dataset = {str(folder)!r}: too few photos, {len(scenes)}; at least {FEWEST} are needed for any "
-            "measure of certainty, and some 50 to tell two settings apart"
-        )
-    if not any(len(scene.boxes) for scene in scenes):
-        raise ParameterError(
-            f"dataset = {str(folder)!r}: no photo has a box ({len(scenes)} photos); a study asks pictures to "
-            "follow boxes: give labels and bboxes for some of them. Without boxes photos can be captioned "
-            f"(helpers.captioning), no more{''.join(f'. {note}' for note in scenes.notes)}"
-        )
-    return scenes
+def scenes_of(protocol: Mapping, wait: bool = True) -> Scenes:
+    """The scenes that a protocol is about: of its `dataset`, and of that its `selection`, if it has one.
+    wait: as for `read_scenes`."""
+    return read_scenes(at(protocol["dataset"]), **protocol.get("selection", {}), wait=wait)
 
 
 def protocol(
@@ -79,6 +65,7 @@ def protocol(
     crops: str = "squash",
     detector: str = "",
     detector_labels: str | Mapping[str, str | None] = "",
+    wait: bool = True,
 ) -> dict[str, object]:
     """Everything that has to be the same for all pictures and scores of one run; no model is loaded.
 
@@ -88,11 +75,12 @@ def protocol(
     `limit` and `seed`, `labels`, `skip_bad`. crops: how image grounding sees what is in a box, see
     `generation.requests.Request.crop_fit`. detector: a folder or a hub repository, instead of the model
     set's own; detector_labels: label -> what it is called there, as a mapping or as LABEL=CLASS ....
+    wait: False does not wait for photos that were never decoded: `dataset_checksum` is "" until they are.
     Raises ParameterError naming each value that cannot be right, and DatasetError for what is wrong with the
     photos and their annotations.
     """
-    own = {"models": models, "fit": fit, "beams": beams, "safety": safety}
-    check(dataset=at(dataset), crops=crops, **own)
+    settings = {"fit": fit, "beams": beams, "safety": safety, "crops": crops}
+    check(dataset=at(dataset), models=models, **settings)
     if safety and models == "demo":
         raise ParameterError("safety = True: the demo models have no safety checker, only the published ones")
     if detector_labels and not detector:
@@ -100,24 +88,32 @@ def protocol(
     steps = model_set(models).steps if steps is None else steps
     scheduler = model_set(models).scheduler if scheduler is None else scheduler
     check(steps=steps, scheduler=scheduler)
-    about = {"dataset": spelled(dataset)} | ({"selection": dict(selection)} if selection else {})
-    scenes = _measurable(scenes_of(about), dataset)
+    about = {"dataset": spelling(dataset)} | ({"selection": dict(selection)} if selection else {})
+    scenes = scenes_of(about, wait)
+    _require_enough(scenes, dataset)
     finding = _own_detector(detector, detector_labels, scenes) if detector else {}
-    chosen = models_of({"models": models, **finding})
-    return about | {
-        "dataset_checksum": checksum(scenes),
-        "models": models,
-        "checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)},
-        "realism": extractor_versions(chosen.inception),
-        "size": chosen.size,
-        "steps": steps,
-        "scheduler": scheduler,
-        "fit": fit,
-        "beams": beams,
-        "safety": safety,
-        "crops": crops,
-        **finding,
-    }
+    about |= {"dataset_checksum": "" if scenes.unchecked else checksum(scenes), "models": models}
+    about |= {} if scenes.photos else {"photos": NO_PHOTOS}
+    chosen = models_of(about | finding)
+    about |= {"checkpoints": {one.name: revision(one) for one in chosen.checkpoints(safety)}}
+    about |= {"realism": extractor_versions(chosen.inception)} if scenes.photos else {}
+    return about | {"size": chosen.size, "steps": steps, "scheduler": scheduler} | settings | finding
+
+
+def _require_enough(scenes: Scenes, folder: str | Path) -> None:
+    """Raises ParameterError where the scenes are too few to measure anything."""
+    what = "photos" if scenes.photos else "prompts"
+    if len(scenes) < FEWEST:
+        raise ParameterError(
+            f"dataset = {str(folder)!r}: too few {what}, {len(scenes)}; at least {FEWEST} are needed for any "
+            "measure of certainty, and some 50 to tell two settings apart"
+        )
+    if not any(len(scene.boxes) for scene in scenes):
+        raise ParameterError(
+            f"dataset = {str(folder)!r}: no photo has a box ({len(scenes)} {what}); a study asks pictures to "
+            "follow boxes: give labels and bboxes for some of them. Without boxes photos can be captioned "
+            f"(helpers.captioning), no more{''.join(f'. {note}' for note in scenes.notes)}"
+        )
 
 
 def _own_detector(source: str, labels: str | Mapping[str, str | None], scenes: Scenes) -> dict[str, object]:
@@ -127,31 +123,35 @@ def _own_detector(source: str, labels: str | Mapping[str, str | None], scenes: S
     checkpoint = detector_checkpoint(str(at(source)) if at(source).is_dir() else source)
     folder, commit = locate(checkpoint)
     named = [label for scene in scenes for label in scene.labels]
-    given = parse_labels(labels) if isinstance(labels, str) else labels
     classes = classes_of(folder)
-    matched = match_labels(named, classes, given)
+    matched = match_labels(named, classes, parse_labels(labels) if isinstance(labels, str) else labels)
     unknown = [label for label, name in matched.items() if name is None]
     if classes is not None and len(unknown) == len(matched):
         raise ParameterError(
             f"detector = {source!r}: it knows none of the labels {', '.join(map(repr, unknown))}; say which "
             f'of its classes they are: DETECTOR_LABELS="{unknown[0]}={classes[0] if classes else "CLASS"}"'
         )
-    card = {
-        "detector": spelled(folder) if commit is None else f"{checkpoint.source}@{commit}",
-        "detector_labels": matched,
-    }
+    place = spelling(folder) if commit is None else f"{checkpoint.source}@{commit}"
     share = sum(label in unknown for label in named) / len(named)
-    said = f"{', '.join(unknown)}: {share:.0%} of the boxes, labels that the detector does not know"
-    return card | ({"not_judged": said} if unknown else {})
+    text = f"{', '.join(unknown)}: {share:.0%} of the boxes, labels that the detector does not know"
+    return {"detector": place, "detector_labels": matched} | ({"not_judged": text} if unknown else {})
 
 
 def models_of(protocol: Mapping) -> ModelSet:
-    """The models of a run: those of its model set, and its own detector, if it has one."""
+    """The models of a run: those of its model set, without what photos alone need where it has none, and its
+    own detector, if it has one."""
     models = model_set(protocol["models"])
+    if not has_photos(protocol):
+        models = replace(models, captioners={}, gligen={"text": models.gligen["text"]})
     if not (named := protocol.get("detector")):
         return models
     own = detector_checkpoint(str(at(named)) if at(named).is_dir() else named)
     return replace(models, detector=own, detector_labels=protocol["detector_labels"])
+
+
+def has_photos(protocol: Mapping) -> bool:
+    """Whether a run has photos, or prompts and boxes alone."""
+    return protocol.get("photos") != NO_PHOTOS
 
 
 def detector_name(protocol: Mapping) -> str:

@@ -12,10 +12,10 @@ import pandas as pd
 from helpers.files import beside, stamp
 from helpers.parameters import ParameterError
 from helpers.runs import dataset
-from helpers.runs.arms import Arm
-from helpers.runs.protocol import at, machine, scenes_of
+from helpers.runs.arms import GROUNDINGS, Arm
+from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
-from helpers.scenes.scenes import Scene, Scenes
+from helpers.scenes.scenes import Scene, Scenes, checksum
 
 WRITTEN_BY = {
     "captions": "01_captioning",
@@ -24,6 +24,7 @@ WRITTEN_BY = {
     "choices/template.json": "02_template_comparison",
     "boxes": "04_fid",
 }
+PROMPTS = "prompt"  # in the place of a captioner, where the data set brings prompts
 NUMBERS = ["value", "standard_error", "low", "high"]
 COLUMNS = ["arm", "metric", *NUMBERS, "n", "reason", "group", "lower_is_better", "kind"]
 COLUMNS += ["template", "grounding", "guidance_scale", "grounded_fraction", "seed"]
@@ -41,6 +42,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = at(folder)
         self.saved: list[str] = []
+        self.wait = True  # for the check of photos that were never decoded
         if not (self.folder / "run.json").is_file():
             raise FileNotFoundError(
                 f"{folder}: not a run folder (no run.json); notebooks/00_overview starts one"
@@ -71,12 +73,33 @@ class Run:
             raise ParameterError("\n".join(problems))
         if run.card["protocol"] != known:
             _begin(run.folder, run.card)
+        run.wait = given.get("dataset_checksum") != ""
         return run
 
     @cached_property
     def scenes(self) -> Scenes:
-        """The photos and boxes that the run is about."""
-        return scenes_of(self.card["protocol"])
+        """The photos and boxes that the run is about, each photo checked; where the run was opened with a
+        protocol that did not wait for that, in the background. Raises DatasetError."""
+        protocol, scenes = self.card["protocol"], scenes_of(self.card["protocol"], self.wait)
+        if protocol.get("dataset_checksum") == "" and not scenes.unchecked:  # as they were when it was begun
+            protocol["dataset_checksum"] = checksum(scenes)
+            _begin(self.folder, self.card)
+        return scenes
+
+    @property
+    def has_photos(self) -> bool:
+        """Whether the run has photos, or prompts and boxes alone."""
+        return has_photos(self.card["protocol"])
+
+    @property
+    def groundings(self) -> tuple[str, ...]:
+        """Groundings that it can have: image grounding shows the model what stands in a photo's boxes."""
+        return GROUNDINGS if self.has_photos else ("none", "text")
+
+    def require_photos(self, purpose: str) -> None:
+        """Raises ParameterError where the run has none."""
+        if not self.has_photos:
+            raise ParameterError(f"{self.folder} has prompts and boxes alone; {purpose} takes photos")
 
     def read_json(self, name: str) -> object:
         """What is in that file. Raises FileNotFoundError naming the notebook that has to run first."""
@@ -126,7 +149,11 @@ class Run:
         return _costs(folder, folder.stat().st_mtime_ns) if folder.is_dir() else None
 
     def captions(self, captioner: str) -> pd.DataFrame:
-        """scene, generated_text, flags, seconds: one row a scene."""
+        """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of
+        the data set are the captions of the only captioner, PROMPTS."""
+        if captioner == PROMPTS and not self.has_photos:
+            rows = [(scene.name, scene.caption, [], 0.0) for scene in self.scenes]
+            return pd.DataFrame(rows, columns=["scene", "generated_text", "flags", "seconds"])
         return pd.DataFrame(self.read_jsonl(f"captions/{captioner}.jsonl"))
 
     def prompts(self, template: str) -> pd.DataFrame:
@@ -151,9 +178,16 @@ class Run:
         crop_similarity, colour_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
-    def finish(self, following: str = "") -> "Finished":
+    def finish(self, following: str = "") -> object:
         """To be the last value of a notebook: shows what was saved, where to go on, and the versions."""
-        return Finished(sorted(set(self.saved)), following, self.card)
+        from IPython.display import Markdown  # here, because who only reads a run waits for no IPython
+
+        names = [f"`{name}`" for name in sorted(set(self.saved))] or ["nothing: everything was there already"]
+        saved = "".join(f"- {name}\n" for name in names)
+        onward = f"\nNext: [{following}]({following}.ipynb)\n" if following else ""
+        versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
+        text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
+        return Markdown(text)
 
     def _read(self, name: str) -> str:
         path = self.folder / name
@@ -169,20 +203,6 @@ class Run:
                 partial.write_text(text, encoding="utf-8", newline="\n")
             self.saved.append(name)
         return path
-
-
-class Finished:
-    """The end of a notebook: the saved files, the next notebook, the versions."""
-
-    def __init__(self, saved: list[str], following: str, card: dict) -> None:
-        self.saved, self.following, self.card = saved, following, card
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
-        saved = "".join(f"- `{name}`\n" for name in self.saved) or "- nothing: everything was there already\n"
-        onward = f"\nNext: [{self.following}]({self.following}.ipynb)\n" if self.following else ""
-        versions = ", ".join(f"{name} {version}" for name, version in self.card["versions"].items())
-        text = f"Saved in the run folder:\n\n{saved}{onward}\n*{versions}; {self.card['device']}*"
-        return {"text/markdown": text, "text/plain": text}
 
 
 @lru_cache(maxsize=256)
@@ -211,7 +231,7 @@ def _parts(name: str) -> dict[str, object]:
 
 def _begin(folder: Path, card: dict) -> None:
     """Write run.json, and before it what the scenes are."""
-    if "dataset_checksum" in card["protocol"]:
+    if card["protocol"].get("dataset_checksum"):
         dataset.remember(folder, card["protocol"])
     with beside(folder / "run.json") as partial:
         partial.write_text(_json(card, indent=1), encoding="utf-8", newline="\n")

@@ -165,7 +165,7 @@ def overlay(
             f'stroke-width="{stroke:.2f}" stroke="{colour}"{dash}/>'
             f'<text {TEXT} {at} y="{max(y_min - 1, 4.6):.2f}">{label}</text></g>'
         )
-    summary = f"boxes: {', '.join(texts) or 'none'}"
+    summary = f"boxes: {'; '.join(texts) or 'none'}"
     return (
         f'<svg style="{OVER}" viewBox="0 0 100 {height:.2f}" role="img" aria-label="{summary}">'
         f"{''.join(parts)}</svg>"

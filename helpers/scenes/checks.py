@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from helpers.scenes.problems import Problem
 
 PROMPT = "prompt_w_"  # how the keys of prompts begin in annotation files
 TEXTS = ("caption", "generated_text")
-REQUIRED = ("image", "width", "height", "labels", "bboxes")
+SIDES = ("width", "height")
+REQUIRED = ("image", *SIDES, "labels", "bboxes")
 OURS = "boxes are [x_min, y_min, x_max, y_max] in pixels"
 SLACK = 0.02  # of a side, or 2 pixels: by so much boxes leave the picture through rounding
 NUMBERS, LARGEST = {int, float}, 1e9  # types and size of coordinates; a JSON file may hold more
@@ -45,11 +47,19 @@ def check(entries: Sequence, photos: Mapping[int, Photo]) -> list[Problem]:
     found = []
     for index, entry in enumerate(entries):
         if isinstance(entry, dict):
-            found += [Problem(index, *told) for told in _check_entry(entry, photos.get(index))]
+            found += [Problem(index, *problem) for problem in _check_entry(entry, photos.get(index))]
         else:
             text = f"{entry!r:.60} is not an object; write {', '.join(REQUIRED)} in braces"
             found.append(Problem(index, text))
     return [*found, *_check_boxes(entries)]
+
+
+def is_box(box: object) -> bool:
+    """Whether a value from a JSON file is four numbers that float64 can hold; booleans are none."""
+    if type(box) is not list or len(box) != 4 or not NUMBERS.issuperset(map(type, box)):
+        return False
+    a, b, c, d = box
+    return -LARGEST < a < LARGEST > b > -LARGEST < c < LARGEST > d > -LARGEST
 
 
 def guess(boxes: np.ndarray, sizes: np.ndarray, share: float = 1) -> str | None:
@@ -72,40 +82,6 @@ def _fits(other: str, boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return ((low < high) & (low >= -slack) & (high <= sizes + slack)).all(axis=1)
 
 
-def _check_entry(entry: dict, photo: Photo | None) -> Iterator[tuple[str, ...]]:
-    """What is wrong with an entry but for the numbers of its boxes: a text, and the box where it is one's."""
-    for key in REQUIRED:
-        if key not in entry:
-            near = difflib.get_close_matches(key, entry, n=1, cutoff=0.5)
-            yield (f"has no {key!r}" + (f"; is {near[0]!r} meant for it?" if near else "; add it"),)
-    for key in ("width", "height"):
-        if key in entry and not _is_size(entry[key]):
-            said = "is no whole number of pixels above 0; give the upright photo's"
-            yield (f"{key} {entry[key]!r:.60} {said}",)
-    boxes = entry.get("bboxes", [])
-    if not isinstance(boxes, list):
-        yield (f"bboxes {boxes!r:.60} is not a list; {OURS}",)
-    for key, value in entry.items():
-        if key == "labels" or (key == "phrases" and value is not None):
-            yield from _check_texts(key, value, entry.get("bboxes"))
-        elif (key in TEXTS or key.startswith(PROMPT)) and value is not None and not _is_text(value):
-            yield (f"{key} {value!r:.60} is not a text",)
-    size = entry.get("width"), entry.get("height")
-    if photo and all(map(_is_size, size)) and not _is_resized(photo[:2], size):
-        yield (_other_shape(photo[:2], *size),)
-
-
-def _check_texts(key: str, texts: object, boxes: object) -> Iterator[tuple[str, ...]]:
-    if not isinstance(texts, list):
-        yield (f"{key} {texts!r:.60} is not a list of texts",)
-        return
-    for index, text in enumerate(texts):
-        if not _is_text(text) or not text or text.isspace():
-            yield f"{key[:-1]} {text!r:.60} is not a text; say what stands in the box", f"box {index}"
-    if isinstance(boxes, list) and len(texts) != len(boxes):
-        yield (f"{len(texts)} {key} for {len(boxes)} bboxes; give every box one",)
-
-
 def _is_text(value: object) -> bool:
     """Whether a value is a text that a file can hold; half of a surrogate pair (a cut emoji) is none."""
     return isinstance(value, str) and (value.isascii() or not re.search(r"[\ud800-\udfff]", value))
@@ -115,12 +91,35 @@ def _is_size(value: object) -> bool:
     return type(value) in NUMBERS and 1 <= value < LARGEST and value % 1 == 0
 
 
-def is_box(box: object) -> bool:
-    """Whether a value from a JSON file is four numbers that float64 can hold; booleans are none."""
-    if type(box) is not list or len(box) != 4 or not NUMBERS.issuperset(map(type, box)):
-        return False
-    a, b, c, d = box
-    return -LARGEST < a < LARGEST > b > -LARGEST < c < LARGEST > d > -LARGEST
+RULES = dict.fromkeys(TEXTS, (lambda value: value is None or _is_text(value), "is not a text"))
+RULES |= dict.fromkeys(SIDES, (_is_size, "is no whole number of pixels above 0; give the upright photo's"))
+RULES |= {  # key -> whether its value is right, and what is wrong with any other
+    "bboxes": (lambda value: isinstance(value, list), f"is not a list; {OURS}"),
+    "labels": (lambda value: isinstance(value, list), "is not a list of texts"),
+    "phrases": (lambda value: value is None or isinstance(value, list), "is not a list of texts"),
+}
+
+
+def _check_entry(entry: dict, photo: Photo | None) -> Iterator[tuple[str, ...]]:
+    """What is wrong with an entry but for the numbers of its boxes: a text, and the box where it is one's."""
+    for key in REQUIRED:
+        if key not in entry:
+            near = difflib.get_close_matches(key, entry, n=1, cutoff=0.5)
+            yield (f"has no {key!r}" + (f"; is {near[0]!r} meant for it?" if near else "; add it"),)
+    for key, value in entry.items():
+        is_right, text = RULES.get("caption" if key.startswith(PROMPT) else key, (None, ""))
+        if is_right and not is_right(value):
+            yield (f"{key} {value!r:.60} {text}",)
+        elif key in ("labels", "phrases") and value is not None:
+            for index, one in enumerate(value):
+                if not _is_text(one) or not one.strip():
+                    yield f"{key[:-1]} {one!r:.60} is not a text; say what stands in the box", f"box {index}"
+            boxes = entry.get("bboxes")
+            if isinstance(boxes, list) and len(value) != len(boxes):
+                yield (f"{len(value)} {key} for {len(boxes)} bboxes; give every box one",)
+    size = entry.get("width"), entry.get("height")
+    if photo and all(map(_is_size, size)) and not _is_resized(photo[:2], size):
+        yield (_other_shape(photo[:2], *size),)
 
 
 def _is_resized(size: tuple[int, int], other: tuple[float, float]) -> bool:
@@ -129,96 +128,96 @@ def _is_resized(size: tuple[int, int], other: tuple[float, float]) -> bool:
 
 
 def _other_shape(size: tuple[int, int], width: float, height: float) -> str:
-    said = f"width and height say {width:g} x {height:g}, but the picture is {size[0]} x {size[1]}"
-    said += " when upright (EXIF orientation applied)"
+    text = f"width and height say {width:g} x {height:g}, but the picture is {size[0]} x {size[1]}"
+    text += " when upright (EXIF orientation applied)"
     if _is_resized(size, (height, width)):
-        return f"{said}: it lies on its side; give width, height and bboxes of the upright picture"
-    return (
-        f"{said}: another shape; give its own, and x times {size[0] / width:g}, y times {size[1] / height:g}"
-    )
+        return f"{text}: it lies on its side; give width, height and bboxes of the upright picture"
+    x, y = size[0] / width, size[1] / height
+    return f"{text}: another shape; give its own, and x times {x:g}, y times {y:g}"
 
 
-class _Boxes:
-    """All boxes of a data set that are four numbers: rows as they are written, boxes (n, 4), the width and
-    height of their pictures, sizes (n, 2), the index of their entries, owner (n,), ascending, and their
-    numbers there; wrong: (n,) bool. scenes: how many entries have a list of boxes."""
+class _Box(NamedTuple):
+    """Four numbers in an entry. size: of the picture. problem: what is wrong with them, or ""."""
 
-    def __init__(self, entries: Sequence, strange: list[Problem]) -> None:
-        self.rows, self.numbers, self.scenes, owner, sizes = [], [], 0, [], []
-        for index, entry in enumerate(entries):
-            keys = ("bboxes", "width", "height")
-            boxes, *size = map(entry.get, keys) if isinstance(entry, dict) else keys
-            if not isinstance(boxes, list) or not all(map(_is_size, size)):
-                continue
-            self.scenes += 1
-            for number, box in enumerate(boxes):
-                if is_box(box):
-                    self.rows.append(box)
-                    self.numbers.append(number)
-                    owner.append(index)
-                    sizes.append(size)
-                else:
-                    text = f"{box!r:.80} is not four finite numbers; {OURS}"
-                    strange.append(Problem(index, text, f"box {number}"))
-        self.owner, self.sizes = np.array(owner, dtype=int), np.array(sizes, dtype=float).reshape(-1, 2)
-        self.boxes = np.array(self.rows, dtype=float).reshape(-1, 4)
-        low, high = self.boxes[:, :2], self.boxes[:, 2:]
-        inside = np.clip(np.minimum(high, self.sizes) - np.maximum(low, 0), 0, None)
-        reversed_or_empty = (high - low < SMALLEST_SIDE).any(axis=1)
-        self.wrong = reversed_or_empty | (inside.prod(axis=1) < (high - low).prod(axis=1) / 2)
-
-    def problems(self, index: int, other: str | None = None) -> Iterator[Problem]:
-        """What is wrong with an entry's boxes, in one problem where all are right in another format."""
-        places = range(*np.searchsorted(self.owner, [index, index + 1]))
-        boxes, sizes = self.boxes[places], self.sizes[places]
-        wrong = [place for place in places if self.wrong[place]]
-        other = other or guess(boxes, sizes)
-        if other in FRACTIONS or (other and wrong):
-            shown = wrong or places
-            box, size = self.rows[shown[0]], sizes[0]
-            said = _problem(box, *size) if wrong else f"{box} lies in one pixel of {size[0]:g} x {size[1]:g}"
-            named = ", ".join(str(self.numbers[place]) for place in shown)
-            yield Problem(index, f"{said}; {OURS}, these look like {other}", f"box {named}")
-            return
-        for place in wrong:
-            text = f"{_problem(self.rows[place], *self.sizes[place])}; {OURS}"
-            yield Problem(index, text, f"box {self.numbers[place]}")
-
-    def in_other_format(self) -> tuple[str | None, list[int]]:
-        """Another format in which nearly all boxes are right, or None, and the entries where all are."""
-        other = guess(self.boxes, self.sizes, WHOLE)
-        if other is None or (other in PIXELS and self.wrong.mean() < BROKEN):
-            return None, []
-        strange = set(self.owner[~_fits(other, self.boxes, self.sizes)].tolist())
-        alike = [index for index in np.unique(self.owner).tolist() if index not in strange]
-        shown = other in FRACTIONS or self.wrong[np.isin(self.owner, alike)].any()
-        return (other, alike) if shown else (None, [])
+    number: int
+    numbers: list
+    size: tuple[float, float]
+    problem: str
 
 
 def _check_boxes(entries: Sequence) -> list[Problem]:
     """What is wrong with the numbers of all boxes; their format is judged over the whole data set first."""
-    found: list[Problem] = []
-    table = _Boxes(entries, found)
-    tiny = table.boxes.max(axis=1, initial=-np.inf) <= 1 + SLACK
-    wrong = set(table.owner[table.wrong].tolist())
-    suspects = wrong | set(table.owner.tolist()).difference(table.owner[~tiny].tolist())
-    other, alike = table.in_other_format()
+    found, table, scenes = [], {}, 0
+    for index, entry in enumerate(entries):
+        boxes, *size = map(entry.get, ("bboxes", *SIDES)) if isinstance(entry, dict) else (None,)
+        if not isinstance(boxes, list) or not all(map(_is_size, size)):
+            continue
+        scenes += 1
+        for number, box in enumerate(boxes):
+            if is_box(box):
+                table.setdefault(index, []).append(_Box(number, box, size, _problem(box, *size)))
+            else:
+                text = f"{box!r:.80} is not four finite numbers; {OURS}"
+                found.append(Problem(index, text, f"box {number}"))
+    other, alike = _in_other_format(table)
     if alike:
-        first = next((index for index in alike if index in wrong), alike[0])
-        (problem,) = table.problems(first, other)
-        count = f"all {len(alike):,}" if len(alike) == table.scenes else f"{len(alike):,} of {table.scenes:,}"
+        first = next((index for index in alike if any(box.problem for box in table[index])), alike[0])
+        (problem,) = _of_entry(first, table[first], other)
+        count = f"all {len(alike):,}" if len(alike) == scenes else f"{len(alike):,} of {scenes:,}"
         where = f", in {count} scenes, also where it does not show" if len(alike) > 1 else ""
         found.append(problem._replace(text=problem.text + where, also=tuple(alike)))
-    return found + [one for index in sorted(suspects.difference(alike)) for one in table.problems(index)]
+    others = [index for index in table if index not in set(alike)]
+    return found + [one for index in others for one in _of_entry(index, table[index])]
+
+
+def _in_other_format(table: Mapping[int, list[_Box]]) -> tuple[str | None, list[int]]:
+    """Another format in which nearly all boxes are right, or None, and the entries where all are."""
+    rows = [(index, box) for index, boxes in table.items() for box in boxes]
+    boxes, sizes = _arrays([box for _, box in rows])
+    wrong = np.array([bool(box.problem) for _, box in rows])
+    other = guess(boxes, sizes, WHOLE)
+    if other is None or (other in PIXELS and wrong.mean() < BROKEN):
+        return None, []
+    strange = {index for (index, _), fits in zip(rows, _fits(other, boxes, sizes), strict=True) if not fits}
+    alike = [index for index in table if index not in strange]
+    shown = other in FRACTIONS or any(box.problem for index in alike for box in table[index])
+    return (other, alike) if shown else (None, [])
+
+
+def _of_entry(index: int, boxes: list[_Box], other: str | None = None) -> Iterator[Problem]:
+    """What is wrong with an entry's boxes, in one problem where all are right in another format."""
+    wrong = [box for box in boxes if box.problem]
+    if wrong or all(max(box.numbers) <= 1 + SLACK for box in boxes):
+        other = other or guess(*_arrays(boxes))
+    if other in FRACTIONS or (other and wrong):
+        shown = wrong or boxes
+        width, height = shown[0].size
+        text = shown[0].problem or f"{shown[0].numbers} lies in one pixel of {width:g} x {height:g}"
+        named = ", ".join(str(box.number) for box in shown)
+        yield Problem(index, f"{text}; {OURS}, these look like {other}", f"box {named}")
+    else:
+        yield from (Problem(index, f"{box.problem}; {OURS}", f"box {box.number}") for box in wrong)
+
+
+def _arrays(boxes: Sequence[_Box]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) and the sizes of their pictures (n, 2)."""
+    rows = np.array([(*box.numbers, *box.size) for box in boxes], dtype=float).reshape(-1, 6)
+    return rows[:, :4], rows[:, 4:]
 
 
 def _problem(box: list, width: float, height: float) -> str:
-    for axis, low, high, side in (("x", box[0], box[2], "right of"), ("y", box[1], box[3], "below")):
+    x_min, y_min, x_max, y_max = box
+    across, down = x_max - x_min, y_max - y_min
+    if min(across, down) >= SMALLEST_SIDE and x_min >= 0 <= y_min and x_max <= width and y_max <= height:
+        return ""  # as nearly all are
+    for axis, low, high, side in (("x", x_min, x_max, "right of"), ("y", y_min, y_max, "below")):
         if low > high:
             return f"{axis}_min {low:g} is {side} {axis}_max {high:g} in {box}"
         if high - low < SMALLEST_SIDE:
             return f"{axis}_min {low:g} and {axis}_max {high:g} leave {box} empty"
-    across, down = min(box[2], width) - max(box[0], 0), min(box[3], height) - max(box[1], 0)
-    inside = max(across, 0) * max(down, 0)
-    share, where = inside / ((box[2] - box[0]) * (box[3] - box[1])), "mostly" if inside else "wholly"
+    inside = max(min(x_max, width) - max(x_min, 0), 0) * max(min(y_max, height) - max(y_min, 0), 0)
+    share = inside / (across * down)
+    if share >= 0.5:
+        return ""
+    where = "mostly" if inside else "wholly"
     return f"{box} lies {where} outside the {width:g} x {height:g} picture ({share:.0%} inside)"

@@ -1,15 +1,21 @@
 """A widget in which the boxes of a scene are drawn."""
 
 import io
+import shutil
+import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
+from html import escape
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
 from jupyter_bbox_widget import BBoxWidget
 from PIL import Image
 
-from helpers.scenes import boxes
-from helpers.scenes.scenes import Scene, words
+from helpers.scenes import boxes, images
+from helpers.scenes.annotations import write_annotations
+from helpers.scenes.scenes import Scene, read_scenes, words
 
 SIDE = 448  # pixels of the photo's longer side
 FITTING = {"width": "max-content"}  # a button as wide as its words
@@ -25,13 +31,21 @@ class BoxEditor:
         colours = [colours[label] for label in labels]
         self.canvas = BBoxWidget(classes=labels, colors=colours, hide_buttons=True)
         self.canvas.layout.width = f"{SIDE + 20}px"
-        self.text = widgets.Text(description="text", placeholder="of the chosen box; empty: its label")
+        self.text = widgets.Text(description="text", placeholder="of the box; empty: its label")
         self.canvas.attach(self.text, name="text", default_value="")
+        self.references: dict[str, Image.Image] = {}
+        self.reference = widgets.Dropdown(options=[("the photo there", "")], description="looks like")
+        self.canvas.attach(self.reference, name="reference", default_value="")
+        self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="add pictures")
+        self.upload.observe(self._add, "value")
         self.blank = widgets.Checkbox(description="blank canvas")
         self.reset = widgets.Button(description="boxes of the scene", icon="undo", layout=FITTING)
         self.blank.observe(self._paint, "value")
         self.reset.on_click(lambda _: self.show(self.scene))
-        self.view = widgets.VBox([self.canvas, self.text, widgets.HBox([self.blank, self.reset])])
+        self.note, looks = widgets.HTML(), widgets.HBox([self.reference, self.upload])
+        self.view = widgets.VBox(
+            [self.canvas, self.text, looks, self.note, widgets.HBox([self.blank, self.reset])]
+        )
 
     def show(self, scene: Scene) -> None:
         """Another scene, with its photo and its boxes."""
@@ -42,7 +56,7 @@ class BoxEditor:
         self.canvas.selected_index = -1
         self.shown = [
             {"x": a, "y": b, "width": c - a, "height": d - b, "label": label}
-            | {"text": "" if phrase in (label, words(label)) else phrase}
+            | {"text": "" if phrase in (label, words(label)) else phrase, "reference": ""}
             for a, b, c, d, label, phrase in rows
         ]
         self.canvas.bboxes = self.shown
@@ -61,6 +75,44 @@ class BoxEditor:
         phrases = tuple(text or words(one["label"]) for text, one in zip(texts, rows, strict=True))
         fractions = boxes.to_fractions(np.array(corners).reshape(-1, 4), *self.size)
         return replace(self.scene, boxes=fractions, labels=labels, phrases=phrases)
+
+    def crops(self, own: Iterable[Image.Image]) -> list[Image.Image]:
+        """What each box is to look like: a picture that was chosen for it, else its own crop of the photo."""
+        chosen = [self.references.get(one.get("reference")) for one in self.canvas.bboxes]
+        return [crop if one is None else one for one, crop in zip(chosen, own, strict=True)]
+
+    def save(self, folder: Path) -> int:
+        """Put photo and boxes into the data set in that folder, begun where there is none, in the place of a
+        scene of the same photo. Returns how many scenes it has then."""
+        scene, file = self.edited(), folder / "annotations.json"
+        if self.blank.value:
+            raise ValueError("blank canvas: a scene has a photo; untick it to save the boxes on the photo")
+        if not file.is_file() and folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(f"{folder}: no data set that was saved here; name a new folder")
+        before = [
+            one for one in (read_scenes(folder) if file.is_file() else ()) if one.content != scene.content
+        ]
+        image = f"{scene.name}{scene.path.suffix}"
+        if scene.path.parent.resolve() == folder.resolve() or any(one.name == scene.name for one in before):
+            raise ValueError(f"{folder}: has a photo named {image} already; name another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(scene.path, folder / image)
+        write_annotations(file, [*before, replace(scene, image=image)])
+        return len(before) + 1
+
+    def _add(self, change: dict) -> None:
+        """Uploaded pictures become what a box can look like."""
+        chosen, self.note.value = self.reference.value, ""
+        with tempfile.TemporaryDirectory() as folder:
+            for one in change["new"]:
+                file = Path(folder) / Path(one["name"]).name
+                file.write_bytes(one["content"])
+                try:
+                    self.references[file.name] = images.load(file)
+                except ValueError as error:
+                    self.note.value = f'<pre role="alert">{escape(str(error))}</pre>'
+        self.reference.options = [*self.reference.options[:1], *((name, name) for name in self.references)]
+        self.reference.value = chosen
 
     def _paint(self, _: object = None) -> None:
         photo = self.scene.photo()

@@ -29,7 +29,7 @@ NEAR = 0.5  # pixels: boxes with one label whose sides differ by less are one bo
 
 
 @contextmanager
-def rarely_collected() -> Iterator[None]:
+def rare_collection() -> Iterator[None]:
     """Garbage is collected a hundred times less often: 100,000 entries, which are none, are else gone through
     again and again, for a third of the time."""
     before = gc.get_threshold()
@@ -80,23 +80,25 @@ def name_of(image: str) -> str:
     return posixpath.splitext(normal(image))[0].replace("/", "__")
 
 
-def locate(folder: Path, entries: Sequence) -> tuple[dict[int, Path], list[Problem]]:
-    """Index of an entry -> the file of its photo; and what is wrong with the names of the others."""
+def locate(folder: Path, entries: Sequence, photos: bool) -> tuple[dict[int, Path | None], list[Problem]]:
+    """Index of an entry -> the file of its photo, or None where there are no photos; and what is wrong with
+    the names of the others."""
     files, paths, problems = Folder(folder), {}, []
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or "image" not in entry:
             continue
-        image = entry["image"]
+        image, text, path = entry["image"], "", None
         if not isinstance(image, str) or not image.strip():
-            problems.append(Problem(index, f"image {image!r:.60} is not the name of a file"))
+            text = f"image {image!r:.60} is not the name of a file"
         # a symbolic link may lead out, as in download caches: whoever made the folder put it there
         elif re.match(r"\.\./|/|\.\.$|[A-Za-z]:/", normal(image)):
-            problems.append(Problem(index, f"the path leaves the folder; copy the picture into {folder}"))
-        elif (path := files.find(image)) is None:
-            problems.append(Problem(index, files.missing(image)))
+            text = f"the path leaves the folder; copy the picture into {folder}"
+        elif photos and (path := files.find(image)) is None:
+            text = files.missing(image)
         elif (length := len(name_of(image).encode())) > LONGEST:
-            said = f"the name is too long, {length} bytes with its folders; rename it to at most {LONGEST}"
-            problems.append(Problem(index, said))
+            text = f"the name is too long, {length} bytes with its folders; rename it to at most {LONGEST}"
+        if text:
+            problems.append(Problem(index, text))
         else:
             paths[index] = path
     return paths, problems
@@ -106,7 +108,8 @@ def complete(entry: dict, photo: Photo | None, fractions: bool) -> dict:
     """An entry of another tool with the photo's size where it says none, and boxes in pixels; without a photo
     that can be read an entry that fits, because the photo is the problem."""
     if photo is None:
-        return {"width": 1, "height": 1} | entry | ({"labels": [], "bboxes": []} if fractions else {})
+        unknown = fractions or not {"width", "height"} <= entry.keys()
+        return {"width": 1, "height": 1} | entry | ({"labels": [], "bboxes": []} if unknown else {})
     entry = {"width": photo.width, "height": photo.height} | entry
     if fractions and isinstance(entry["bboxes"], list):
         sides, boxes = np.array(photo[:2] * 2), entry["bboxes"]
@@ -120,19 +123,20 @@ def clashes(entries: Sequence[dict], photos: Mapping[int, Photo]) -> list[Proble
     for index, photo in photos.items():
         image = entries[index]["image"]
         # names in lower case: file systems that ignore case would mix up results with one name
-        keys = normal(image), photo.content, ("name", name_of(image).casefold())
-        for key, said in zip(keys, CLASHES, strict=True):
-            other = taken.setdefault(key, index)
-            if other != index:
+        keys = normal(image), photo.content or index, ("name", name_of(image).casefold())
+        for key, text in zip(keys, CLASHES, strict=True):
+            if (other := taken.setdefault(key, index)) != index:
                 first = entries[other]["image"]
-                text = said.format(f"entry {other}, {first!r}")
+                text = text.format(f"entry {other}, {first!r}")
                 found.append(Problem(index, text, pair=f"{image!r} and {first!r}"))
                 break
     return found
 
 
-def sample(entries: Sequence, limit: int, seed: int = 0) -> list:
-    """So many entries at most, drawn at random by the seed, in the order of the file."""
+def sample(entries: list, limit: int | None, seed: int) -> list:
+    """So many entries at most, drawn at random by the seed, in the order of the file; None for all."""
+    if limit is None:
+        return entries
     chosen = random.Random(seed).sample(range(len(entries)), min(limit, len(entries)))
     return [entries[index] for index in sorted(chosen)]
 

@@ -1,25 +1,27 @@
-"""Annotation formats of other tools as entries {image, width, height, labels, bboxes}, the study's own.
+"""Annotation formats of other tools, each a reader of documents that yields entries of the study's own form.
 
-What a tool does not say (a photo's size) is left out of an entry. Names of classes are carried, no numbers.
+A reader takes the documents of a data set by path, and a Counter of what it leaves out. An entry is {image,
+width, height, labels, bboxes}; a size that a tool does not say is left out. Classes have names, no numbers.
 """
 
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import PurePath
-from types import MappingProxyType
 from urllib.parse import unquote
 
 import numpy as np
 
-Entries = tuple[list[dict], list[str]]  # and what to say of them
+PHOTO_KEYS = ("image", "file_name", "image_path", "img_path")
+TEXTS = ("id", "prompt", *PHOTO_KEYS)  # columns of a CSV that are no JSON values
+Reader = Callable[[Mapping[str, object], Counter], Iterator[dict]]
 
 
 def kind(value: object) -> str | None:
-    """The tool that writes such JSON: "COCO", "COCO results", "LabelMe", "VIA", "CreateML", "Label Studio";
-    None for the study's own list and for anything else."""
+    """The tool that writes such JSON, of READERS, or "COCO results"; None for anything else."""
     if isinstance(value, dict):
         if isinstance(value.get("images"), list):
             return "COCO"
@@ -38,14 +40,14 @@ def kind(value: object) -> str | None:
     return "CreateML" if {"annotations", "annotation"} & first.keys() else None
 
 
-def coco(documents: Sequence[dict]) -> Entries:
-    """Entries of COCO files, of which several may speak of the same photos, as instances and captions do.
+def coco(documents: Mapping[str, dict], left_out: Counter) -> Iterator[dict]:
+    """COCO files, of which several may speak of the same photos, as instances and captions do.
 
-    A box that is missing is taken around the segmentation. Crowd regions are left out and counted; of several
-    captions the first is the caption, all stand under `captions`.
+    A box that is missing is taken around the segmentation; of several captions the first is the caption, all
+    stand under `captions`.
     """
-    entries, crowds = {}, 0
-    for document in documents:
+    entries = {}
+    for document in documents.values():
         names = {category["id"]: category["name"] for category in document.get("categories", [])}
         photos = {
             photo["id"]: entries.setdefault(photo["file_name"], _entry(photo["file_name"], (), photo))
@@ -59,13 +61,13 @@ def coco(documents: Sequence[dict]) -> Entries:
                 entry.setdefault("captions", []).append(annotation["caption"])
                 entry.setdefault("caption", annotation["caption"])
             elif annotation.get("iscrowd"):
-                crowds += 1
+                left_out["crowd regions left out, being no boxes of single things"] += 1
             elif annotation.get("bbox") or annotation.get("segmentation"):
                 if annotation["category_id"] not in names:
                     raise ValueError(f"category {annotation['category_id']!r} of a box has no name")
                 entry["labels"].append(names[annotation["category_id"]])
                 entry["bboxes"].append(_coco_box(annotation))
-    return list(entries.values()), _count("crowd regions left out, being no boxes of single things", crowds)
+    yield from entries.values()
 
 
 def _coco_box(annotation: dict) -> list:
@@ -78,32 +80,27 @@ def _coco_box(annotation: dict) -> list:
         if isinstance(outline["counts"], list):
             outline = mask.frPyObjects(outline, *outline["size"])
         return corners(*mask.toBbox(outline).tolist())
-    return around([number for part in outline for number in part])
+    return around([*chain(*outline)])
 
 
-def createml(photos: Sequence[dict]) -> Entries:
-    """Entries of a CreateML list; its boxes are centre and size in pixels."""
-    entries = []
-    for photo in photos:
+def createml(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
+    """CreateML lists; boxes are centre and size in pixels."""
+    for photo in chain(*documents.values()):
         things = [
             (one["label"], centred(*(one["coordinates"][key] for key in ("x", "y", "width", "height"))))
             for one in photo.get("annotations", photo.get("annotation", []))
         ]
-        entries.append(_entry(photo.get("image") or photo.get("imagefilename"), things))
-    return entries, []
+        yield _entry(photo.get("image") or photo.get("imagefilename"), things)
 
 
-def labelme(documents: Mapping[str, dict]) -> Entries:
-    """Entries of LabelMe files, by their paths from the data set's folder; outlines become boxes."""
-    entries, dropped = [], 0
+def labelme(documents: Mapping[str, dict], left_out: Counter) -> Iterator[dict]:
+    """LabelMe files; outlines become boxes."""
     for path, document in documents.items():
         shapes = [s for s in document["shapes"] if s.get("shape_type") not in ("point", "line", "linestrip")]
-        dropped += len(document["shapes"]) - len(shapes)
+        left_out["points and lines left out, being no boxes"] += len(document["shapes"]) - len(shapes)
         image = PurePath(path).parent / document["imagePath"].replace("\\", "/")
         sides = {"width": document.get("imageWidth"), "height": document.get("imageHeight")}
-        things = [(shape["label"], _labelme_box(shape)) for shape in shapes]
-        entries.append(_entry(image.as_posix(), things, sides))
-    return entries, _count("points and lines left out, being no boxes", dropped)
+        yield _entry(image.as_posix(), [(shape["label"], _labelme_box(shape)) for shape in shapes], sides)
 
 
 def _labelme_box(shape: dict) -> list:
@@ -114,47 +111,45 @@ def _labelme_box(shape: dict) -> list:
     return around(points.ravel().tolist())
 
 
-def label_studio(tasks: Sequence[dict]) -> Entries:
-    """Entries of a Label Studio export: percentages of the photo; of several annotators the first."""
-    entries, several = [], 0
-    for task in tasks:
-        address = next(text for text in task["data"].values() if isinstance(text, str))
+def label_studio(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
+    """Label Studio exports: percentages of the photo; of several annotators the first."""
+    for task in chain(*documents.values()):
+        address, *_ = (text for text in task["data"].values() if isinstance(text, str))
         image = re.sub(r"^[0-9a-f]{8}-", "", unquote(address.split("?d=")[-1].split("/")[-1]))
-        several += len(task.get("annotations", [])) > 1
-        things, sides = [], {}
-        for result in (task.get("annotations") or [{}])[0].get("result", []):
+        annotators, things, sides = task.get("annotations") or [{}], [], {}
+        left_out["photos with several annotators, of whom the first is taken"] += len(annotators) > 1
+        for result in annotators[0].get("result", []):
             place = result.get("value", {})
             if names := place.get("rectanglelabels"):
                 width, height = result["original_width"], result["original_height"]
                 x, y, across, down = (place[key] / 100 for key in ("x", "y", "width", "height"))
                 things.append((names[0], corners(x * width, y * height, across * width, down * height)))
                 sides = {"width": width, "height": height}
-        entries.append(_entry(image, things, sides))
-    return entries, _count("photos with several annotators, of whom the first is taken", several)
+        yield _entry(image, things, sides)
 
 
-def via(value: dict) -> Entries:
-    """Entries of a VGG Image Annotator project or export; outlines become boxes."""
-    entries = []
-    for photo in value.get("_via_img_metadata", value).values():
+def via(documents: Mapping[str, dict], left_out: Counter) -> Iterator[dict]:
+    """VGG Image Annotator projects or exports; outlines become boxes."""
+    for photo in chain(*(one.get("_via_img_metadata", one).values() for one in documents.values())):
         regions, things = photo["regions"], []
         for region in regions.values() if isinstance(regions, dict) else regions:
             shape, texts = region["shape_attributes"], region["region_attributes"]
             if "all_points_x" in shape:
                 box = around([*chain(*zip(shape["all_points_x"], shape["all_points_y"], strict=True))])
             else:
-                box = corners(shape["x"], shape["y"], shape["width"], shape["height"])
+                box = corners(*(shape[key] for key in ("x", "y", "width", "height")))
             things.append((next((text for text in texts.values() if isinstance(text, str)), ""), box))
-        entries.append(_entry(photo["filename"], things))
-    return entries, []
+        yield _entry(photo["filename"], things)
 
 
-def rows(values: Sequence[dict]) -> Entries:
-    """Entries of JSON lines: GLIGEN's (prompt, phrases, locations in fractions), or those of the datasets
-    library's image folders (file_name, objects with bbox and categories)."""
-    entries = []
-    for row in values:
-        image = next(row[key] for key in ("image", "file_name", "image_path", "img_path") if key in row)
+def rows(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
+    """JSON lines: GLIGEN's (prompt, phrases, locations in fractions), those of the datasets library's image
+    folders (file_name, objects with bbox and categories), or prompts with boxes and no photo, whose id, or
+    else number, is the scene's name."""
+    for number, row in enumerate(chain(*documents.values())):
+        image = next((row[key] for key in PHOTO_KEYS if key in row), None)
+        if image is None and not row.get("prompt"):
+            raise ValueError(f"row {number} has neither a photo ({', '.join(PHOTO_KEYS)}) nor a prompt")
         things = row.get("objects")
         if things is None:
             labels = row["labels"] if "labels" in row else row["phrases"]
@@ -165,47 +160,60 @@ def rows(values: Sequence[dict]) -> Entries:
         if numbers := [label for label in labels if isinstance(label, int)]:
             raise ValueError(f"class {numbers[0]} of {image!r} is a number; give the names of classes")
         caption = next((row[key] for key in ("caption", "prompt", "text") if row.get(key)), None)
-        entries.append(_entry(image, (), row) | {"labels": labels, "bboxes": boxes, "caption": caption})
-    return entries, []
+        entry = {"labels": labels, "bboxes": boxes, "caption": caption}
+        if image is None:
+            more = {
+                key: value
+                for key, value in row.items()
+                if key not in ("id", "prompt", "phrases", "locations")
+            }
+            yield more | {"image": str(row.get("id", number))} | entry
+        else:
+            yield _entry(image, (), row) | entry
 
 
-def voc(documents: Mapping[str, str]) -> Entries:
-    """Entries of Pascal VOC files. documents: XML by its path."""
-    entries, corner = [], ("xmin", "ymin", "xmax", "ymax")
+def columns(row: Mapping[str, str]) -> dict:
+    """A row of a CSV as one of JSON lines. Boxes stand in bboxes (and labels), or, as in 7Bench and
+    CoBench, one by one in bbox1, bbox2, ... (and obj1, obj2, ...)."""
+    texts = {key: text for key, text in row.items() if key and text}
+    things = [key for key in texts if re.fullmatch(r"(bbox|obj|label)\d+", key)]
+    made = {key: texts[key] if key in TEXTS else _value(texts[key], texts[key]) for key in texts}
+    if "bbox1" in row:
+        boxes = [texts[key] for key in things if key.startswith("bbox")]
+        made["bboxes"] = [_value(f"[{text.strip('[] ')}]", text) for text in boxes]
+        made["labels"] = [texts[key] for key in things if not key.startswith("bbox")]
+    return {key: value for key, value in made.items() if key not in things}
+
+
+def _value(text: str, other: str) -> object:
+    """The JSON value in a text, or the other where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return other
+
+
+def voc(documents: Mapping[str, bytes], left_out: Counter) -> Iterator[dict]:
+    """Pascal VOC files."""
     for path, text in documents.items():
         root = ElementTree.fromstring(text)
         things = [
-            (one.findtext("name", ""), [float(one.findtext(f"bndbox/{key}")) for key in corner])
+            (one.findtext("name", ""), [float(one.findtext(f"bndbox/{key}")) for key in VOC_BOX])
             for one in root.findall("object")
         ]
         sides = {key: int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height")}
-        entries.append(_entry(root.findtext("filename", "").strip() or PurePath(path).stem, things, sides))
-    return entries, []
+        yield _entry(root.findtext("filename", "").strip() or PurePath(path).stem, things, sides)
 
 
-def yolo(
-    lines: Sequence[str], names: Mapping[int, str], keypoints: bool = False
-) -> tuple[list[str], list[list[float]]]:
-    """Labels and boxes of one YOLO file, as fractions (x_min, y_min, x_max, y_max); outlines become boxes.
+VOC_BOX = ("xmin", "ymin", "xmax", "ymax")
+READERS: dict[str, Reader] = {"COCO": coco, "LabelMe": labelme, "CreateML": createml}  # of JSON documents
+READERS |= {"Label Studio": label_studio, "VIA": via}
 
-    keypoints: the numbers after a box are points. Raises ValueError naming the line that cannot be read.
-    """
-    labels, boxes = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            which, *numbers = (float(part) for part in line.split())
-            if int(which) not in names:
-                raise ValueError(f"class {int(which)} has no name; the names are {dict(names)!r:.200}")
-            if len(numbers) < 4 or (len(numbers) > 5 and len(numbers) % 2 and not keypoints):
-                raise ValueError("neither class, x, y, width, height nor class and the points of an outline")
-        except ValueError as error:
-            raise ValueError(f"line {number}, {line.strip()!r:.80}: {error}") from error
-        outline = len(numbers) > 5 and not keypoints
-        boxes.append(around(numbers) if outline else centred(*numbers[:4]))
-        labels.append(names[int(which)])
-    return labels, boxes
+
+def words(entries: Sequence[dict], scenes: str) -> str:
+    """How many scenes, boxes and classes entries have."""
+    labels = Counter(label for entry in entries for label in entry["labels"])
+    return f"{len(entries):,} {scenes}, {labels.total():,} boxes, {len(labels):,} labels"
 
 
 def corners(x: float, y: float, width: float, height: float) -> list[float]:
@@ -223,17 +231,7 @@ def around(numbers: Sequence[float]) -> list[float]:
     return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
 
 
-def words(entries: Sequence[dict]) -> str:
-    """How many photos, boxes and classes entries have."""
-    labels = Counter(label for entry in entries for label in entry.get("labels", []))
-    return f"{len(entries):,} photos, {labels.total():,} boxes, {len(labels):,} labels"
-
-
-def _entry(image: str, things: Sequence[tuple[str, list]], sides: Mapping = MappingProxyType({})) -> dict:
+def _entry(image: str, things: Sequence[tuple[str, list]], sides: Mapping | None = None) -> dict:
     """things: label and box of each. sides: where width and height stand, if they are known."""
     entry = {"image": image, "labels": [label for label, _ in things], "bboxes": [box for _, box in things]}
-    return entry | {key: sides[key] for key in ("width", "height") if sides.get(key)}
-
-
-def _count(what: str, number: int) -> list[str]:
-    return [f"{what}: {number:,}"] if number else []
+    return entry | {key: sides[key] for key in ("width", "height") if sides and sides.get(key)}

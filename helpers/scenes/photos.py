@@ -1,4 +1,5 @@
-"""Photo files: where they lie, and what is known of them. An unchanged file is decoded only once."""
+"""Photo files: where they lie, and what is known of them. An unchanged file is decoded only once, and in the
+background where nobody waits for it."""
 
 import hashlib
 import json
@@ -6,11 +7,12 @@ import os
 import posixpath
 import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import platformdirs
@@ -36,6 +38,11 @@ class Photo(NamedTuple):
     height: int
     orientation: int
     content: str
+
+
+UNCHECKED = Photo(0, 0, 1, "")  # of a photo of which nothing is known yet
+IDLE = Thread()
+_running: dict[Path, Thread] = {}  # the check in the background, by folder
 
 
 class Folder:
@@ -66,7 +73,7 @@ class Folder:
         """What to say of a name that `find` does not find."""
         if ends := self.ending(image):
             return f"{len(ends)} files are called so: {', '.join(map(repr, ends[:3]))}; give the folder too"
-        stem = posixpath.splitext(posixpath.basename(normal(image)))[0].strip().casefold()
+        stem = _stem(posixpath.basename(normal(image))).strip()
         near = next((paths[0] for name, paths in self._files.items() if _stem(name) == stem), None)
         return "there is no such file; " + (f"is it {near!r}?" if near else "add it or correct its name")
 
@@ -95,47 +102,78 @@ def normal(image: str) -> str:
     return posixpath.normpath(unicodedata.normalize("NFC", image).replace("\\", "/"))
 
 
-def look(folder: Path, paths: Iterable[Path]) -> dict[Path, Photo | str]:
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0].casefold()
+
+
+def look(
+    folder: Path, paths: Iterable[Path], wait: bool = True, sizes: bool = True
+) -> dict[Path, Photo | str]:
     """What is known of each photo, or why it cannot be used.
 
     Photos are decoded once, with all cores; later calls, also of other processes, compare size and time of
     change only. That knowledge lies in the user's cache folder (or in GROUNDED_CACHE), a file per data set,
     because several runs share a data set and its own folder may be read-only.
+    wait: False decodes in the background what is not known yet, and returns UNCHECKED for it, or, with
+    `sizes`, what its header says.
     """
-    memory = _memory(folder)
-    known, found, new = _read(memory), {}, []
+    memory, found, new = _memory(folder), {}, {}
+    known = _read(memory)
     for path in paths:
-        size, changed = (fact := os.stat(path)).st_size, fact.st_mtime_ns
+        stamp = [(fact := os.stat(path)).st_size, fact.st_mtime_ns]
         row = known.get(_name(folder, path), ())
-        if row[:2] == [size, changed]:
+        if row[:2] == stamp:
             found[path] = Photo(*row[2:])
-        elif path not in found:
-            found[path] = ""
-            new.append((path, [size, changed]))
-    written = time.monotonic()
-    bar = tqdm(total=len(new), desc="checking photos", unit="photo", disable=len(new) < MANY, leave=False)
-    with bar, ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        else:
+            new[path] = stamp
+    if wait:
+        return found | _decode(folder, memory, known, new, len(new) >= MANY)
+    if new and not _running.get(folder, IDLE).is_alive():
+        _running[folder] = Thread(target=_decode, args=(folder, memory, known, new, False), daemon=True)
+        _running[folder].start()
+    return found | {path: _header(path) if sizes else UNCHECKED for path in new}
+
+
+def _decode(
+    folder: Path, memory: Path, known: dict[str, list], new: Mapping[Path, list], bar: bool
+) -> dict[Path, Photo | str]:
+    """What decoding shows of new photos, written down every PAUSE seconds and at the end."""
+    found, places, written = {}, [*new], time.monotonic()
+    bar = tqdm(
+        total=len(new), desc="checking photos", unit="photo", disable=None if bar else True, leave=False
+    )
+    # a program that ends while a background thread is at work takes no new tasks: what is known is kept
+    with bar, suppress(RuntimeError), ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         for start in range(0, len(new), CHUNK):
-            part = new[start : start + CHUNK]
-            for (path, fact), photo in zip(part, pool.map(_look, [path for path, _ in part]), strict=True):
+            part = places[start : start + CHUNK]
+            for path, photo in zip(part, pool.map(_decoded, part), strict=True):
                 found[path] = photo
                 bar.update()
-                if isinstance(photo, Photo) and fact[1] < time.time_ns() - SETTLED:
-                    known[_name(folder, path)] = [*fact, *photo]
+                if isinstance(photo, Photo) and new[path][1] < time.time_ns() - SETTLED:
+                    known[_name(folder, path)] = [*new[path], *photo]
             if time.monotonic() - written > PAUSE or start + CHUNK >= len(new):
-                written = _write(memory, known)
+                with suppress(OSError), beside(memory) as partial:  # without a cache time is lost, no more
+                    partial.write_text(json.dumps(known), encoding="utf-8")
+                written = time.monotonic()
     return found
 
 
-def _look(path: Path) -> Photo | str:
+def _decoded(path: Path) -> Photo | str:
     try:
         size = images.load(path).size
-        with Image.open(path) as image:
-            orientation = images.orientation(image)
-        with path.open("rb") as file:
-            return Photo(*size, orientation, hashlib.file_digest(file, "sha256").hexdigest())
+        with Image.open(path) as image, path.open("rb") as file:
+            return Photo(*size, images.orientation(image), hashlib.file_digest(file, "sha256").hexdigest())
     except ValueError as error:
         return str(error).removeprefix(f"{path}: ")
+
+
+def _header(path: Path) -> Photo | str:
+    try:
+        with Image.open(path) as image:
+            turn, size = images.orientation(image), image.size
+        return Photo(*(size[::-1] if turn > 4 else size), turn, "")
+    except images.DAMAGED:
+        return _decoded(path)  # which says what is wrong
 
 
 def _memory(folder: Path) -> Path:
@@ -152,16 +190,5 @@ def _read(memory: Path) -> dict[str, list]:
     return known if isinstance(known, dict) else {}
 
 
-def _write(memory: Path, known: dict[str, list]) -> float:
-    """When that was written, if it could be: without a cache, time is lost and nothing else."""
-    with suppress(OSError), beside(memory) as partial:
-        partial.write_text(json.dumps(known), encoding="utf-8")
-    return time.monotonic()
-
-
 def _name(folder: Path, path: Path) -> str:
     return str(path).removeprefix(f"{folder}{os.sep}")
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(name)[0].casefold()

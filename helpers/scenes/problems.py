@@ -11,8 +11,8 @@ EXAMPLES = 3  # places that are named for a cause
 class DatasetError(ValueError):
     """A data set that cannot be used. problems: a line for each cause."""
 
-    def __init__(self, folder: Path, problems: list[str]):
-        self.problems = problems
+    def __init__(self, folder: Path, *problems: str):
+        self.problems = list(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n- ".join([f"{count} in the data set {folder}:", *problems]))
 
@@ -40,27 +40,37 @@ def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str
     for problem in sorted(problems, key=lambda problem: (problem.index, problem.box)):
         cause = re.sub(r"\[.*?\]|'.*?'|\".*?\"|-?\b(\d[\w.%]*|nan|inf)", "…", problem.text)
         causes.setdefault(cause, []).append(problem)
-    told = []
-    for first, *others in causes.values():
-        box = f", {first.box}" if first.box else ""
-        line = f"{file}, {_scene(entries, first.index)}{box}: {first.text}"
-        if others:
-            named = others if first.pair else others[: EXAMPLES - 1]
-            names = [one.pair or f"{_scene(entries, one.index)} {one.box}".strip() for one in named]
-            scenes = len({one.index for one in (first, *others)})
-            where = f"in {scenes:,} scenes together" if scenes > 1 else "in this scene"
-            line += f" (and {len(others):,} more, {where}: {', '.join(names)}"
-            line += ", ...)" if len(others) > len(named) else ")"
-        told.append(line)
-    return told
+    return [_line(file, entries, *alike) for alike in causes.values()]
 
 
-def examples(names: Sequence[str], most: int = EXAMPLES) -> str:
-    """The first few names, quoted, and how many there are."""
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+def examples(names: Sequence[str]) -> str:
+    """The first few names, quoted, and how many more there are."""
+    more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
+    return ", ".join(map(repr, names[:EXAMPLES])) + more
 
 
-def _scene(entries: Sequence, index: int) -> str:
+def scene_of(entries: Sequence, index: int) -> str:
+    """An entry as messages call it: by its picture, or by its number."""
     image = entries[index].get("image") if isinstance(entries[index], dict) else None
     return f"scene {image!r}" if isinstance(image, str) else f"entry {index}"
+
+
+def _line(file: str, entries: Sequence, first: Problem, *others: Problem) -> str:
+    box = f", {first.box}" if first.box else ""
+    line = f"{file}, {scene_of(entries, first.index)}{box}: {first.text}"
+    if not others:
+        return line
+    named = others if first.pair else others[: EXAMPLES - 1]
+    names = [one.pair or f"{scene_of(entries, one.index)} {one.box}".strip() for one in named]
+    count = len({one.index for one in (first, *others)})
+    where = f"in {count:,} scenes together" if count > 1 else "in this scene"
+    more = ", ..." if len(others) > len(named) else ""
+    return f"{line} (and {len(others):,} more, {where}: {', '.join(names)}{more})"
+
+
+def read_lines(folder: Path, name: str) -> list[str]:
+    """The lines of a text file. Raises DatasetError where it cannot be read."""
+    try:  # by "\n" alone: texts may hold what else ends a line in Unicode
+        return (folder / name).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DatasetError(folder, f"{name} cannot be read as UTF-8: {error}; save it so") from error

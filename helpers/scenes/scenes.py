@@ -10,32 +10,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers.files import beside
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import checks, entries, formats, images, photos, readers
 from helpers.scenes.checks import PROMPT
-from helpers.scenes.entries import name_of, rarely_collected, words
+from helpers.scenes.entries import name_of, rare_collection, words
 from helpers.scenes.photos import Photo
-from helpers.scenes.problems import DatasetError, Problem, examples, lines
+from helpers.scenes.problems import DatasetError, Problem, examples, lines, scene_of
 
-KEYS = {"caption": "generated_text"}  # template -> its key in the file, where that is not PROMPT + template
+SIDE = 512  # pixels of a layout without width and height, the square of the published models
+CANVAS = "#d9d9d9"
+LATER = "later steps wait for them and say what is wrong"
 KNOWN = {*checks.REQUIRED, *checks.TEXTS, "phrases"}
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A photo and what is known of it.
+    """A photo, or a layout without one, and what is known of it.
 
-    name: unique in the data set, fit for a file name. width, height: pixels of the upright photo as annotated
-    (the file may be a resized copy). boxes: (n, 4) float32 fractions, clipped; labels and phrases: n each, in
-    their order. caption: a reference written by someone; generated_text: a captioner's; prompts: by template.
-    image: the picture as the annotation file calls it. clipped: indices of the boxes that left the photo by a
-    pixel or more. extra: other keys of the annotation file, carried along. content: SHA-256 of the file.
-    orientation: the file's by EXIF, 1 to 8; the photo is upright all the same.
+    name: unique in the data set, fit for a file name. path: of the photo, or None. width, height: pixels of
+    the upright photo as annotated (the file may be a resized copy). boxes: (n, 4) float32 fractions, clipped;
+    labels and phrases: n each, in their order. caption: a reference written by someone, or the prompt of a
+    layout without a photo; generated_text: a captioner's; prompts: by template. image: the picture as the
+    annotation file calls it. clipped: indices of the boxes that left the photo by a pixel or more. extra:
+    other keys of the annotation file, carried along. content: SHA-256 of the photo's file, "" where it is not
+    known. orientation: the file's by EXIF, 1 to 8; the photo is upright all the same.
     """
 
     name: str
-    path: Path
+    path: Path | None
     width: int
     height: int
     labels: tuple[str, ...]
@@ -51,23 +53,39 @@ class Scene:
     orientation: int = 1
 
     def photo(self) -> Image.Image:
-        """The upright photo, RGB, in the file's own size."""
-        return images.load(self.path)
+        """The upright photo, RGB, in the file's own size; where there is none, a grey canvas."""
+        return images.load(self.path) if self.path else Image.new("RGB", (self.width, self.height), CANVAS)
 
 
 class Scenes(list[Scene]):
     """The scenes of a data set, in the order of its annotations.
 
     format: one line that says what was recognised. notes: what was put in order, left out or should be looked
-    at, a line for each cause.
+    at, a line for each cause. left_out: scene -> why, where scenes with problems are left out.
     """
 
-    def __init__(self, scenes: Iterable[Scene], format: str = "", notes: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        scenes: Iterable[Scene],
+        format: str = "",
+        notes: Iterable[str] = (),
+        left_out: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(scenes)
-        self.format, self.notes = format, list(notes)
+        self.format, self.notes, self.left_out = format, list(notes), dict(left_out or {})
+
+    @property
+    def photos(self) -> bool:
+        """Whether they have photos, or are layouts without any."""
+        return any(scene.path for scene in self)
+
+    @property
+    def unchecked(self) -> int:
+        """Photos that nothing is known of yet: see `read_scenes`, wait."""
+        return sum(not scene.content for scene in self if scene.path)
 
 
-@rarely_collected()
+@rare_collection()
 def read_scenes(
     folder: str | Path,
     split: str | None = None,
@@ -75,6 +93,7 @@ def read_scenes(
     seed: int = 0,
     labels: Mapping[str, str | None] | None = None,
     skip_bad: bool = False,
+    wait: bool = True,
 ) -> Scenes:
     """The scenes of a folder with photos and annotations.json, or with annotations of another tool.
 
@@ -84,35 +103,57 @@ def read_scenes(
     and again when it changes, so that nothing breaks hours later.
     split: the part of a data set that has parts. limit, seed: so many scenes at most, drawn at random.
     labels: label -> another name for it, or None to leave its boxes out. skip_bad: leave scenes with problems
-    out, and say so in the notes.
+    out, and say so in the notes. wait: False does not wait for photos that were never decoded: they are
+    checked in the background, their scenes have no `content` until then, and a later call tells of them.
     Raises DatasetError (a ValueError) that tells every problem of the data set.
     """
     folder = Path(folder)
     source = readers.read(folder, split)
     found, joined = entries.join(source.entries)
-    if limit is not None:
-        found = entries.sample(found, limit, seed)
-    paths, problems = entries.locate(folder, found)
-    facts = photos.look(folder, paths.values())
-    known = {index: facts[path] for index, path in paths.items() if isinstance(facts[path], Photo)}
-    problems += [Problem(index, facts[path]) for index, path in paths.items() if index not in known]
+    found, square = entries.sample(found, limit, seed), None
+    paths, problems = entries.locate(folder, found, source.photos)
+    stated = [isinstance(entry, dict) and {"width", "height"} <= entry.keys() for entry in found]
+    if source.photos:
+        sizes = source.fractions or not all(stated)
+        facts = photos.look(folder, paths.values(), wait or skip_bad, sizes)
+        problems += [Problem(i, facts[path]) for i, path in paths.items() if isinstance(facts[path], str)]
+        known = {i: facts[path] for i, path in paths.items() if isinstance(facts[path], Photo)}
+    else:
+        known = dict.fromkeys(paths, Photo(SIDE, SIDE, 1, ""))
+        square = f"layouts without width and height, taken for {SIDE} x {SIDE}: {stated.count(False):,}"
     if not source.own:
         found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
-    problems += [*checks.check(found, known), *entries.clashes(found, known)]
-    notes = [*source.notes, joined]
-    bad = {index for problem in problems for index in (problem.index, *problem.also)}
-    if bad:
-        told = lines(source.file, found, problems)
-        if not skip_bad or len(bad) == len(found):
-            raise DatasetError(folder, told)
-        notes += [f"scenes left out: {len(bad):,} of {len(found):,}", *told]
-    good = [index for index in range(len(found)) if index not in bad]
+    decoded = {index: photo for index, photo in known.items() if photo.width} if source.photos else {}
+    problems += [*checks.check(found, decoded), *entries.clashes(found, known)]
+    left_out, texts = _bad(folder, source.file, found, problems, skip_bad)
+    good = [index for index in range(len(found)) if index not in left_out]
     kept = [found[index] for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
     kept, copies = entries.once(kept)
     scenes = list(_scenes(kept, [paths[index] for index in good], [known[index] for index in good]))
-    notes += [*spelled, copies, *_remarks(scenes)]
-    return Scenes(scenes, f"{source.format}, {formats.words(kept)}", filter(None, notes))
+    notes = [*source.notes, joined, square if not all(stated) else None, *texts, *spelled, copies]
+    words = formats.words(kept, "photos" if source.photos else "prompts")
+    reasons = {scene_of(found, index): text for index, text in left_out.items()}
+    read = Scenes(scenes, f"{source.format}, {words}", filter(None, notes), reasons)
+    read.notes += _remarks(read)
+    return read
+
+
+def _bad(
+    folder: Path, file: str, entries: list, problems: list[Problem], skip: bool
+) -> tuple[dict[int, str], list[str]]:
+    """Index of each entry with a problem -> its first one, and what to say of all. Raises DatasetError where
+    they are not to be skipped, or no other entry is left."""
+    reasons: dict[int, str] = {}
+    for problem in problems:
+        for index in (problem.index, *problem.also):
+            reasons.setdefault(index, f"{problem.box} {problem.text}".strip())
+    if not reasons:
+        return {}, []
+    texts = lines(file, entries, problems)
+    if not skip or len(reasons) == len(entries):
+        raise DatasetError(folder, *texts)
+    return reasons, [f"scenes left out: {len(reasons):,} of {len(entries):,}", *texts]
 
 
 def checksums(scenes: Iterable[Scene]) -> dict[str, str]:
@@ -142,37 +183,10 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
 
 
-def write_annotations(
-    path: str | Path,
-    scenes: Iterable[Scene],
-    generated_text: dict[str, str] | None = None,
-    prompts: dict[str, dict[str, str]] | None = None,
-) -> None:
-    """Write scenes in the format that read_scenes reads, whole or not at all.
-
-    generated_text: by scene name; prompts: by template name, then scene name ({"suffix": {"a": "..."}} is
-    written as prompt_w_suffix). A scene that they leave out keeps its own. Boxes read back bit for bit.
-    Raises ValueError naming texts for scenes that are not there.
-    """
-    scenes = list(scenes)
-    keys = {template: KEYS.get(template, PROMPT + template) for template in prompts or {}}
-    texts = {"generated_text": generated_text or {}}
-    texts |= {keys[template]: by_scene for template, by_scene in (prompts or {}).items()}
-    for key, by_scene in texts.items():
-        strange = sorted(by_scene.keys() - {scene.name for scene in scenes})
-        if strange:
-            raise ValueError(f"{key} is given for {strange}, which are not among the {len(scenes)} scenes")
-    entries = [
-        _entry(scene)
-        | {key: by_scene[scene.name] for key, by_scene in texts.items() if scene.name in by_scene}
-        for scene in scenes
-    ]
-    with beside(path) as partial:
-        partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _remarks(scenes: Sequence[Scene]) -> Iterator[str]:
-    """What a program cannot decide, or what was cut."""
+def _remarks(scenes: Scenes) -> Iterator[str]:
+    """What a program cannot decide, what was cut, and what is not known yet."""
+    if scenes.unchecked:
+        yield f"photos that are being checked in the background: {scenes.unchecked:,}; {LATER}"
     if clipped := [scene.image for scene in scenes if scene.clipped]:
         yield f"photos whose boxes leave them and are clipped: {len(clipped):,}, {examples(clipped)}"
     turned = [
@@ -186,7 +200,9 @@ def _remarks(scenes: Sequence[Scene]) -> Iterator[str]:
         yield f"{said}: {len(turned):,}, {examples(turned)}; {look}"
 
 
-def _scenes(entries: Sequence[dict], paths: Sequence[Path], photos: Sequence[Photo]) -> Iterator[Scene]:
+def _scenes(
+    entries: Sequence[dict], paths: Sequence[Path | None], photos: Sequence[Photo]
+) -> Iterator[Scene]:
     counts = [len(entry["bboxes"]) for entry in entries]
     pixels = np.array(list(chain.from_iterable(entry["bboxes"] for entry in entries)), dtype=float)
     sides = np.repeat([(entry["width"], entry["height"]) * 2 for entry in entries], counts, axis=0)
@@ -213,26 +229,3 @@ def _scenes(entries: Sequence[dict], paths: Sequence[Path], photos: Sequence[Pho
             content=photo.content,
             orientation=photo.orientation,
         )
-
-
-def _entry(scene: Scene) -> dict:
-    size = (scene.width, scene.height, scene.width, scene.height)
-    entry = {
-        "image": scene.image or scene.path.name,
-        "width": scene.width,
-        "height": scene.height,
-        "labels": list(scene.labels),
-        "bboxes": [[_shortest(*pair) for pair in zip(box, size, strict=True)] for box in scene.boxes],
-    }
-    if scene.phrases != tuple(map(words, scene.labels)):
-        entry["phrases"] = list(scene.phrases)
-    texts = {"caption": scene.caption, "generated_text": scene.generated_text}
-    texts |= {KEYS.get(template, PROMPT + template): prompt for template, prompt in scene.prompts.items()}
-    return entry | {key: text for key, text in texts.items() if text is not None} | scene.extra
-
-
-def _shortest(fraction: np.float32, side: int) -> float:
-    """The pixel position with the fewest decimals that is still the same float32 fraction."""
-    exact = float(fraction) * side
-    rounded = (round(exact, decimals) for decimals in range(10))
-    return next((value for value in rounded if np.float32(value / side) == fraction), exact)

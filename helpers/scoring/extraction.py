@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.files import beside
-from helpers.runs.layouts import asked
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene
@@ -35,7 +35,7 @@ class Pictures:
         self.run, self.arm, self.judges = run, arm, judges
         self.names = [scene.name for scene in scenes]
         self.paths = [scene.path if arm == PHOTOS else run.picture(arm, scene) for scene in scenes]
-        self.layouts = asked(run, arm, scenes)
+        self.layouts = arm_layouts(run, arm, scenes)
         self.labels = tuple(sorted({label for scene in run.scenes for label in scene.labels}))
         self.digests = _digests(run.folder / "features" / "digests" / f"{arm}.npz", self.names, self.paths)
 

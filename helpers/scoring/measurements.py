@@ -28,6 +28,7 @@ CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions o
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
 FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
 FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
+PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), "not judged: no photos")
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
 
 
@@ -115,26 +116,29 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     protocol, reasons = run.card["protocol"], reasons_to_withhold(run)
     by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
-    pictures, photos = (Pictures(run, scenes, name, judges) for name in (arm, PHOTOS))
-    both = dict.fromkeys((*["clip"] * by_clip, realism, "efficientnet"))
+    pictures, networks = Pictures(run, scenes, arm, judges), [realism, "efficientnet"] * run.has_photos
+    both = dict.fromkeys((*["clip"] * by_clip, *networks))
     own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
-    reference = photos.arrays(*both)
     sibling = _sibling(run, arm)
     withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
+    withheld |= {} if run.has_photos else PHOTOLESS
     if not sibling:
         withheld.pop("sibling_embeds", None)
     if (parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit:
         withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     found = {
         "counts": counts,
-        "pictures": np.concatenate(own[realism]),
-        "photos": np.concatenate(reference[realism]),
-        "efficientnet_pictures": np.concatenate(own["efficientnet"]),
-        "efficientnet_photos": np.concatenate(reference["efficientnet"]),
         "layouts": pictures.layouts,
         "colours": tuple(rows[:, 0] for rows in own["colours"]),
         "withheld": withheld,
     }
+    if run.has_photos:
+        reference = Pictures(run, scenes, PHOTOS, judges).arrays(*both)
+        sides = {"pictures": own, "photos": reference}
+        found |= {name: np.concatenate(side[realism]) for name, side in sides.items()}
+        found |= {f"efficientnet_{name}": np.concatenate(x["efficientnet"]) for name, x in sides.items()}
+        if by_clip:
+            found["photo_embeds"] = np.concatenate(reference["clip"])
     if by_detector:
         matched = protocol.get("detector_labels", {})
         found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
@@ -145,7 +149,7 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
         found["phrases"] = dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True))
         found["text_embeds"] = text_embeds(run, texts, "captions", arm, judges)
-        found["image_embeds"], found["photo_embeds"] = (np.concatenate(x["clip"]) for x in (own, reference))
+        found["image_embeds"] = np.concatenate(own["clip"])
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
     return Measurements(tuple(scene.name for scene in scenes), **found)
@@ -176,7 +180,7 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
         for text, scene in zip(texts, scenes, strict=True)
     ]
     embeds: dict[str, object] = {}
-    if why := reasons_to_withhold(run).get("clip"):
+    if why := reasons_to_withhold(run).get("clip") or ("" if run.has_photos else PHOTOLESS["photos"]):
         embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)
     else:
         embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])

@@ -93,11 +93,14 @@ def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges) 
     """
     drawn = [ROUND_TRIP] if run.count_pictures(ROUND_TRIP) else []
     score(run, scenes, drawn, judges)
-    photos = collect(run, scenes, PHOTOS, judges)
-    _save(run, PHOTOS, photos, "control", lambda: _among_photos(run, photos))
-    _save(run, SHUFFLED + arm, collect(run, scenes, arm, judges).shuffled(), "control")
-    _write(run, CHANCE, _chance(run, photos), "control")
-    return run.scores([PHOTOS, *drawn, SHUFFLED + arm, CHANCE])
+    pictures = collect(run, scenes, arm, judges)
+    if run.has_photos:
+        photos = collect(run, scenes, PHOTOS, judges)
+        _save(run, PHOTOS, photos, "control", lambda: _among_photos(run, photos))
+        drawn.append(PHOTOS)
+    _save(run, SHUFFLED + arm, pictures.shuffled(), "control")
+    _write(run, CHANCE, _chance(run, photos if run.has_photos else pictures), "control")
+    return run.scores([*drawn, SHUFFLED + arm, CHANCE])
 
 
 def score_captions(

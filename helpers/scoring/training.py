@@ -33,16 +33,15 @@ class Example:
 Detect = Callable[[Sequence[Image.Image]], list[Detections]]
 
 
-def mixed(
+def mixed_batches(
     photos: Sequence[Example], pictures: Sequence[Example], share: float, size: int, steps: int, seed: int
 ) -> Iterator[list[Example]]:
     """Batches for each of the steps; each example is one of the pictures with probability `share`."""
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         sources = [pictures if made else photos for made in rng.random(size) < share]
-        yield [
-            source[int(place * len(source))] for source, place in zip(sources, rng.random(size), strict=True)
-        ]
+        places = zip(sources, rng.random(size), strict=True)
+        yield [source[int(place * len(source))] for source, place in places]
 
 
 class SmallDetector(nn.Module):
@@ -73,9 +72,8 @@ def train_detector(batches: Iterator[list[Example]], labels: Sequence[str], step
     model = SmallDetector(len(labels))
     optimizer, schedule = _optimizer(model, steps)
     for batch in batches:
-        pixels, asked = augmented(batch, labels)
-        loss = detection_loss(*model(pixels), asked, model.centres)
-        _step(loss, optimizer, schedule)
+        pixels, truth = augment(batch, labels)
+        _step(detection_loss(*model(pixels), truth, model.centres), optimizer, schedule)
     model.eval()
 
     @torch.inference_mode()
@@ -89,13 +87,13 @@ def train_detector(batches: Iterator[list[Example]], labels: Sequence[str], step
 def detection_loss(
     logits: torch.Tensor,
     proposed: torch.Tensor,
-    asked: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    truth: Sequence[tuple[torch.Tensor, torch.Tensor]],
     centres: torch.Tensor,
 ) -> torch.Tensor:
     """Focal loss of the classes and generalised IoU of the boxes. A cell has to find the smallest box in
-    whose middle half, or within half a cell of whose centre, it lies. asked: boxes, classes by picture."""
-    wanted, losses = torch.zeros_like(logits), []
-    for row, (corners, classes) in enumerate(asked):
+    whose middle half, or within half a cell of whose centre, it lies. truth: boxes, classes by picture."""
+    targets, losses = torch.zeros_like(logits), []
+    for row, (corners, classes) in enumerate(truth):
         if not len(corners):
             continue
         middle, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
@@ -103,13 +101,13 @@ def detection_loss(
         area = torch.where(near.all(-1), size.prod(-1), torch.inf)
         smallest, which = area.min(1)
         cells = smallest.isfinite().nonzero()[:, 0]
-        wanted[row, cells, classes[which[cells]]] = 1
+        targets[row, cells, classes[which[cells]]] = 1
         losses.append(generalized_box_iou_loss(proposed[row, cells], corners[which[cells]]))
-    found = sigmoid_focal_loss(logits, wanted, reduction="sum") / wanted.sum().clamp(min=1)
+    found = sigmoid_focal_loss(logits, targets, reduction="sum") / targets.sum().clamp(min=1)
     return found + (torch.cat(losses).mean() if losses and sum(map(len, losses)) else 0)
 
 
-def augmented(
+def augment(
     batch: Sequence[Example], labels: Sequence[str]
 ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
     """Pixels (n, 3, SIDE, SIDE) and per picture boxes and class indices: mirrored, moved, scaled and tinted
@@ -123,7 +121,7 @@ def augmented(
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
     pixels = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
     pixels = pixels * torch.empty(n, 3, 1, 1).uniform_(0.8, 1.2) + torch.empty(n, 1, 1, 1).uniform_(-0.2, 0.2)
-    asked = []
+    truth = []
     for row, one in enumerate(batch):
         old = torch.as_tensor(np.asarray(one.boxes, np.float32).reshape(-1, 2, 2)) * 2 - 1
         new = (old - move[row]) / torch.stack([scale[row] * mirror[row], scale[row]])
@@ -131,8 +129,8 @@ def augmented(
         left = whole.clamp(0, 1)
         kept = _area(left) >= 0.4 * _area(whole)
         classes = torch.tensor([labels.index(label) for label in one.labels], dtype=torch.long)
-        asked.append((left[kept], classes[kept]))
-    return pixels.clamp(-1, 1), asked
+        truth.append((left[kept], classes[kept]))
+    return pixels.clamp(-1, 1), truth
 
 
 def train_classifier(
@@ -147,13 +145,8 @@ def train_classifier(
     for batch in batches:
         crops, classes = _crops(batch, labels)
         if len(crops) > 1:
-            _step(
-                F.cross_entropy(
-                    model(torch.where(torch.rand(len(crops), 1, 1, 1) < 0.5, crops, crops.flip(3))), classes
-                ),
-                optimizer,
-                schedule,
-            )
+            mirrored = torch.where(torch.rand(len(crops), 1, 1, 1) < 0.5, crops, crops.flip(3))
+            _step(F.cross_entropy(model(mirrored), classes), optimizer, schedule)
     model.eval()
 
     @torch.inference_mode()
@@ -166,20 +159,13 @@ def train_classifier(
 
 
 def _crops(batch: Sequence[Example], labels: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    pairs = [
-        (images.crop(one.image, box), label)
-        for one in batch
-        for box, label in zip(one.boxes, one.labels, strict=True)
-    ]
-    classes = torch.tensor([labels.index(label) for _, label in pairs], dtype=torch.long)
-    return (_pixels([crop for crop, _ in pairs], CROP) if pairs else torch.empty(0, 3, CROP, CROP)), classes
+    crops = [images.crop(one.image, box) for one in batch for box in one.boxes]
+    classes = torch.tensor([labels.index(label) for one in batch for label in one.labels], dtype=torch.long)
+    return (_pixels(crops, CROP) if crops else torch.empty(0, 3, CROP, CROP)), classes
 
 
 def _pixels(pictures: Sequence[Image.Image], side: int = SIDE) -> torch.Tensor:
-    small = [
-        one if one.size == (side, side) else one.resize((side, side), Image.Resampling.BILINEAR)
-        for one in pictures
-    ]
+    small = [one.resize((side, side), Image.Resampling.BILINEAR) for one in pictures]
     return images.to_tensor(images.to_array(small))
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers.files import stamp
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
-from helpers.report import comparisons, export
+from helpers.report import comparisons, export, languages
 from helpers.runs import external
 from helpers.runs.arms import check
 from helpers.runs.protocol import at, scenes_of
@@ -28,6 +27,7 @@ Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks ag
 
 def report(options: argparse.Namespace) -> Work:
     """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
+    languages.check(options.language or languages.ENGLISH)
     joined = externals(options.external)
     folder, protocol, is_known = settings.protocol_of(options)
     run = settings.begin(folder, protocol) if is_known else None
@@ -36,7 +36,8 @@ def report(options: argparse.Namespace) -> Work:
         pictures = plan.ARMS * len(scenes_of(protocol)) - (run.count_pictures() if run else 0)
         _require(Workers(1), protocol, True, max(0, pictures), options)
     run = run or settings.begin(folder, protocol)
-    return lambda: _end(run, plan.report(run, plan.study(run, scale, joined)))
+    language = options.language or ""
+    return lambda: _end(run, plan.report(run, plan.study(run, scale, joined)), language)
 
 
 def sweep(options: argparse.Namespace) -> Work:
@@ -53,6 +54,7 @@ def tune(options: argparse.Namespace) -> Work:
     """The cheapest setting that is not worse than the run's own."""
     run, scenes = open_run(options), plan.SCENES if options.scenes is None else options.scenes
     settings.check_count("scenes", scenes)
+    run.require_photos("the search for a cheaper setting, which is no worse in realism,")
     run.read_json("choices/template.json")  # the report's, without which there is nothing to tune
     _require(Workers(1), run.card["protocol"], False, plan.SETTINGS * scenes, options)
 
@@ -87,7 +89,7 @@ def dataset(options: argparse.Namespace) -> Work:
     if not options.to:
         raise ParameterError("to: name the folder of the training set (TO=my_set)")
     run = Run(options.run or "runs/demo")
-    rules = given(options, "format", "iou", "crops", "val", "seed")
+    rules = given(options, "format", "iou", "crop_accuracy", "val", "seed")
     arms = options.arm or [comparisons.main_arm(run)]
     return partial(print, *export.export(run, arms, options.to, **rules, every=bool(options.all)), sep="\n")
 
@@ -179,23 +181,20 @@ def _require(
         print(f"  note: {note}", flush=True)
 
 
-def _end(run: Run, failures: Sequence[str]) -> Sequence[str]:
-    """The failures under a headline; where there are none, prints where the report lies, and its answers."""
-    _render(run)
+def _end(run: Run, failures: Sequence[str], language: str = "") -> Sequence[str]:
+    """The failures under a headline; where there are none, prints where the report lies, and its answers.
+
+    language: of the page; "" for the one that it has."""
+    from helpers.report.page import refresh  # here, because pages take a while to import
+
+    page = run.folder / "report.html"
+    if folder := refresh(run.folder / "notebooks" / f"{plan.REPORT}.ipynb", page, language):
+        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")
     if failures:
         return [f"{len(failures)} failed; the same command tries again:", *failures]
     from helpers.report.answers import all_of
 
-    print(f"report: {(run.folder / 'report.html').resolve().as_uri()}")
+    print(f"report: {page.resolve().as_uri()}")
     for answer in all_of(run):
         print(f"  {answer.question} {' '.join(answer.short.split())}")
     return []
-
-
-def _render(run: Run) -> None:
-    """Make the page anew where its notebook was executed since."""
-    from helpers.report.page import render  # here, because pages take a while to import
-
-    executed, page = run.folder / "notebooks" / f"{plan.REPORT}.ipynb", run.folder / "report.html"
-    if executed.is_file() and stamp(page)[1] < stamp(executed)[1] and (folder := render(executed, page)):
-        print(f"pictures of {page.name}, too many for one file: {folder} (goes where the page goes)")

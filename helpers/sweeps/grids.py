@@ -7,8 +7,8 @@ from itertools import product
 from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
-from helpers.runs.arms import GROUNDINGS, Arm, check
-from helpers.runs.methods import KNOBS
+from helpers.runs.arms import Arm, check
+from helpers.runs.methods import KNOBS, METHODS
 from helpers.runs.run import Run
 
 # the first varies slowest
@@ -41,11 +41,13 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     """
     choice = run.read_json("choices/template.json")
     usual = {axis: [choice[axis] if axis in choice else getattr(Arm, axis, None)] for axis in AXES}
-    usual["grounding"] = GROUNDINGS
+    usual["grounding"] = run.groundings
     knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
     grid = {axis: list(grid.get(axis) or usual[axis]) for axis in AXES}
     templates = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl"))
     check(templates, **{f"{axis}s": values for axis, values in grid.items()})
+    if reading := [one for one in grid["grounding"] if METHODS[one].needs_photo]:
+        run.require_photos(f"{METHODS[reading[0]].title}")
     grid["grounding"].sort(key=lambda grounding: grounding == "image")  # which has a checkpoint of its own
     names = {}
     for values in product(*grid.values(), *knobs.values()):

@@ -35,7 +35,8 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     compared = tuple(Arm(template, "text", guidance).name for template in TEMPLATES)
     yield Task("02_template_comparison", "", {"guidance_scale": guidance, **QUIET}, compared)
     yield Task("03_gligen_grounding", "", QUIET, tuple(grounding_arms(run)))
-    curves = grids.arms(run, {"grounding": ["text", "image"], "guidance_scale": SWEEP})
+    boxes = [kind for kind in run.groundings if kind != "none"]
+    curves = grids.arms(run, {"grounding": boxes, "guidance_scale": SWEEP})
     yield _drawing([*curves, *grounding_arms(run, seed=1)], "03_more_arms")
     yield from closing(external)
 

@@ -10,7 +10,8 @@ from helpers.runs.protocol import FEWEST, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scenes
 
-DEFAULTS = {name: one.default for name, one in signature(protocol).parameters.items() if name != "selection"}
+DEFAULTS = {name: one.default for name, one in signature(protocol).parameters.items()}
+DEFAULTS = {name: value for name, value in DEFAULTS.items() if name not in ("selection", "wait")}
 DEFAULTS |= {"dataset": "data/demo", "models": "demo"}
 EVERY = {
     "split": None,

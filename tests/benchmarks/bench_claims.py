@@ -30,6 +30,8 @@ CAPTIONERS = [f"{scores.CAPTIONER}{name}" for name in ("opt", "t5")]
 class Study:
     """What the report's comparisons ask of a run: its choices, its arms, and their scores."""
 
+    has_photos, groundings = True, ("none", "text", "image")
+
     def __init__(self, seed: int, photos: int) -> None:
         self.card, self.folder, self.scenes = {"protocol": {"models": "demo"}}, Path("nowhere"), range(photos)
         rng = np.random.default_rng(seed)

@@ -19,6 +19,7 @@ from helpers.runs import run as runs
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scenes import images
+from helpers.scoring.extraction import Pictures
 from tests.fakes.study import EVIL, write_scenes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -50,8 +51,8 @@ def pieces(run):
     }
     compared = Comparison(names, MEASURES, "Scores", arms["text"][0].name)
     sweep = Comparison({arm.name: "" for row in arms.values() for arm in row}, {}, "", arms["text"][0].name)
-    yield tables.opening("Pictures", "A lead.", {"photos": 4}, "A warning.")
-    yield tables.answers([Answer("Which?", "This one.", (EVIL, "Because."), "Section")])
+    yield tables.piece("opening", "Pictures", "A lead.", {"photos": 4}, "A warning.")
+    yield tables.piece("answers", [Answer("Which?", "This one.", (EVIL, "Because."), "Section")])
     yield gallery.compare(run, run.scenes, {arms["text"][0].name: "text"}, scored=True, sortable=True)
     yield gallery.folded(gallery.row(run.scenes, 4), "More")
     yield tables.score_table(scores, compared)
@@ -68,18 +69,18 @@ def bundle(piece):
     return piece._repr_mimebundle_() if isinstance(piece, Visual) else {"text/html": piece.data}
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
-        dataset = str(write_scenes(folder / "photos"))
-        run = Run.open(folder / "run", dataset=dataset, models="demo", size=32, fit="squash")
+def write_run(folder, patch):
+    """A run of noise with everything that `pieces` shows."""
+    patch.setattr(runs, "machine", lambda: {"device": "toaster", "versions": {"python": "3"}})
+    dataset = str(write_scenes(folder / "photos"))
+    run = Run.open(folder / "run", dataset=dataset, models="demo", size=32, fit="squash")
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     for name in (Arm("suffix", kind, scale).name for kind in ("text", "image") for scale in SCALES):
         for scene in run.scenes:
             record = {"prompt": EVIL, "seed": "0", "steps": "20"}
             images.save(Image.fromarray(noise), run.picture(name, scene), record)
+    seen = [np.array([[4 / 64, 6 / 64, 19.6 / 64, 40 / 64, 0.9, 1]])] * 4  # 0.6 of a cone, the second label
+    patch.setattr(Pictures, "_extract", lambda self, name, shown, asked: seen[: len(shown)])
     found = {"found": True, "iou": 0.6, "crop_correct": True}
     for arm in ("photos", "suffix-text-g1"):
         rows = [
@@ -88,8 +89,17 @@ def address(tmp_path_factory):
             for k in range(2)
         ]
         run.write_jsonl(f"boxes/{arm}.jsonl", rows)
+        Pictures(run, run.scenes, arm, object()).arrays("detector")
     caption = {"generated_text": EVIL, "flags": ["empty"], "seconds": 0.2}
     run.write_jsonl("captions/opt.jsonl", [{"scene": scene.name, **caption} for scene in run.scenes])
+    return run
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        run = write_run(folder, patch)
     shown = [new_output("display_data", bundle(piece)) for piece in pieces(run)]
     cells = [new_code_cell("show()", outputs=[one]) for one in shown]
     cells.insert(1, new_markdown_cell("## Section\n\nText with a [link](#section) and `code`."))
@@ -162,9 +172,19 @@ def test_boxes_and_labels_can_be_switched(page):
     assert not box.is_visible() and page.locator(".frame img").first.is_visible()
 
 
+def test_the_detectors_own_boxes_are_shown_on_demand(page):
+    own = page.locator(".scene .detected").first
+    assert not own.is_visible()
+    page.locator("#show-found").check()
+    assert own.is_visible() and own.get_attribute("aria-label") == "boxes of the detector: cone, IoU 0.60"
+    frame, box = page.locator(".scene .frame").first.bounding_box(), own.locator("rect").bounding_box()
+    assert box["width"] / frame["width"] == pytest.approx(15.6 / 64, abs=0.01)
+    assert own.locator("text").is_visible() and Axe().run(page).violations_count == 0
+
+
 def test_boxes_lie_on_the_picture_where_they_were_asked_for(page):
     frame = page.locator(".frame").first.bounding_box()
-    box = page.locator(".frame").first.locator("rect:not([stroke-dasharray])").bounding_box()
+    box = page.locator(".frame").first.locator("rect[rx]:not([stroke-dasharray])").bounding_box()
     assert box["x"] - frame["x"] == pytest.approx(4 / 64 * frame["width"], abs=1.5)
     assert box["y"] - frame["y"] == pytest.approx(6 / 64 * frame["height"], abs=1.5)
 

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from PIL import Image
 
 from helpers.report import answers, charts, comparisons, tables
+from helpers.scenes import images
 from helpers.scoring import scores
 from tests.fakes import judged
 from tests.sweeps.test_grids import run as run  # a fixture
@@ -47,6 +49,20 @@ def scored(run):
         (run.folder / "scores").mkdir(exist_ok=True)
         (run.folder / "scores" / f"{arm}.json").write_text(json.dumps(rows))
     return run
+
+
+def test_an_arm_with_another_layout_stands_beside_the_one_with_the_photos_boxes(scored, monkeypatch):
+    monkeypatch.setattr(scored, "costs", lambda arm: None)  # the pictures are empty files
+    choice = {"template": "suffix", "compared": ["suffix", "label"], "guidance_scale": 2}
+    scored.write_json("choices/template.json", choice)
+    plain = comparisons.main_arm(scored)
+    for arm in (plain, f"{plain}-mirrored", f"{plain}-other", "label-text-g9-random"):
+        for scene in scored.scenes:
+            images.save(Image.new("RGB", (8, 8)), scored.picture(arm, scene))
+    names = comparisons.main(scored).names
+    assert names[f"{plain}-mirrored"] == f"{names[plain]}, boxes mirrored"
+    assert names[f"{plain}-other"] == f"{names[plain]}, boxes of another photo"
+    assert "label-text-g9-random" not in names
 
 
 def test_every_setting_is_a_row_and_the_front_is_named(scored):

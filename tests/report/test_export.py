@@ -194,7 +194,7 @@ def test_the_card_says_where_it_comes_from_and_how_it_was_made(run, tmp_path):
     export(run, [A], tmp_path / "set", iou=0.3)
     card = (tmp_path / "set" / "README.md").read_text()
     command = f"grounded dataset --run {run.folder} --arm {A} --to {tmp_path / 'set'} --format coco"
-    assert f"{command} --val 0.2 --seed 0 --iou 0.3 --crops 1.0" in card
+    assert f"{command} --val 0.2 --seed 0 --iou 0.3 --crop-accuracy 1.0" in card
     assert "an IoU of at least 0.3" in card and "toaster" in card and "this project's own" in card
     assert "| train | 9 | 18 | 9 |" in card and "11 of 12 pictures" in card
 
@@ -205,6 +205,24 @@ def test_licences_of_photos_and_checkpoints_stand_in_the_card(run, tmp_path):
     export(run, [A], tmp_path / "set")
     card = (tmp_path / "set" / "README.md").read_text()
     assert "licences CC0" in card and "abc123 | Apache 2.0" in card and "OpenRAIL" in card
+    assert "see the model card of anhnct/Gligen_Text_Image |" in card  # whose page states no licence
+
+
+def test_the_photos_are_an_arm_of_the_same_size_and_split(run, tmp_path):
+    export(run, [A, B], tmp_path / "made", format="coco")
+    assert export(run, ["photos"], tmp_path / "control", format="coco")[0].startswith("12 of 12 pictures (10")
+    made, photos = (pd.read_csv(tmp_path / name / "pictures.csv") for name in ("made", "control"))
+    sides = photos.set_index("scene").split
+    assert all(sides[row.scene] == row.split for row in made.itertuples())
+    for scene in read_scenes(tmp_path / "control", split="val"):
+        assert scene.photo().size == (32, 32)
+        wanted, labels = expected(run, Path(scene.image).name)
+        assert list(scene.labels) == labels and np.abs(scene.boxes * 32 - wanted).max() < 0.01
+    card = (tmp_path / "control" / "README.md").read_text()
+    assert "12 photos, fitted to the size" in card and "drawn by GLIGEN" not in card
+    assert json.loads((run.folder / "qualifying.json").read_text())["arms"].keys() == {A, B}
+    export(run, [A, "photos"], tmp_path / "both", format="yolo")
+    assert "Those of the arm photos are the" in (tmp_path / "both" / "README.md").read_text()
 
 
 def test_an_arm_that_was_not_judged_gives_nothing_unless_all_is_said(run, tmp_path):

@@ -56,6 +56,13 @@ def test_the_verdict_follows_the_interval(tmp_path, shift, word):
     assert ("it takes about" in alone) == (shift == 0)
 
 
+def test_no_interval_of_a_share_leaves_0_to_1(tmp_path):
+    run = write(Stored(tmp_path), 0.35, photos=8, noise=0.3)
+    shown = training_effect.score(run, 1.0, "CAS")
+    assert 0 <= shown.low <= shown.value <= shown.high <= 1
+    assert effect(*training_effect._arrays(run, 1.0, "CAS"))[0].high > 1
+
+
 def test_smaller_gaps_take_more_photos(tmp_path):
     run = write(Stored(tmp_path), 0.1)
     counts = [training_effect.needed(run, gap) for gap in (0.05, 0.0146)]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
-from helpers.runs.protocol import digest, protocol, spelled
+from helpers.runs.protocol import digest, protocol, spelling
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.problems import DatasetError
@@ -84,14 +84,14 @@ def test_one_folder_has_many_spellings(study, monkeypatch):
     card = begin(study).card
     link = photos.parent / "link"
     link.symlink_to(photos)
-    for spelling in (
+    for place in (
         f"{photos}/",
         photos.parent / "." / photos.name,
         link,
         os.path.relpath(photos, runs.at(".")),
     ):
-        assert begin(study, spelling).card == card
-    assert spelled("data/../data/demo/") == "data/demo"
+        assert begin(study, place).card == card
+    assert spelling("data/../data/demo/") == "data/demo"
 
 
 def test_photos_that_moved_are_followed(study):

@@ -11,7 +11,7 @@ from helpers.report import qualification
 from helpers.report.export import export
 from helpers.runs import layouts
 from helpers.runs.arms import LAYOUTS, Arm
-from helpers.runs.layouts import apply, asked
+from helpers.runs.layouts import apply, arm_layouts
 from helpers.scenes.scenes import fitted
 from helpers.scoring import scores
 from helpers.sweeps import grids
@@ -86,7 +86,7 @@ def test_a_sweep_asks_for_layouts_where_there_can_be_some(run):
 
 def test_pictures_are_drawn_scored_and_exported_by_the_layout_of_their_arm(run, tmp_path):
     arm = "suffix-text-g2-mirrored"
-    layout = {scene.name: scene for scene in asked(run, arm, run.scenes)}
+    layout = {scene.name: scene for scene in arm_layouts(run, arm, run.scenes)}
     for request in _wanted(run, [arm]):
         assert np.array_equal(request.boxes, layout[request.scene].boxes)
     draw(run, arm)
@@ -107,5 +107,5 @@ def test_pictures_are_drawn_scored_and_exported_by_the_layout_of_their_arm(run, 
 def test_arms_from_elsewhere_have_the_photos_own_boxes(run):
     scenes = [fitted(scene, run.card["protocol"]) for scene in run.scenes]
     for name in ("photos", "flux", "suffix-text-g2"):
-        found = layouts.asked(run, name, run.scenes)
+        found = layouts.arm_layouts(run, name, run.scenes)
         assert all(np.array_equal(one.boxes, own.boxes) for one, own in zip(found, scenes, strict=True))

@@ -1,13 +1,18 @@
 """What is known of photo files: decoded once, again when they change, and never in the way."""
 
+import json
 import os
+import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 from PIL import Image
 
 from helpers.scenes import images, photos
+from helpers.scenes.problems import DatasetError
+from helpers.scenes.scenes import read_scenes
 
 
 @pytest.fixture
@@ -113,3 +118,57 @@ def test_where_all_is_known_nothing_is_decoded_or_written(folder, decoded):
     before = memory.stat().st_mtime_ns
     look(folder)
     assert memory.stat().st_mtime_ns == before and len(decoded) == 3
+
+
+def annotate(folder, **more):
+    files = sorted(path.name for path in folder.iterdir())
+    entries = [{"image": name, "labels": ["x"], "bboxes": [[1, 1, 9, 9]]} | more for name in files]
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (folder / "set.jsonl").write_text(lines)
+    return folder
+
+
+def test_a_bar_shows_the_check_of_many_photos(folder, monkeypatch, capsys):
+    """On a terminal; elsewhere, as in an executed notebook, it would be litter."""
+    monkeypatch.setattr(photos, "MANY", 3)
+    look(folder)
+    assert capsys.readouterr().err == ""
+    (folder / "a.png").touch()
+    age(folder / "a.png", 60)
+    monkeypatch.setattr(photos, "MANY", 1)
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True, raising=False)
+    look(folder)
+    assert "checking photos" in capsys.readouterr().err
+
+
+def test_who_does_not_wait_opens_a_data_set_while_no_photo_is_decoded(folder, decoded, monkeypatch):
+    """Photos are decoded in the background, each once; a later reading has their content."""
+    go, load = Event(), images.load
+    monkeypatch.setattr(images, "load", lambda path: (go.wait(), load(path))[1])
+    scenes = read_scenes(annotate(folder), wait=False)
+    assert decoded == [] and [scene.width for scene in scenes] == [30, 31, 32]
+    assert {scene.content for scene in scenes} == {""}
+    assert scenes.notes[0].startswith("photos that are being checked in the background: 3; later steps wait")
+    again = read_scenes(folder, wait=False)
+    assert decoded == [] and len(again) == 3
+    go.set()
+    photos._running[folder].join()
+    assert sorted(decoded) == ["a.png", "b.png", "c.png"]
+    whole = read_scenes(folder)
+    assert len(decoded) == 3 and all(scene.content for scene in whole) and not whole.notes
+    assert all(scene.content for scene in read_scenes(folder, wait=False)) and len(decoded) == 3
+
+
+def test_where_sizes_are_stated_no_photo_is_opened(folder, decoded, monkeypatch):
+    monkeypatch.setattr(photos, "_header", lambda path: pytest.fail("a photo was opened"))
+    monkeypatch.setattr(photos, "_decode", lambda *arguments: None)
+    assert len(read_scenes(annotate(folder, width=31, height=20), wait=False)) == 3
+
+
+def test_a_photo_that_is_damaged_is_told_by_the_step_that_uses_it(folder):
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:300])
+    assert len(read_scenes(annotate(folder), wait=False)) == 3
+    with pytest.raises(
+        DatasetError, match=r"scene 'b\.png': cannot be read as a picture .*; replace the file"
+    ):
+        read_scenes(folder)

@@ -576,3 +576,81 @@ def test_a_split_of_a_list_without_parts_is_refused(tmp_path):
     (tmp_path / "annotations.json").write_text(json.dumps([entry]), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"split 'train': annotations\.json is one list without parts"):
         read_scenes(tmp_path, split="train")
+
+
+SEVEN = """id,category,prompt,obj1,bbox1,obj2,bbox2
+000,object_binding,A rose,rose,"175,108,347,430",,
+008,object_binding,"A spider, a clock",spider,"314,382,442,471",clock,"63,45,214,215"
+"""
+
+
+def test_a_csv_of_prompts_and_boxes_is_layouts_without_photos(folder):
+    write(folder / "7bench.csv", SEVEN)
+    write(folder / "results.csv", "arm,score\na,3\n")
+    scenes = read_scenes(folder)
+    assert scenes.format == "7bench.csv: CSV, prompts and boxes without photos, 2 prompts, 3 boxes, 3 labels"
+    assert scenes.notes == ["layouts without width and height, taken for 512 x 512: 2"]
+    first, second = scenes
+    assert (first.name, first.path, first.caption) == ("000", None, "A rose")
+    assert second.labels == ("spider", "clock") and second.extra == {"category": "object_binding"}
+    assert (second.boxes * 512).round().tolist() == [[314, 382, 442, 471], [63, 45, 214, 215]]
+    assert second.photo().size == (512, 512)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_layouts_say_their_size_and_whatever_else_they_know(folder, form):
+    row = {"prompt": "a cone", "labels": ["cone"], "bboxes": [[10, 20, 30, 60]], "width": 80, "height": 64}
+    row |= {"drawn": True}
+    texts = [
+        value if isinstance(value, str) else json.dumps(value).replace('"', '""') for value in row.values()
+    ]
+    table = ",".join(row) + "\n" + ",".join(f'"{text}"' for text in texts) + "\n"
+    write(folder / f"set.{form}", table if form == "csv" else json.dumps(row))
+    (scene,) = scenes = read_scenes(folder)
+    assert (scene.name, scene.width, scene.height) == ("0", 80, 64) and scene.extra == {"drawn": True}
+    assert scene.boxes.tolist() == np.float32([[0.125, 0.3125, 0.375, 0.9375]]).tolist() and not scenes.notes
+
+
+def test_fractions_of_a_layout_are_of_its_size(folder):
+    row = {"prompt": "a cone", "phrases": ["cone"], "locations": [[0.1, 0.2, 0.3, 0.5]], "id": "one"}
+    write(folder / "set.jsonl", json.dumps(row))
+    (scene,) = read_scenes(folder)
+    assert scene.name == "one" and np.allclose(scene.boxes, [[0.1, 0.2, 0.3, 0.5]])
+
+
+def test_a_csv_that_names_photos_is_a_data_set_with_photos(folder):
+    photos(folder)
+    write(folder / "boxes.csv", 'image,obj1,bbox1\na.jpg,cone,"10,20,50,60"\n')
+    (scene,) = scenes = read_scenes(folder)
+    assert scenes.format == "boxes.csv: CSV, 1 photos, 1 boxes, 1 labels"
+    assert scene.path == folder / "a.jpg" and pixels(scene) == [[10, 20, 50, 60]]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('x,a table,table,"485,474,485,474",,', "scene 'x', box 0: x_min 485 and x_max 485 leave"),
+        ('x,a table,table,"1,2,x,4",,', "scene 'x', box 0: '1,2,x,4' is not four finite numbers"),
+        ('x,a table,table,"1,2,2000,400",,', "mostly outside the 512 x 512 picture"),
+        ('x,a table,table,"1,2,30,40",chair,', "scene 'x': 2 labels for 1 bboxes"),
+        ('x,,table,"1,2,30,40",,', "row 0 has neither a photo (image, file_name"),
+        ('../x,a table,table,"1,2,30,40",,', "the path leaves the folder"),
+        ('y,a,table,"1,2,30,40",,\ny,b,chair,"1,2,30,40",,', "is listed twice with other sizes or texts"),
+    ],
+)
+def test_what_is_wrong_with_a_layout_is_told(folder, row, told):
+    write(folder / "set.csv", f"id,prompt,obj1,bbox1,obj2,bbox2\n{row}\n")
+    with pytest.raises(DatasetError) as caught:
+        read_scenes(folder)
+    assert len(caught.value.problems) == 1 and told in caught.value.problems[0]
+
+
+def test_rows_of_which_some_name_a_photo_are_refused(folder):
+    photos(folder)
+    rows = [
+        {"prompt": "a", "labels": ["x"], "bboxes": [[1, 2, 30, 40]]} | more
+        for more in ({}, {"image": "a.jpg"})
+    ]
+    write(folder / "set.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(DatasetError, match=r"1 of 2 rows name a photo; give all of them one, or none"):
+        read_scenes(folder)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.scenes.annotations import write_annotations
 from helpers.scenes.problems import DatasetError
-from helpers.scenes.scenes import Scene, checksum, checksums, fitted, read_scenes, words, write_annotations
+from helpers.scenes.scenes import Scene, checksum, checksums, fitted, read_scenes, words
 
 
 def entry(image, boxes=((10, 10, 50, 40),), **changes):

@@ -8,7 +8,8 @@ import pytest
 
 from helpers.captioning.prompts import TEMPLATES, fill
 from helpers.scenes import boxes, images
-from helpers.scenes.scenes import read_scenes, write_annotations
+from helpers.scenes.annotations import write_annotations
+from helpers.scenes.scenes import read_scenes
 
 WORKSITE = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 pytestmark = pytest.mark.skipif(

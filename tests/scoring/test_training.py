@@ -10,9 +10,9 @@ from helpers.scoring.training import (
     SIDE,
     Example,
     SmallDetector,
-    augmented,
+    augment,
     detection_loss,
-    mixed,
+    mixed_batches,
     train_classifier,
     train_detector,
 )
@@ -39,7 +39,7 @@ def examples():
 
 
 def test_a_detector_learns_where_things_are(examples):
-    detect = train_detector(mixed(examples, examples, 0.0, 8, 30, 0), LABELS, 30, 0)
+    detect = train_detector(mixed_batches(examples, examples, 0.0, 8, 30, 0), LABELS, 30, 0)
     others = [scene(seed, size=96) for seed in range(100, 112)]
     found = detect([one.image for one in others])
     assert average_precision(others, found).over["AP50"][0] > 0.6
@@ -49,7 +49,7 @@ def test_a_detector_learns_where_things_are(examples):
 def test_a_training_depends_on_its_seed_alone(examples):
     pictures = [one.image for one in examples[:2]]
     first, again, other = (
-        train_detector(mixed(examples, examples, 0.5, 2, 2, seed), LABELS, 2, seed)(pictures)
+        train_detector(mixed_batches(examples, examples, 0.5, 2, 2, seed), LABELS, 2, seed)(pictures)
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first[0].boxes, again[0].boxes) and np.array_equal(first[0].scores, again[0].scores)
@@ -59,7 +59,7 @@ def test_a_training_depends_on_its_seed_alone(examples):
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_batches_hold_the_share_of_pictures_that_was_asked_for(examples, share):
     photos, pictures = examples[:8], examples[8:]
-    drawn = [one for batch in mixed(photos, pictures, share, 16, 50, 0) for one in batch]
+    drawn = [one for batch in mixed_batches(photos, pictures, share, 16, 50, 0) for one in batch]
     assert len(drawn) == 800
     assert np.mean([any(one is other for other in pictures) for one in drawn]) == pytest.approx(
         share, abs=0.05
@@ -69,7 +69,7 @@ def test_batches_hold_the_share_of_pictures_that_was_asked_for(examples, share):
 def test_boxes_follow_what_happens_to_their_picture(examples):
     """Where a picture was moved, scaled and mirrored, its red block is still inside the box of its label."""
     torch.manual_seed(0)
-    pixels, asked = augmented(examples, LABELS)
+    pixels, asked = augment(examples, LABELS)
     for picture, (boxes, classes) in zip(pixels, asked, strict=True):
         red = (picture[0] - picture[2]).clamp(min=0)
         for box, which in zip((boxes * SIDE).round().int().tolist(), classes.tolist(), strict=True):
@@ -91,7 +91,7 @@ def test_a_cell_must_find_the_smallest_box_around_it():
 
 
 def test_a_classifier_names_crops_by_box(examples):
-    judge = train_classifier(mixed(examples, examples, 0.0, 8, 20, 0), LABELS, 20, 0)
+    judge = train_classifier(mixed_batches(examples, examples, 0.0, 8, 20, 0), LABELS, 20, 0)
     others = [scene(seed) for seed in range(100, 108)]
     right = judge(others)
     assert [len(one) for one in right] == [2] * 8 and np.concatenate(right).mean() > 0.9
@@ -107,7 +107,7 @@ def test_any_detector_of_transformers_is_fine_tuned(examples, tmp_path):
     config = YolosConfig(**sizes, image_size=[32, 32], patch_size=16, num_detection_tokens=6, num_labels=5)
     YolosForObjectDetection(config).save_pretrained(tmp_path)
     YolosImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    detect = finetune(str(tmp_path), mixed(examples, examples, 0.5, 2, 2, 0), LABELS, 2, 0)
+    detect = finetune(str(tmp_path), mixed_batches(examples, examples, 0.5, 2, 2, 0), LABELS, 2, 0)
     found = detect([examples[0].image, examples[1].image.resize((64, 96))])
     assert len(found) == 2 and set(found[0].labels) <= set(LABELS)
     assert all((one.boxes >= 0).all() and (one.boxes <= 1).all() for one in found)

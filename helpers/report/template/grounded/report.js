@@ -43,8 +43,9 @@ for (const list of document.querySelectorAll(".scenes:has(> .controls)")) {
       }
     }
     list.append(...scenes.sort(orders[knobs.order.value]));
-    list.querySelector("output").textContent =
-      `${scenes.filter((one) => !one.hidden).length} of ${scenes.length} scenes`;
+    const count = list.querySelector("output");
+    const shown = scenes.filter((one) => !one.hidden).length;
+    count.textContent = count.dataset.count.replace("{shown}", shown).replace("{all}", scenes.length);
   };
   for (const knob of Object.values(knobs)) knob.addEventListener("change", show);
   list.querySelector(".controls").hidden = false;
@@ -88,13 +89,9 @@ closer.querySelector(".frame").addEventListener("pointermove", (event) => {
 });
 closer.addEventListener("click", (event) => event.target === closer && closer.close());
 for (const scene of document.querySelectorAll(".scene")) {
-  const button = document.createElement("button");
-  button.className = "enlarge";
-  button.type = "button";
-  button.textContent = "two in one frame";
-  button.setAttribute("aria-label", `Two pictures of ${scene.querySelector("h3").textContent} in one frame`);
+  const button = scene.querySelector(".enlarge");
   button.addEventListener("click", () => enlarge(scene, Math.min(1, scene.querySelectorAll("figure").length - 1)));
-  scene.append(button);
+  button.hidden = false;
   [...scene.querySelectorAll("figure")].forEach((figure, index) =>
     figure.querySelector(".frame").addEventListener("click", () => enlarge(scene, index)),
   );
