@@ -3,16 +3,16 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers.files import beside, stamp
+from helpers.files import beside
 from helpers.parameters import ParameterError
-from helpers.runs import dataset
-from helpers.runs.arms import GROUNDINGS, Arm
+from helpers.runs import dataset, records
+from helpers.runs.arms import GROUNDINGS
 from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes, checksum
@@ -145,8 +145,7 @@ class Run:
 
     def costs(self, arm: str) -> tuple[float, float] | None:
         """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
-        folder = self.folder / "pictures" / arm
-        return _costs(folder, folder.stat().st_mtime_ns) if folder.is_dir() else None
+        return records.costs(self.folder / "pictures" / arm)
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of
@@ -170,7 +169,7 @@ class Run:
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [row for path in files for row in _score_rows(path, stamp(path))]
+        rows = [row for path in files for row in records.score_rows(path)]
         return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:
@@ -203,30 +202,6 @@ class Run:
                 partial.write_text(text, encoding="utf-8", newline="\n")
             self.saved.append(name)
         return path
-
-
-@lru_cache(maxsize=256)
-def _costs(folder: Path, version: int) -> tuple[float, float] | None:
-    """version: time of change of the folder, which every picture that is written or goes sets anew."""
-    records = [images.read_text(path) for path in folder.glob("*.png")]
-    if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
-        return None
-    return tuple(float(np.mean([float(one[key]) for one in records])) for key in ("unet_rows", "seconds"))
-
-
-@lru_cache(maxsize=1024)  # every answer reads the table of all arms
-def _score_rows(path: Path, version: tuple) -> list[dict]:
-    """Rows of `Run.scores` of one arm. version: `stamp` of its file."""
-    parts = {"arm": path.stem} | _parts(path.stem)
-    return [parts | score for score in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def _parts(name: str) -> dict[str, object]:
-    """The settings of one of our own arms, and which kind an arm is."""
-    try:
-        return {"kind": "ours", **vars(Arm.parse(name))}
-    except ParameterError:
-        return {"kind": "external"}
 
 
 def _begin(folder: Path, card: dict) -> None:

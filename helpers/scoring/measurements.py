@@ -21,7 +21,6 @@ from helpers.scoring import alignment
 from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
-from helpers.scoring.manifolds import Manifolds
 from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
@@ -65,11 +64,6 @@ class Measurements:
     named: np.ndarray | None = None
     withheld: dict[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
-
-    @cached_property
-    def manifolds(self) -> dict[tuple[str, str], Manifolds]:
-        """Fields of pictures and photos -> their manifolds, once `metrics` computed them."""
-        return {}
 
     @cached_property
     def precision(self) -> Precision:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from helpers.models.sets import extractor_name
 from helpers.scoring import adherence, alignment, box_values, distances, intervals
 from helpers.scoring.intervals import Estimate
-from helpers.scoring.manifolds import NEIGHBOURS, manifolds
+from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.shares import share_interval
 
@@ -20,6 +21,9 @@ NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
 OWN_PHOTOS = "to their own photos"
 REWARDED = "a picture resembles the photo that it is made from, and this distance rewards that"
+
+# precision and recall come from one computation, also where arms are measured side by side
+_manifolds: WeakKeyDictionary[Measurements, dict[tuple[str, str], Manifolds]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +170,10 @@ def _of_sets(
 
 def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     """Precision (0) or recall (1), where the own photo's ball alone does not count."""
-    if fields not in e.manifolds:  # precision and recall come from one computation
-        e.manifolds[fields] = manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
-    m = e.manifolds[fields]
+    known = _manifolds.setdefault(e, {})
+    if fields not in known:
+        known[fields] = manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
+    m = known[fields]
     value, left_out = ((m.precision, m.precision_left_out), (m.recall, m.recall_left_out))[which]
     return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
 
