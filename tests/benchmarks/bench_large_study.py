@@ -34,7 +34,7 @@ from helpers.scoring.measurements import collect
 from helpers.sweeps.notebooks import execute, keep
 
 BARS = {2160: (180, 3.0), 240: (12, 3.0)}  # scenes -> seconds and GiB of 04, 05 and 06 together
-BEFORE = {240: "35 s"}  # on idle cores, when nothing was kept and arms were scored one after the other
+BEFORE = {240: "35 s"}  # on idle cores, before scores kept their leave-one-out values
 BOOKS = ("04_fid", "05_guidance_sweep", "06_visual_comparison")
 TEMPLATES = ("caption", "label", "suffix")
 ARMS = [
