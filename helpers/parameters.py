@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Iterable
 
 Rule = Callable[[object], str | None]  # value -> None where it is right, else what to do
@@ -37,3 +38,9 @@ def number(kinds: type | tuple[type, ...], low: float, high: float, advice: str)
 def flag(value: object) -> str | None:
     """The value is True or False."""
     return None if isinstance(value, bool) else "give True or False"
+
+
+def threads() -> int:
+    """Threads that this process may keep busy: OMP_NUM_THREADS, else a thread per core that it may run on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("OMP_NUM_THREADS") or cores)

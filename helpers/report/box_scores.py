@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
+from helpers.files import stamp
 from helpers.report import comparisons
 from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
@@ -62,6 +64,12 @@ def by_scene(run: Run, arm: str) -> pd.DataFrame:
     """One row per scene: boxes (given to the model), judged (whose label the detector knows), found, crops
     (named rightly), iou (mean), qualifies (every given box found and named rightly; NA where that is not
     judged), dropped (boxes over the 30 that the model takes)."""
+    return _by_scene(run, arm, stamp(run.folder / "boxes" / f"{arm}.jsonl")).copy()
+
+
+@lru_cache(maxsize=64)
+def _by_scene(run: Run, arm: str, version: tuple) -> pd.DataFrame:
+    """version: stamp of the arm's boxes, so that an arm that was scored again is read again."""
     rows = by_box(run, arm)
     given = rows[rows.mark != DROPPED].groupby("scene", sort=False)
     table = given.agg(

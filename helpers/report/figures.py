@@ -2,8 +2,10 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from textwrap import fill
 
 import matplotlib
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure as Page
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from helpers.parameters import threads
 from helpers.scenes import boxes
 from helpers.scenes.boxes import DROPPED, GREY, MISSED
 from helpers.scenes.scenes import Scene
@@ -46,8 +49,9 @@ class Figure:
     found: Sequence[tuple[str, np.ndarray, float]] = ()
     ink: str = "#ffffff"
 
-    @property
+    @cached_property
     def address(self) -> str:
+        """The picture, encoded."""
         return as_data(self.image, self.most)
 
     @property
@@ -91,6 +95,15 @@ def detected(asked: Scene, found: Detections, ious: Sequence[float]) -> list[tup
     return own
 
 
+def encode(figures: Iterable[Figure]) -> None:
+    """Encode the pictures of all figures side by side, for whoever asks for their addresses next."""
+    figures = list(figures)
+    with ThreadPoolExecutor(threads()) as pool:
+        addresses = pool.map(lambda one: as_data(one.image, one.most), figures)
+        for figure, address in zip(figures, addresses, strict=True):
+            vars(figure)["address"] = address  # until Python 3.12 all cached properties share one lock
+
+
 def as_data(image: Image.Image, most: int = SIDES[1]) -> str:
     """A picture as a `data:` address: AVIF, smaller ones enlarged smoothly, larger ones reduced.
 
@@ -100,7 +113,9 @@ def as_data(image: Image.Image, most: int = SIDES[1]) -> str:
     scale = min(longer if many else max(longer, SIDES[0]), most) / longer
     size = tuple(max(1, round(side * scale)) for side in image.size)
     file = io.BytesIO()
-    image.resize(size, Image.Resampling.LANCZOS).save(file, "AVIF", quality=QUALITY, speed=9 if many else 8)
+    image.resize(size, Image.Resampling.LANCZOS).save(
+        file, "AVIF", quality=QUALITY, speed=9 if many else 8, max_threads=1
+    )
     return "data:image/avif;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from helpers.generation.draw import fitted
 from helpers.report import box_scores, charts, comparisons, qualification
 from helpers.report.comparisons import GROUNDING, Comparison
-from helpers.report.figures import SIDES, Figure, detected, sheet
+from helpers.report.figures import SIDES, Figure, detected, encode, sheet
 from helpers.report.page import Visual
 from helpers.report.tables import piece
 from helpers.runs import layouts
@@ -78,6 +78,7 @@ def compare(
         section["records"] = _records(run, scene, names) if scored else {}
         facts = _facts(scene, {name: judged[arm] for arm, name in names.items()}) if sortable else {}
         sections.append(section | {"facts": facts | {"order": place} if sortable else {}})
+    encode(figure for section in sections for figure in section["figures"])
     html = piece("scenes", sections, sorted(known) if sortable else (), list(names.values()))
     rows = [(section["title"], section["figures"]) for section in sections]
     if len(rows) > MOST_ROWS:
@@ -112,6 +113,7 @@ def slider(run: Run, scenes: Sequence[Scene], sweep: Comparison) -> Visual:
             figures.append(Figure(image, asked, GROUNDING[arm.grounding], [line], colours=known, data=data))
             if scene in scenes[:2]:  # of all of them the picture would be many screens tall
                 rows.setdefault(f"{scene.name}, {figures[-1].name}", [photo]).append(figures[-1])
+    encode(figures)
     first = scales.index(chosen.guidance_scale) if chosen in arms else 0
     html = piece("slider", scales, first, [scene.name for scene in scenes], figures)
     return Visual(html.data, f"{', '.join(rows)}; all in the page", lambda: sheet([*rows.items()]))
@@ -161,6 +163,7 @@ def _facts(scene: Scene, judged: Mapping[str, _Judged]) -> dict[str, object]:
 
 
 def _row(figures: Sequence[Figure]) -> Visual:
+    encode(figures)
     text = ", ".join(figure.name for figure in figures)
     return Visual(piece("row", figures).data, text, lambda: sheet([("", figures)]))
 

@@ -36,9 +36,9 @@ def qualifying(
             raise ParameterError(
                 f"arm = {arm!r}: nothing can qualify, for {why}; take all pictures with --all 1"
             )
-        by_box = box_scores.by_box(run, arm)
-        by_scene = by_box[by_box.mark != DROPPED].groupby("scene", sort=False)
-        boxes = {scene: part.to_dict("records") for scene, part in by_scene}
+        by_box, boxes = box_scores.by_box(run, arm), {}
+        for row in by_box[by_box.mark != DROPPED].to_dict("records"):
+            boxes.setdefault(row["scene"], []).append(row)
         for scene, unusable in _unusable(run, arm).items():
             part = boxes.get(scene.name, ())
             reason = unusable or (_reason(part, iou, crops) if part else _unmeasured(scene))

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.models.checkpoints import locate
 from helpers.models.detectors import classes_of, detector_checkpoint, match_labels, parse_labels
 from helpers.models.sets import Checkpoint, ModelSet, extractor_versions, model_set
 from helpers.parameters import ParameterError
@@ -119,6 +118,8 @@ def _require_enough(scenes: Scenes, folder: str | Path) -> None:
 
 def _own_detector(source: str, labels: str | Mapping[str, str | None], scenes: Scenes) -> dict[str, object]:
     """The part of the protocol that names a detector of the user's own and what it knows."""
+    from helpers.models.checkpoints import locate  # here, for who reads a run needs no hub
+
     checkpoint = detector_checkpoint(str(at(source)) if at(source).is_dir() else source)
     folder, commit = locate(checkpoint)
     named = [label for scene in scenes for label in scene.labels]

@@ -11,8 +11,8 @@ import pandas as pd
 
 from helpers.files import beside
 from helpers.parameters import ParameterError
-from helpers.runs import dataset
-from helpers.runs.arms import GROUNDINGS, own_arm
+from helpers.runs import dataset, records
+from helpers.runs.arms import GROUNDINGS
 from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes, checksum
@@ -145,10 +145,7 @@ class Run:
 
     def costs(self, arm: str) -> tuple[float, float] | None:
         """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
-        records = [images.read_text(path) for path in (self.folder / "pictures" / arm).glob("*.png")]
-        if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
-            return None
-        return tuple(float(np.mean([float(one[key]) for one in records])) for key in ("unet_rows", "seconds"))
+        return records.costs(self.folder / "pictures" / arm)
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of
@@ -179,11 +176,7 @@ class Run:
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = []
-        for path in files:
-            parts = {"kind": "ours", **vars(arm)} if (arm := own_arm(path.stem)) else {"kind": "external"}
-            scored = json.loads(path.read_text(encoding="utf-8"))
-            rows += [{"arm": path.stem} | parts | score for score in scored]
+        rows = [row for path in files for row in records.score_rows(path)]
         return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:

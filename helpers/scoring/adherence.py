@@ -170,24 +170,36 @@ def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[st
     evaluation.params.maxDets = [100]
     for store, layouts in ((evaluation._gts, asked), (evaluation._dts, found)):
         for i, layout in enumerate(layouts):
-            for k, label in enumerate(layout.labels):
+            for label, annotation in zip(layout.labels, _annotations(layout), strict=True):
                 if label in labels:
-                    store[i, label].append(_annotation(layout, k))
+                    store[i, label].append(annotation)
     for key in sorted({*evaluation._gts, *evaluation._dts}):
         areas = [one["area"] for store in (evaluation._gts, evaluation._dts) for one in store.get(key, ())]
         evaluation.ious[key] = evaluation.computeIoU(*key)
+        whole = None  # the cell of every range that leaves out none of the boxes
         for name, bounds in {"all": (0.0, 1.0), **SIZES}.items():
             low, high = (bound * _UNITS**2 for bound in bounds)
-            if any(low <= area <= high for area in areas):
+            inside = [low <= area <= high for area in areas]
+            if all(inside):
+                cell = whole = whole or evaluation.evaluateImg(*key, (low, high), 100)
+            elif any(inside):
                 cell = evaluation.evaluateImg(*key, (low, high), 100)
-                cells[key[1], name].append((key[0], cell))
+            else:
+                continue
+            cells[key[1], name].append((key[0], cell))
     return cells
 
 
-def _annotation(layout: Layout, k: int) -> dict:
-    """Box k as COCO has it."""
-    low, high = np.asarray(layout.boxes[k], np.float64).reshape(2, 2) * _UNITS
+def _annotations(layout: Layout) -> list[dict]:
+    """The boxes as COCO has them."""
+    none = np.zeros(len(layout.labels))
+    corners = np.asarray(layout.boxes, np.float64).reshape(-1, 4) * _UNITS
+    sides = corners[:, 2:] - corners[:, :2]
+    bboxes, areas = np.concatenate([corners[:, :2], sides], 1).tolist(), sides.prod(1).tolist()
     crowd = getattr(layout, "crowd", None)
-    facts = {"id": k + 1, "bbox": [*low.tolist(), *(high - low).tolist()], "area": float((high - low).prod())}
-    facts |= {"iscrowd": int(crowd is not None and crowd[k])}
-    return facts | {"ignore": facts["iscrowd"], "score": float(getattr(layout, "scores", {k: 0})[k])}
+    crowds = np.asarray(none if crowd is None else crowd, int).tolist()
+    scores = np.asarray(getattr(layout, "scores", none), float).tolist()
+    return [
+        {"id": k, "bbox": bbox, "area": area, "iscrowd": crowd, "ignore": crowd, "score": score}
+        for k, (bbox, area, crowd, score) in enumerate(zip(bboxes, areas, crowds, scores, strict=True), 1)
+    ]

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,6 +21,9 @@ NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
 OWN_PHOTOS = "to their own photos"
 REWARDED = "a picture resembles the photo that it is made from, and this distance rewards that"
+
+# precision and recall come from one computation, also where arms are measured side by side
+_manifolds: WeakKeyDictionary[Measurements, dict[tuple[str, str], Manifolds]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,14 +194,12 @@ def _of_sets(
     return measured
 
 
-@lru_cache(maxsize=1)  # precision and recall come from one computation
-def _manifolds(e: Measurements, fields: tuple[str, str]) -> Manifolds:
-    return manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
-
-
 def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     """Precision (0) or recall (1), where the own photo's ball alone does not count."""
-    m = _manifolds(e, fields)
+    known = _manifolds.setdefault(e, {})
+    if fields not in known:
+        known[fields] = manifolds(*(getattr(e, field) for field in fields), own_pairs=False)
+    m = known[fields]
     value, left_out = ((m.precision, m.precision_left_out), (m.recall, m.recall_left_out))[which]
     return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
 

@@ -2,6 +2,7 @@
 without one scene, so that arms can be compared from the files alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from helpers.files import beside, stamp
 from helpers.models.sets import ModelSet, model_set
+from helpers.parameters import threads
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, box_values, intervals
@@ -69,9 +71,15 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
     how many scenes are left. A score for which there are too few scenes has no value but a `reason`.
     Raises ValueError where an arm has no usable picture at all.
     """
-    for arm in arms:
-        kind = "captions" if arm.startswith(CAPTIONER) else "control" if arm == ROUND_TRIP else None
-        _save(run, arm, collect(run, scenes, arm, judges), kind)
+    measured: list[Future] = []
+    with ThreadPoolExecutor(threads()) as pool:  # judges are asked in one thread, arms measured side by side
+        for arm in arms:
+            kind = "captions" if arm.startswith(CAPTIONER) else "control" if arm == ROUND_TRIP else None
+            if len(measured) >= threads():  # so many arms are in memory, and the one that is collected
+                measured.pop(0).result()
+            measured.append(pool.submit(_save, run, arm, collect(run, scenes, arm, judges), kind))
+        for future in measured:
+            future.result()
     return run.scores(arms)
 
 

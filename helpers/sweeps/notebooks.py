@@ -26,6 +26,7 @@ from helpers.parameters import ParameterError, nearest
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # of numpy: its threads wait for each other at full load
 START = 300  # seconds that a kernel may take to start on a busy machine
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "required"}})  # else a warning at every start
 ENTRY = "grounded"  # of an executed notebook's metadata: what this project notes there
@@ -55,7 +56,7 @@ class Kernel(AsyncKernelManager):
 
     async def start_kernel(self, **options: object) -> None:
         """Start it in the environment of this thread."""
-        await super().start_kernel(env=os.environ | _here.environment, **options)
+        await super().start_kernel(env=ALONE | os.environ | _here.environment, **options)
         _here.process = self.provisioner.process
         _running.add(_here.process)
         if _here.stops != stops():  # meanwhile, when it could not be found among those that run

@@ -6,6 +6,7 @@ and texts are made up where networks would take hours; everything after them is 
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import tempfile
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder that keeps the studies, to profile them")
     options, processes = parser.parse_args(), get_context("spawn")
     for count in options.scenes:
+        load = f"{os.getloadavg()[0]:.1f}"  # of other work: below 0.5 these are times of an idle machine
         with tempfile.TemporaryDirectory() as scratch, processes.Pool(1) as pool:
             folder = (options.keep or Path(scratch)) / str(count)
             if not folder.is_dir():
@@ -183,15 +185,15 @@ def main() -> None:
         rows[-1] += [BEFORE.get(count, "not known"), f"{seconds} s"]
         rows.append(["peak memory of a notebook", f"{memory:.2f} GiB", "", "", "", "", f"{most} GiB"])
         head = ["what", "time", "of the processor", "opened again", "of the processor", "before", "bar"]
-        _print(head, [row + [""] * (len(head) - len(row)) for row in rows], count, options.arms)
+        _print(head, [row + [""] * (len(head) - len(row)) for row in rows], count, options.arms, load)
 
 
-def _print(head: list[str], rows: list[list[object]], scenes: int, arms: int) -> None:
+def _print(head: list[str], rows: list[list[object]], scenes: int, arms: int, load: str) -> None:
     import torch  # after the notebooks, as above
 
     from tests.benchmarks.timing import setting, table
 
-    print(setting(torch.device("cpu"), scenes=scenes, arms=arms))
+    print(setting(torch.device("cpu"), scenes=scenes, arms=arms, load_before=load))
     print(table(head, rows), flush=True)
 
 

@@ -105,6 +105,8 @@ def test_an_arm_of_another_method_stands_in_the_main_table_with_what_it_took(tmp
         and names[2] in shown.names
     )
     assert shown.costs == dict.fromkeys(names, (12.0, 0.5))
+    judged.draw(run, names[0], 0, **{**text, "seconds": "1.5"})
+    assert comparisons.main(run).costs[names[0]] == (12.0, 1.5)  # read again, for the pictures are others
     assert "SDEdit is given: prompt, photo." in shown.caption
     assert names[1] not in {arm.name for arm in comparisons.own_arms(run)}
     page = tables.score_table(run.scores(shown.names), shown).data

@@ -2,6 +2,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -116,6 +117,38 @@ def test_scores_do_not_depend_on_how_many_pictures_are_in_memory(tmp_path, demo_
         draw(run, ARM)
         tables.append(scores.score(run, run.scenes, [ARM], demo_judges))
     np.testing.assert_allclose(tables[0].value, tables[1].value, atol=1e-4)
+
+
+def test_scores_do_not_depend_on_how_many_arms_are_measured_at_a_time(tmp_path, demo_judges, monkeypatch):
+    arms, tables = [f"caption-text-g{scale}" for scale in (1, 2, 5, 7.5)], []
+    for number in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", number)
+        run = start(tmp_path / number)
+        for place, arm in enumerate(arms):
+            draw(run, arm, place)
+        tables.append(scores.score(run, run.scenes, arms, demo_judges))
+    first, second = (table[["arm", "metric", "n", "reason"]] for table in tables)
+    pd.testing.assert_frame_equal(first, second)
+    assert list(dict.fromkeys(first.arm)) == arms
+    for column in ("value", "low", "high"):
+        np.testing.assert_allclose(tables[0][column], tables[1][column], atol=1e-9)
+
+
+def test_an_arm_that_fails_beside_others_fails_the_scoring(tmp_path, demo_judges, monkeypatch):
+    run, real = start(tmp_path), scores.interval
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for arm in (ARM, SIBLING):
+        draw(run, arm)
+    broken = iter([ValueError("a metric of the first arm")])
+
+    def interval(*given):
+        for error in broken:
+            raise error
+        return real(*given)
+
+    monkeypatch.setattr(scores, "interval", interval)
+    with pytest.raises(ValueError, match="a metric of the first arm"):
+        scores.score(run, run.scenes, [ARM, SIBLING], demo_judges)
 
 
 def test_what_cannot_be_scored_is_counted_and_left_out(tmp_path, demo_judges):
