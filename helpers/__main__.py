@@ -15,6 +15,7 @@ COMMANDS = {
     "dry-run": "what `sweep` would make with the same options, and how long it would take",
     "status": "what a run has: notebooks, arms, scores, and what failed and why",
     "tune": "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
+    "edit": "photos with one thing changed, by every editor: notebook 07_edits, then the report",
     "dataset": "a training set of the pictures whose boxes hold what was asked for",
     "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
     "check": "read a data set: what was recognised, what was put in order, what is wrong",
@@ -27,13 +28,14 @@ EXAMPLES = {
     "dry-run": "--run runs/mine --guidance 1 3 5 7.5 9 11 12",
     "status": "--run runs/mine",
     "tune": "--run runs/mine --scenes 24",
+    "edit": "--run runs/mine --edits night",
     "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
     "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
 }
 EXAMPLES |= {"check": "--dataset my_photos --split train", "fetch": "--models published", "doctor": ""}
 RUN = ("data", "models", "run", "protocol", "yes")
 GROUPS = dict.fromkeys(COMMANDS, (*RUN, "arms", "work"))  # of OPTIONS
-GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune")}
+GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune"), "edit": (*RUN, "editing")}
 GROUPS |= {"dataset": ("pictures", "training set"), "study-detector": ("pictures", "training")}
 GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",)}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
@@ -81,6 +83,10 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "batch-size": ("N", int, "pictures at once; default as many as free memory should hold"),
     },
     "tune": {"scenes": ("N", int, "scenes that are drawn in every setting; default 24")},
+    "editing": {
+        "edits": ("NAME", [str], "of the data set (edits/NAME.jsonl), night or snow; default the former"),
+        "guidance": ("SCALE", float, "guidance_scale; default that of the report"),
+    },
     "pictures": {
         "run": ("FOLDER", str, "a run with scores; default runs/demo"),
         "arm": (

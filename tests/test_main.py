@@ -229,7 +229,7 @@ def test_make_hands_every_variable_over_blanks_and_quotes_included(command):
     if command == "tune":
         assert options.scenes == 12
     else:
-        assert options.guidance == (11 if command == "report" else [11])
+        assert options.guidance == (11 if command in ("report", "edit") else [11])
 
 
 def test_make_hands_the_variables_of_the_other_commands_over():

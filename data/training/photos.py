@@ -4,9 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
+from data.training.edits import EDITS
 from data.training.world import SIZE, SPLITS, draw_scene
 
 COUNT = 48
+ROW = ("box", "source", "target", "instruction")  # of an edit, in the data set's files
 
 
 def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
@@ -35,6 +37,21 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
             }
         )
     (folder / "annotations.json").write_text(json.dumps(entries, indent=1) + "\n")
+
+
+def write_edits(folder: Path, count: int = COUNT, split: str = "demo") -> None:
+    """`edits/<name>.jsonl`, a row per photo of `write_photos`, and exact targets, `edits/<name>/<photo>`."""
+    digits = len(str(count))
+    for edit_set, edit_of in EDITS.items():
+        targets = folder / "edits" / edit_set
+        targets.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for number, seed in enumerate(SPLITS[split][:count], 1):
+            edit = edit_of(seed, crisp=True)
+            name = f"worksite-{number:0{digits}d}.png"
+            edit.after.image.save(targets / name, optimize=True)
+            rows.append({"image": name} | {key: getattr(edit, key) for key in ROW})
+        (targets.parent / f"{edit_set}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def main(arguments: list[str] | None = None) -> None:

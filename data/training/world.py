@@ -4,6 +4,8 @@ Nothing here comes from anywhere else: every photo of the demo set is drawn by t
 and captions are true by construction and its licence is the project's own.
 """
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,12 +111,20 @@ def describe(labels: tuple[str, ...], colours: tuple[str, ...], place: str) -> s
     return f"{listed} {PLACES[place]}"
 
 
-def draw_scene(seed: int, crisp: bool | None = None, objects: int | None = None) -> Drawn:
-    """The scene that belongs to `seed`.
+def draw_scene(
+    seed: int,
+    crisp: bool | None = None,
+    objects: int | None = None,
+    recolour: Mapping[int, str] | None = None,
+    new_place: str | None = None,
+) -> Drawn:
+    """The scene that belongs to `seed`, or an edit of it, exact to the pixel outside of what is edited.
 
     crisp: True or False draws it so; None leaves it to the seed (two in three are crisp).
     objects: how many boxes, 1 to MAX_OBJECTS; None leaves it to the seed. Fewer stand there where no more
     fit.
+    recolour: box -> the colour that it has instead; new_place: key of PLACES, the place instead. Everything
+    else is drawn with the same random numbers.
     """
     rng = np.random.default_rng(seed)
     place = tuple(PLACES)[rng.integers(len(PLACES))]
@@ -122,10 +132,11 @@ def draw_scene(seed: int, crisp: bool | None = None, objects: int | None = None)
     crisp = drawn_crisp if crisp is None else crisp
     kinds, boxes = _arrange(rng, objects or drawn_objects)
     colours = tuple(tuple(COLOURS)[i] for i in rng.integers(len(COLOURS), size=len(kinds)))
-    image = _paint(rng, place, kinds, colours, boxes)
+    colours = tuple((recolour or {}).get(i, colour) for i, colour in enumerate(colours))
+    image = _paint(rng, place, kinds, colours, boxes, new_place)
     if not crisp:
         image = _spoil(rng, image)
-    return Drawn(image, boxes, kinds, colours, place, crisp, seed)
+    return Drawn(image, boxes, kinds, colours, new_place or place, crisp, seed)
 
 
 def _arrange(rng: np.random.Generator, objects: int) -> tuple[tuple[str, ...], np.ndarray]:
@@ -154,11 +165,19 @@ def _hidden(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _paint(
-    rng, place: str, kinds: tuple[str, ...], colours: tuple[str, ...], boxes: np.ndarray
+    rng: np.random.Generator,
+    place: str,
+    kinds: tuple[str, ...],
+    colours: tuple[str, ...],
+    boxes: np.ndarray,
+    new_place: str | None = None,
 ) -> Image.Image:
     """Backdrop, soft shadows, sprites back to front; averaged down to SIZE."""
     big = SIZE * OVERSAMPLING
-    image = BACKDROPS[place](rng, big)
+    other = deepcopy(rng)
+    image = BACKDROPS[place](rng, big)  # drawn for a new place as well: the sprites' numbers come after its
+    if new_place is not None:
+        image = BACKDROPS[new_place](other, big)
     shadows = Image.new("L", (big, big), 0)
     pen = ImageDraw.Draw(shadows)
     for x0, _, x1, y1 in boxes * big:

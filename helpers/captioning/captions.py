@@ -23,6 +23,11 @@ class Caption:
     generated_text: str
     seconds: float
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Its faults, see `flags`."""
+        return flags(self.generated_text)
+
 
 def caption(
     captioner: Captioner,

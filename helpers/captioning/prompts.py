@@ -99,12 +99,12 @@ def make(
     return rows
 
 
-def keep(run: Run, template: str, rows: list[dict]) -> None:
-    """Write prompts/<template>.jsonl.
+def keep(run: Run, template: str, rows: list[dict], folder: str = "prompts") -> None:
+    """Write prompts/<template>.jsonl, or edits/<template>.jsonl of an edit set (folder).
 
     Raises ParameterError where the run has other prompts under that name: its pictures were made with those.
     """
-    name = f"prompts/{template}.jsonl"
+    name = f"{folder}/{template}.jsonl"
     old = {row["scene"]: row["prompt"] for row in run.read_jsonl(name)} if run.has(name) else {}
     changed = [row["scene"] for row in rows if old.get(row["scene"], row["prompt"]) != row["prompt"]]
     if changed:

@@ -1,6 +1,6 @@
 """Drawing an arm: its requests, one per scene, and the pictures of a run that are not there yet."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -10,12 +10,12 @@ from PIL import Image
 
 from helpers.files import claimed
 from helpers.generation.methods import loader
-from helpers.generation.requests import Request
+from helpers.generation.requests import Crops, Request
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
 from helpers.runs.layouts import arm_layouts
-from helpers.runs.methods import METHODS
+from helpers.runs.methods import EDIT, METHODS
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
@@ -41,49 +41,32 @@ class ArmsFailed(RuntimeError):
         self.errors = dict(errors)
 
 
-class Crops(Sequence):
-    """The content of each box of a scene, cut from the photo at its full resolution whenever it is read, so
-    that memory does not grow with the number of photos.
-
-    boxes: (n, 4), as `fitted` to the square. fit: of the protocol, "squash" or "crop".
-    """
-
-    def __init__(self, scene: Scene, boxes, fit: str) -> None:
-        self.scene, self.boxes, self.fit = scene, boxes, fit
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return images.crop(self.photo(), self.boxes[index])
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        photo = self.photo() if len(self) else None
-        return (images.crop(photo, box) for box in self.boxes)
-
-    def photo(self) -> Image.Image:
-        """What the boxes are fractions of."""
-        photo = self.scene.photo()
-        if self.fit != "crop":
-            return photo
-        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
-
-
 def request(
-    scene: Scene, prompt: str, arm: Arm, protocol: Mapping, layout: Scene | None = None, **texts: str
+    scene: Scene,
+    prompt: str,
+    arm: Arm,
+    protocol: Mapping,
+    layout: Scene | None = None,
+    edit: Mapping | None = None,
 ) -> Request:
     """An arm's request for a scene, with what its method reads and nothing else.
 
     layout: the scene with the boxes of the arm; None for the photo's own, fitted as the protocol says.
-    texts: source_prompt and instruction. Raises ParameterError where the method reads a photo that is not.
+    edit: the scene's row of an edit set: source_prompt, instruction, box.
+    Raises ParameterError where the method reads a photo and there is none.
     """
-    layout, method = layout or fitted(scene, protocol), METHODS[arm.grounding]
+    own, method = fitted(scene, protocol), METHODS[arm.grounding]
+    layout, edit = layout or own, edit or {}
     if method.needs_photo and scene.path is None:
         problem = f"grounding = {arm.grounding!r}: scene {scene.name!r} has no photo; take none or text"
         raise ParameterError(problem)
     crops = Crops(scene, layout.boxes, protocol["fit"])
     inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
-    inputs |= {"photo": crops.photo, **texts}
+    inputs |= {"photo": crops.photo, "source_phrases": own.phrases}
+    inputs |= {name: edit[name] for name in ("source_prompt", "instruction") if name in edit}
+    if method.paints_boxes and edit:
+        painted = [] if edit["box"] is None else [int(edit["box"])]
+        inputs |= {"boxes": layout.boxes[painted], "phrases": tuple(layout.phrases[k] for k in painted)}
     shared = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed", "knobs")
     return Request(
         scene.name,
@@ -218,9 +201,8 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
         return {}
     arms, wanted = {name: Arm.parse(name) for name in names}, {}
     own = arms[names[0]]
-    rows = run.prompts(own.template).set_index("scene")
-    texts = [name for name in ("source_prompt", "instruction") if name in METHODS[own.grounding].reads]
-    if absent := [name for name in texts if name not in rows]:
+    prompts, edits = run.prompts(own.template).set_index("scene").prompt, run.edits(own.template)
+    if not edits and (absent := [name for name in EDIT if name in METHODS[own.grounding].reads]):
         raise ParameterError(
             f"template {own.template!r}: its scenes have no {absent[0]}, which {own.grounding!r} reads; "
             "name a template that is a set of edits"
@@ -228,8 +210,7 @@ def _wanted(run: Run, names: Sequence[str]) -> dict[Request, str]:
     for scene, layout in zip(run.scenes, arm_layouts(run, names[0], run.scenes), strict=True):
         lacking = [name for name in names if scene.name in missing[name]]
         if lacking:  # the photo is read and its crops are held once for all arms
-            said = rows.loc[scene.name]
-            given = scene, said.prompt, arms[lacking[0]], run.card["protocol"], layout
-            first = request(*given, **said[texts])
+            given = scene, prompts[scene.name], arms[lacking[0]], run.card["protocol"], layout
+            first = request(*given, edits.get(scene.name))
             wanted |= {replace(first, guidance_scale=arms[name].guidance_scale): name for name in lacking}
     return wanted

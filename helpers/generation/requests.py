@@ -10,6 +10,8 @@ from PIL import Image
 from helpers.runs.arms import CROPS, RULES
 from helpers.runs.methods import METHODS, NEUTRAL, READS, defaults, problems
 from helpers.scenes import boxes as rectangles
+from helpers.scenes import images
+from helpers.scenes.scenes import Scene
 
 PLACES = 30  # GLIGEN reads this many boxes
 ROUNDING = 1e-5  # boxes may leave the picture by this much
@@ -27,7 +29,7 @@ class Request:
     crop_fit: how the image encoder sees a crop: "squash", whole, as in GLIGEN's training, or "centre", as
     diffusers shows it: what the checkpoint's processor makes of it, in published ones the middle square.
     photo: gives the photo when its batch is due; boxes are fractions of it.
-    source_prompt: what the photo shows; instruction: what is to be done with it.
+    source_prompt, source_phrases: what the photo and its boxes show; instruction: what is to be done with it.
     grounding: the method, of METHODS; knobs: those that only it has, name -> value, at first its defaults.
     guidance_scale: at or under 1 there is no guidance, and the negative prompt has no effect.
     grounded_fraction: share of the denoising steps, from the first on, that see the boxes. guidance_share: of
@@ -44,6 +46,7 @@ class Request:
     crop_fit: str = CROPS[0]
     photo: Callable[[], Image.Image] | None = None
     source_prompt: str = ""
+    source_phrases: Sequence[str] = ()
     instruction: str = ""
     grounding: str = "text"
     guidance_scale: float = 7.5
@@ -55,6 +58,34 @@ class Request:
     def __post_init__(self) -> None:
         if self.grounding in METHODS:
             object.__setattr__(self, "knobs", defaults(self.grounding) | dict(self.knobs))
+
+
+class Crops(Sequence):
+    """The content of each box of a scene, cut from the photo at its full resolution whenever it is read, so
+    that memory does not grow with the number of photos.
+
+    boxes: (n, 4), as `fitted` to the square. fit: of the protocol, "squash" or "crop".
+    """
+
+    def __init__(self, scene: Scene, boxes, fit: str) -> None:
+        self.scene, self.boxes, self.fit = scene, boxes, fit
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return images.crop(self.photo(), self.boxes[index])
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        photo = self.photo() if len(self) else None
+        return (images.crop(photo, box) for box in self.boxes)
+
+    def photo(self) -> Image.Image:
+        """What the boxes are fractions of."""
+        photo = self.scene.photo()
+        if self.fit != "crop":
+            return photo
+        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
 
 
 class RequestError(ValueError):
@@ -147,14 +178,14 @@ def _method_problems(request: Request, attention_type: str | None) -> Iterator[s
             yield f"{field_name}: {name!r} does not read it, it reads {', '.join(method.reads)}; leave it out"
     yield from problems(name, {one: getattr(request, one) for one in NEUTRAL if hasattr(request, one)})
     yield from problems(name, dict(request.knobs))
-    for field_name in {"phrases", "crops"} & set(method.reads):
+    for field_name in {"phrases", "crops", "source_phrases"} & set(method.reads):
         if len(value := getattr(request, field_name)) != n:
             one = field_name.removesuffix("s")
             yield f"{n} boxes but {len(value)} {field_name}: {name!r} wants one {one} per box"
     for field_name in {"photo", "source_prompt", "instruction"} & set(method.reads):
         if not getattr(request, field_name):
             yield f"no {field_name}: {name!r} needs one"
-    if "photo" in method.reads and "boxes" in method.reads and not n:
+    if method.paints_boxes and not n:
         yield f"{name!r} without a box: nothing would be painted; give the boxes to paint"
     if attention_type is None or "boxes" not in method.reads:
         return

@@ -56,7 +56,7 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
                 points = axes.errorbar(
                     rows[x],
                     rows.value,
-                    _reach(rows.value, rows.low, rows.high),
+                    reach(rows.value, rows.low, rows.high),
                     **STYLES[grounding],
                     **{"linestyle": ":", "linewidth": 0.8, "elinewidth": 1.6, "markersize": 5},
                     label=GROUNDING[grounding],
@@ -96,8 +96,8 @@ def intervals(
             for place, arm in enumerate(rows):
                 if (metric, arm) in shown.index:
                     row = shown.loc[(metric, arm)]
-                    reach = _reach(row.value, row.low, row.high).reshape(2, 1)
-                    axes.errorbar(row.value, place, xerr=reach, elinewidth=2, **STYLES[style_of(arm)])
+                    lengths = reach(row.value, row.low, row.high).reshape(2, 1)
+                    axes.errorbar(row.value, place, xerr=lengths, elinewidth=2, **STYLES[style_of(arm)])
             if own < len(rows):
                 axes.axhline(own - 0.5, color=INK, linewidth=0.6, alpha=0.5)
             axes.set(title=metric, xlabel=good, ylim=(len(rows) - 0.5, -0.5))
@@ -165,6 +165,6 @@ def _png(page: Figure) -> tuple[str, bytes]:
     return "image/png", file.getvalue()
 
 
-def _reach(value: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
+def reach(value: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
     """Lengths of error bars, (2, n); an interval that a limit cut off may end at the value itself."""
     return np.clip(np.array([value - low, high - value]), 0, None)

@@ -14,7 +14,7 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, FOUND, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
@@ -48,12 +48,13 @@ def main(run: Run) -> Comparison:
     """Template by grounding, as in the original study's table, other layouts and methods, external arms."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
-    there = [Arm.parse(name) for name in whole(run) if is_own(name)]
+    whole_arms = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
+    there = [Arm.parse(name) for name in whole_arms if is_own(name)]
     plain = {arm.name: names.get(replace(arm, layout="").name) for arm in there if arm.layout}
     names |= {arm.name: f"{own}, {LAYOUT[arm.layout]}" for arm in there if (own := plain.get(arm.name))}
     others = [arm for arm in there if arm.grounding not in GROUNDINGS]
-    names |= {arm.name: _title(arm) for arm in others}
-    names |= {name: f"{name} (from outside)" for name in whole(run) if is_external(name)}
+    names |= {arm.name: f"{arm.template}, {arm.title}" for arm in others}
+    names |= {name: f"{name} (from outside)" for name in whole_arms if is_external(name)}
     chosen = main_arm(run)
     photos = {scores.PHOTOS: "photos, against other photos"}
     photos |= {scores.ROUND_TRIP: "photos through the autoencoder"}
@@ -75,7 +76,7 @@ def everything(run: Run) -> list[Comparison]:
     """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
     groups, known = {}, scores.metrics_of(run)
     for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS):
+        if metric.group not in (CAPTIONS, SEEDS, EDITS):
             groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")
@@ -206,12 +207,6 @@ def guidance_arms(run: Run, grounding: str, template: str = "") -> list[Arm]:
     template = template or run.read_json("choices/template.json")["template"]
     plain = [arm for arm in own_arms(run) if arm == Arm(template, grounding, arm.guidance_scale)]
     return sorted(plain, key=lambda arm: arm.guidance_scale)
-
-
-def _title(arm: Arm) -> str:
-    """Template and method, then what stands behind them in the arm's name: "suffix, SDEdit (g2-t0.4)"."""
-    settings = arm.name.removeprefix(f"{arm.template}-{arm.grounding}-")
-    return f"{arm.template}, {METHODS[arm.grounding].title}" + f" ({settings})" * (settings != arm.name)
 
 
 def _noted(run: Run, comparison: Comparison) -> Comparison:

@@ -4,7 +4,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,24 @@ class Arm:
         knobs = "".join(f"-{KNOBS[name].letter}{_digits(value)}" for name, value in self.knobs)
         return f"{self.template}-{self.grounding}{suffix}{knobs}"
 
+    @property
+    def title(self) -> str:
+        """Its method, then settings that are not the usual: "SDEdit (guidance_scale 2, strength 0.4)"."""
+        method = METHODS[self.grounding]
+        shown = {"guidance_scale": self.guidance_scale} if "guidance_scale" in method.knobs else {}
+        shown |= dict(self.knobs)
+        usual = {one.name: one.default for one in fields(self) if one.name not in ("guidance_scale", "knobs")}
+        shown |= {
+            name: value
+            for name, value in vars(self).items()
+            if name in usual and usual[name] is not MISSING and value != usual[name]
+        }
+        settings = ", ".join(
+            f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}"
+            for name, value in shown.items()
+        )
+        return method.title + f" ({settings})" * bool(settings)
+
     @classmethod
     def parse(cls, name: str) -> "Arm":
         """The arm of that name: `Arm.parse(arm.name) == arm`. Raises ParameterError for any other text."""
@@ -103,6 +121,14 @@ class Arm:
         numbers = float(guidance or 1), float(fraction or 1), int(seed or 0), int(steps or 0)
         knobs = {one: float(value) for one, value in zip(KNOBS, values, strict=True) if value}
         return cls(template, method, *numbers, scheduler or "", float(share or 1), layout or "", knobs)
+
+
+def own_arm(name: str) -> Arm | None:
+    """The arm of that name; None for controls and for arms from elsewhere."""
+    try:
+        return Arm.parse(name)
+    except ParameterError:
+        return None
 
 
 def _digits(value: float) -> str:

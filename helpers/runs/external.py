@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from helpers.parameters import ParameterError
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.runs.protocol import at
 from helpers.runs.run import Run
 from helpers.scenes import images
@@ -54,11 +54,7 @@ def join(run: Run, name: str, folder: str) -> list[dict]:
 
 def is_own(name: str) -> bool:
     """Whether it is the name of an arm whose pictures were drawn here, such as suffix-text-g2."""
-    try:
-        Arm.parse(name)
-    except ParameterError:
-        return False
-    return True
+    return own_arm(name) is not None
 
 
 def is_external(name: str) -> bool:

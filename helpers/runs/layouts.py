@@ -1,14 +1,14 @@
 """Layouts of pictures: the photos' own boxes, or new ones made of them by an arm that names such a layout."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from helpers.parameters import ParameterError
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.runs.run import Run
 from helpers.scenes import boxes as rectangles
 from helpers.scenes.scenes import Scene, fitted
@@ -19,17 +19,27 @@ TRIES, CROWDED = 20, 0.3  # places that a random box tries, and the IoU with ano
 
 def arm_layouts(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     """The layouts of an arm: those scenes, in their order, with boxes, labels and phrases as its pictures are
-    asked for. Arms from elsewhere and controls have the photos' own."""
+    asked for. Arms from elsewhere and controls have the photos' own; in an edit set the edited box has the
+    phrase of its target."""
     square = run.card["protocol"]["size"], run.card["protocol"]["fit"]
-    own = _fitted(tuple(scenes), *square)
-    try:
-        parsed = Arm.parse(arm)
-    except ParameterError:
-        return own
-    if not parsed.layout:
+    own, parsed = _fitted(tuple(scenes), *square), own_arm(arm)
+    if edits := run.edits(template := arm.partition("-")[0]):
+        if parsed and parsed.layout:
+            problem = f"layout = {parsed.layout!r}: template {template!r} edits the boxes of the photos"
+            raise ParameterError(problem)
+        return tuple(_edited(scene, edits[scene.name]) for scene in own)
+    if not (parsed and parsed.layout):
         return own
     every = _fitted(tuple(run.scenes), *square)
     return tuple(apply(parsed.layout, every, scene, parsed.seed) for scene in own)
+
+
+def _edited(scene: Scene, edit: Mapping) -> Scene:
+    """A scene as it is after an edit: the edited box has the phrase of the target."""
+    box = edit["box"]
+    if box is None:
+        return scene
+    return replace(scene, phrases=(*scene.phrases[:box], edit["target"], *scene.phrases[box + 1 :]))
 
 
 def apply(name: str, scenes: Sequence[Scene], scene: Scene, seed: int) -> Scene:

@@ -6,7 +6,9 @@ from numbers import Real
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
-READS = ("prompt", "boxes", "phrases", "crops", "photo", "source_prompt", "instruction")
+READS = ("prompt", "boxes", "phrases", "crops", "photo")
+EDIT = ("source_prompt", "source_phrases", "instruction")  # what an edit set tells of a scene as well
+READS += EDIT
 DIFFUSION = ("guidance_scale", "guidance_share", "steps", "scheduler")
 GROUNDED = (*DIFFUSION, "grounded_fraction")
 
@@ -22,6 +24,7 @@ class Knob:
 
 KNOBS = {
     "strength": Knob("t", 0.6, number(Real, 0.001, 1, "give the share of the steps that redraw, up to 1")),
+    "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
 }
 
 
@@ -32,7 +35,8 @@ class Method:
     title: what people call it. reads: of READS. knobs: its settings, of GROUNDED and KNOBS.
     checkpoint: the GLIGEN checkpoint of the model set that it draws with, "text" or "image"; "" where the
     module has a function `load(models)` of its own. module: holds its class `Sampler`, see
-    `generation.methods`. steps: its own number, 0 for that of the run.
+    `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes: whether it draws inside
+    the boxes alone, and of an edit set in the edited box alone.
     """
 
     title: str
@@ -41,6 +45,7 @@ class Method:
     checkpoint: str = "text"
     module: str = f"{FOLDER}gligen"
     steps: int = 0
+    paints_boxes: bool = False
 
     @property
     def needs_photo(self) -> bool:
@@ -59,7 +64,20 @@ METHODS = {
     "image": Method("text + image grounding", ("prompt", "boxes", "phrases", "crops"), GROUNDED, "image"),
     "sdedit": Method("SDEdit", ("prompt", "photo"), (*DIFFUSION, "strength"), module=f"{FOLDER}sdedit"),
     "inpaint": Method(
-        "GLIGEN inpainting", ("prompt", "boxes", "phrases", "photo"), GROUNDED, module=f"{FOLDER}inpaint"
+        "GLIGEN inpainting",
+        ("prompt", "boxes", "phrases", "photo"),
+        GROUNDED,
+        module=f"{FOLDER}inpaint",
+        paints_boxes=True,
+    ),
+}
+_TURBO = {"knobs": ("pseudo_guidance", "steps"), "module": f"{FOLDER}turboedit", "steps": 4}
+METHODS |= {
+    "turboedit": Method("TurboEdit", ("prompt", "source_prompt", "photo"), **_TURBO),
+    "turboedit_text": Method(
+        "TurboEdit with boxes",
+        ("prompt", "source_prompt", "photo", "boxes", "phrases", "source_phrases"),
+        **_TURBO,
     ),
 }
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions

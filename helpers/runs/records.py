@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.files import stamp
-from helpers.parameters import ParameterError
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.scenes import images
 
 
@@ -33,13 +32,5 @@ def _costs(folder: Path, version: int) -> tuple[float, float] | None:
 
 @lru_cache(maxsize=1024)
 def _rows(path: Path, version: tuple) -> list[dict]:
-    parts = {"arm": path.stem} | _parts(path.stem)
-    return [parts | score for score in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def _parts(name: str) -> dict[str, object]:
-    """The settings of one of our own arms, and which kind an arm is."""
-    try:
-        return {"kind": "ours", **vars(Arm.parse(name))}
-    except ParameterError:
-        return {"kind": "external"}
+    parts = {"kind": "ours", **vars(arm)} if (arm := own_arm(path.stem)) else {"kind": "external"}
+    return [{"arm": path.stem} | parts | score for score in json.loads(path.read_text(encoding="utf-8"))]

@@ -156,8 +156,15 @@ class Run:
         return pd.DataFrame(self.read_jsonl(f"captions/{captioner}.jsonl"))
 
     def prompts(self, template: str) -> pd.DataFrame:
-        """scene, prompt, tokens, truncated: one row a scene."""
-        return pd.DataFrame(self.read_jsonl(f"prompts/{template}.jsonl"))
+        """scene, prompt, tokens, truncated: one row per scene, of a template or of an edit set."""
+        rows = [*self.edits(template).values()] or self.read_jsonl(f"prompts/{template}.jsonl")
+        return pd.DataFrame(rows)
+
+    def edits(self, template: str) -> dict[str, dict]:
+        """Scene -> its row of an edit set: prompt, source_prompt, instruction, box, source, target, appended.
+        Empty for a template."""
+        name = f"edits/{template}.jsonl"
+        return {row["scene"]: row for row in (self.read_jsonl(name) if self.has(name) else ())}
 
     def scores(self, arms: Iterable[str] | None = None) -> pd.DataFrame:
         """One row per arm and metric, of all arms or of those that are named and scored, so that a notebook

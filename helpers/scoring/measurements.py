@@ -12,21 +12,21 @@ from typing import Self
 import numpy as np
 
 from helpers.models.sets import model_set
-from helpers.parameters import ParameterError
-from helpers.runs.arms import Arm
+from helpers.runs.arms import own_arm
 from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
+from helpers.scoring.edits import Edited, collect_edited
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
 from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
-FIELDS = {"clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds")}
-FIELDS |= {"detector": ("detections",)}  # judge -> what is not measured where it is not asked
+CLIP = ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited")
+FIELDS = {"clip": CLIP, "detector": ("detections",)}  # judge -> what is not measured without it
 PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), "not judged: no photos")
 CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
 
@@ -42,8 +42,8 @@ class Measurements:
     realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
     pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
     each asked box, and the distance to the colour that its phrase names (NaN where it names none). phrases:
-    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names.
-    withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
+    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names. edited: of an edit
+    set. withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
     """
 
     scenes: tuple[str, ...]
@@ -62,6 +62,7 @@ class Measurements:
     phrases: dict[str, np.ndarray] | None = None
     sibling_embeds: np.ndarray | None = None
     named: np.ndarray | None = None
+    edited: Edited | None = None
     withheld: dict[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
 
@@ -107,18 +108,19 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     if arm.startswith(CAPTIONER):
         return _of_captions(run, scenes, arm, judges)
     scenes, counts = _usable(run, scenes, arm)
-    protocol, reasons = run.card["protocol"], reasons_to_withhold(run)
+    protocol, edits = run.card["protocol"], run.edits(arm.partition("-")[0])
+    reasons = ({"detector": EDITED} if edits else {}) | reasons_to_withhold(run)
     by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
-    pictures, networks = Pictures(run, scenes, arm, judges), [realism, "efficientnet"] * run.has_photos
-    both = dict.fromkeys((*["clip"] * by_clip, *networks))
+    by_network = [] if edits or not run.has_photos else [realism, "efficientnet"]
+    pictures = Pictures(run, scenes, arm, judges)
+    both = dict.fromkeys((*["clip"] * by_clip, *by_network))
     own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
     sibling = _sibling(run, arm)
-    withheld = {name: why for judge, why in reasons.items() for name in FIELDS[judge]}
+    absent = [one for one, there in (("edited", edits), ("sibling_embeds", sibling)) if not there]
+    withheld = {one: why for judge, why in reasons.items() for one in FIELDS[judge] if one not in absent}
     withheld |= {} if run.has_photos else PHOTOLESS
-    if not sibling:
-        withheld.pop("sibling_embeds", None)
-    if (parsed := _parsed(arm)) and METHODS[parsed.grounding].is_edit:
+    if edits or ((parsed := own_arm(arm)) and METHODS[parsed.grounding].is_edit):
         withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
     found = {
         "counts": counts,
@@ -127,25 +129,31 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         "withheld": withheld,
     }
     if run.has_photos:
-        reference = Pictures(run, scenes, PHOTOS, judges).arrays(*both)
-        sides = {"pictures": own, "photos": reference}
-        found |= {name: np.concatenate(side[realism]) for name, side in sides.items()}
-        found |= {f"efficientnet_{name}": np.concatenate(x["efficientnet"]) for name, x in sides.items()}
+        photos = Pictures(run, scenes, PHOTOS, judges)
+        reference = photos.arrays(*both)
+        for prefix, network in zip(("", "efficientnet_"), by_network, strict=False):
+            found[f"{prefix}pictures"] = np.concatenate(own[network])
+            found[f"{prefix}photos"] = np.concatenate(reference[network])
         if by_clip:
             found["photo_embeds"] = np.concatenate(reference["clip"])
     if by_detector:
-        matched = protocol.get("detector_labels", {})
-        found["unknown"] = frozenset(label for label, name in matched.items() if name is None)
+        names = protocol.get("detector_labels", {}).items()
+        found["unknown"] = frozenset(label for label, name in names if name is None)
         found["detections"] = pictures.detections()
     if by_clip:
         captions = run.prompts("caption").set_index("scene")["prompt"]
-        texts = [captions[scene.name] for scene in scenes]
-        phrases = sorted({phrase for one in pictures.layouts for phrase in one.phrases})
+        texts = [(edits[one.name]["prompt"] if edits else captions[one.name]) for one in scenes]
+        phrases = {phrase for one in pictures.layouts for phrase in one.phrases}
+        # with those of undone edits, which else would have nothing nearer than their target
+        phrases = sorted(phrases | {row["source"] for row in edits.values() if row["box"] is not None})
         found["phrases"] = dict(zip(phrases, text_embeds(run, phrases, "phrases", arm, judges), strict=True))
         found["text_embeds"] = text_embeds(run, texts, "captions", arm, judges)
         found["image_embeds"] = np.concatenate(own["clip"])
         found["crops"] = tuple(own["clip-crops"])
         found["sibling_embeds"] = _embeds(run, scenes, sibling, judges) if sibling else None
+        if edits:
+            rows = [edits[one.name] for one in scenes]
+            found["edited"] = collect_edited(rows, pictures, photos, found["photo_embeds"])
     return Measurements(tuple(scene.name for scene in scenes), **found)
 
 
@@ -209,18 +217,18 @@ def _usable(run: Run, scenes: Sequence[Scene], arm: str) -> tuple[list[Scene], d
 
 def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
     """How many prompts were cut; nothing for pictures that did not come from a prompt of this run."""
-    parsed = _parsed(arm)
-    if parsed is None or not run.has(f"prompts/{parsed.template}.jsonl"):
+    template = parsed.template if (parsed := own_arm(arm)) else ""
+    if not (run.edits(template) or run.has(f"prompts/{template}.jsonl")):
         return {}
-    prompts = run.prompts(parsed.template).set_index("scene")
+    prompts = run.prompts(template).set_index("scene")
     return {"truncated prompts": int(prompts.truncated[[scene.name for scene in scenes]].sum())}
 
 
 def _sibling(run: Run, arm: str) -> str | None:
     """The same arm with a smaller seed, if there is one. Only smaller seeds count, so that later arms never
     change existing scores."""
-    own, names = _parsed(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
-    known = [other for other in map(_parsed, names) if own and other and other.seed < own.seed]
+    own, names = own_arm(arm), sorted(folder.name for folder in run.folder.glob("pictures/*/"))
+    known = [other for other in map(own_arm, names) if own and other and other.seed < own.seed]
     return next((other.name for other in known if replace(other, seed=own.seed) == own), None)
 
 
@@ -230,10 +238,3 @@ def _embeds(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) 
     embeds = np.concatenate(Pictures(run, there, arm, judges).arrays("clip")["clip"])
     rows = dict(zip((scene.name for scene in there), embeds, strict=True))
     return np.stack([rows.get(scene.name, np.full(embeds.shape[1], np.nan)) for scene in scenes])
-
-
-def _parsed(arm: str) -> Arm | None:
-    try:
-        return Arm.parse(arm)
-    except ParameterError:  # an arm from elsewhere
-        return None

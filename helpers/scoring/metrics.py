@@ -8,14 +8,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from helpers.models.sets import extractor_name
-from helpers.scoring import adherence, alignment, box_values, distances, intervals
+from helpers.scoring import adherence, alignment, box_values, distances, edits, intervals
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
-CAPTIONS, SEEDS = "Captions", "Two seeds"
+CAPTIONS, SEEDS, EDITS = "Captions", "Two seeds", "Edits"
 FOUND = "found at IoU 0.5"
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
@@ -82,7 +82,33 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "CLIP score": Metric(_mean(_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
         "R-precision": Metric(_mean(_r_precision), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
+        **_edits(),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
+    }
+
+
+def _edits() -> dict[str, Metric]:
+    """Of an arm of an edit set: what was to change has changed, and nothing else has."""
+    crops, clip = ("edited", "crops", "phrases"), ("edited", "image_embeds")
+
+    def done(e: Measurements) -> np.ndarray:
+        return edits.done(e.edited, box_values.crop_correct(e), e.image_embeds)
+
+    def spared(e: Measurements) -> tuple[np.ndarray, ...]:
+        return edits.spared(e.edited, box_values.crop_correct(e))
+
+    def direction(e: Measurements) -> np.ndarray:
+        return edits.direction(e.image_embeds, e.edited.photos, e.edited.target, e.edited.source)
+
+    def alike(e: Measurements) -> np.ndarray:
+        return alignment.similarity(e.image_embeds, e.edited.photos)
+
+    return {
+        "edit done": Metric(_mean(done), crops, EDITS, limits=SHARE, share=True),
+        "kept outside (dB)": Metric(_mean(lambda e: e.edited.psnr), ("edited",), EDITS, digits=1),
+        "others spared": Metric(_mean(spared), crops, EDITS, limits=SHARE, share=True),
+        "CLIP direction": Metric(_mean(direction), clip, EDITS, limits=(-1, 1)),
+        "CLIP image": Metric(_mean(alike), clip, EDITS, limits=(-1, 1)),
     }
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from helpers.captioning import edits
 from helpers.models.sets import model_set
-from helpers.parameters import ParameterError
+from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
 from helpers.runs import external
 from helpers.runs.arms import check
@@ -66,6 +67,22 @@ def tune(options: argparse.Namespace) -> Work:
         return failures
 
     return work
+
+
+def edit(options: argparse.Namespace) -> Work:
+    """Edit sets of a run, and the report with what came out."""
+    run = open_run(options)
+    run.require_photos("an edit")
+    protocol, known = run.card["protocol"], edits.names(run.card["protocol"]["dataset"])
+    chosen = options.edits or [name for name in known if name not in edits.GLOBAL]
+    if not chosen or (unknown := [name for name in chosen if name not in known]):
+        said = nearest(unknown[0], known) if chosen else f"this data set has none of its own; name {known}"
+        raise ParameterError(f"edits = {', '.join(chosen)!r}: {said}")
+    scale = guidance(run, protocol, options)
+    tasks = [plan.edit(run, name, scale) for name in chosen]
+    pictures = sum(len(task.arms) for task in tasks) * len(run.scenes)
+    _require(Workers(1), protocol, False, pictures, options)
+    return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
 def dry_run(options: argparse.Namespace) -> Work:
@@ -133,7 +150,7 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
-COMMANDS |= {"dataset": dataset, "study-detector": study_detector}
+COMMANDS |= {"edit": edit, "dataset": dataset, "study-detector": study_detector}
 COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
 
 

@@ -44,7 +44,8 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     usual["grounding"] = run.groundings
     knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
     grid = {axis: list(grid.get(axis) or usual[axis]) for axis in AXES}
-    templates = sorted(path.stem for path in run.folder.glob("prompts/*.jsonl"))
+    files = (path for folder in ("prompts", "edits") for path in run.folder.glob(f"{folder}/*.jsonl"))
+    templates = sorted(path.stem for path in files)
     check(templates, **{f"{axis}s": values for axis, values in grid.items()})
     if reading := [one for one in grid["grounding"] if METHODS[one].needs_photo]:
         run.require_photos(f"{METHODS[reading[0]].title}")

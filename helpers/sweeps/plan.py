@@ -8,8 +8,10 @@ from inspect import signature
 
 from tqdm import tqdm
 
+from helpers.captioning import edits
 from helpers.captioning.prompts import TEMPLATES
 from helpers.report.comparisons import grounding_arms
+from helpers.report.edits import arms as edit_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
@@ -17,7 +19,8 @@ from helpers.sweeps import grids, progress
 from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task
 from helpers.sweeps.workers import Workers
 
-REPORT, TUNE = "06_visual_comparison", "09_cost"
+REPORT, TUNE, EDIT = "06_visual_comparison", "09_cost", "07_edits"
+EDITS = "recolour"  # the edit set that a report shows where the data set has it
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside its own
 ARMS = len(TEMPLATES) + 2 + 2 * len(SWEEP) + 3  # of a report, at most
@@ -38,6 +41,8 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     boxes = [kind for kind in run.groundings if kind != "none"]
     curves = grids.arms(run, {"grounding": boxes, "guidance_scale": SWEEP})
     yield _drawing([*curves, *grounding_arms(run, seed=1)], "03_more_arms")
+    if EDITS in edits.names(known["dataset"]):
+        yield edit(run, EDITS, guidance)
     yield from closing(external)
 
 
@@ -45,6 +50,12 @@ def closing(external: Mapping[str, str]) -> Iterator[Task]:
     """What scores all arms and shows them."""
     yield Task("04_fid", parameters={"external": dict(external)})
     yield from (Task("05_guidance_sweep"), Task(REPORT))
+
+
+def edit(run: Run, name: str, guidance: float) -> Task:
+    """The notebook of one edit set."""
+    parameters = {"edit_set": name, "guidance_scale": guidance, **QUIET}
+    return Task(EDIT, f"{EDIT}_{name}", parameters, tuple(edit_arms(run, name, guidance)))
 
 
 def detector_study(**parameters: object) -> Iterator[Task]:

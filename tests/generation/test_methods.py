@@ -54,7 +54,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_every_method_is_a_line_and_a_module():
     assert tuple(METHODS)[:3] == GROUNDINGS
     for name, method in METHODS.items():
-        assert set(method.reads) <= set(READS) and re.fullmatch("[a-z]+", name)
+        assert set(method.reads) <= set(READS) and re.fullmatch("[a-z_]+", name)
         asked = Request("a", grounding=name)
         assert callable(methods.sampler([asked]).draw) and callable(methods.sampler([asked]).rows)
 
@@ -151,7 +151,9 @@ def test_a_request_gives_what_its_method_reads_and_no_more(tmp_path, monkeypatch
     monkeypatch.setitem(METHODS, "all", Method("all", READS))
     for name, method in METHODS.items():
         texts = {"source_prompt": "a photo", "instruction": "make it green"}
-        made = request(run.scenes[0], "a cone", Arm("caption", name, 2), run.card["protocol"], **texts)
+        scale = 2 if "guidance_scale" in method.knobs else 1
+        arm = Arm("caption", name, scale)
+        made = request(run.scenes[0], "a cone", arm, run.card["protocol"], edit=texts | {"box": 1})
         given = [
             one
             for one in READS

@@ -100,7 +100,10 @@ def test_an_arm_of_another_method_stands_in_the_main_table_with_what_it_took(tmp
         judged.draw(run, name, place, **text)
     scores.score(run, run.scenes, names, judged.load_small_judges(tmp_path))
     shown = comparisons.main(run)
-    assert shown.names[names[1]] == "caption, SDEdit (g2-t0.4)" and names[2] in shown.names
+    assert (
+        shown.names[names[1]] == "caption, SDEdit (guidance_scale 2, strength 0.4)"
+        and names[2] in shown.names
+    )
     assert shown.costs == dict.fromkeys(names, (12.0, 0.5))
     judged.draw(run, names[0], 0, **{**text, "seconds": "1.5"})
     assert comparisons.main(run).costs[names[0]] == (12.0, 1.5)  # read again, for the pictures are others

@@ -48,7 +48,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
         add_worksite(write_scenes(folder / "scenes", 3))
-        assert make(folder, "--steps", "2") == 0
+        assert make(folder, "--steps", "3") == 0
         yield folder
 
 
@@ -75,7 +75,7 @@ def test_a_picture_explains_itself(study):
     run = Run(study / "run")
     name = template_arms(run)[0]
     told = images.read_text(run.picture(name, run.scenes[0]))
-    assert told["arm"] == name and json.loads(told["steps"]) == 2
+    assert told["arm"] == name and json.loads(told["steps"]) == 3
     assert len(json.loads(told["boxes"])) == 2 and float(told["seconds"]) > 0
 
 
@@ -111,7 +111,7 @@ def test_the_report_names_no_address_and_escapes_labels(page):
 
 
 def test_controls_stand_in_the_table(page):
-    rows = [row.th.text for row in page.find_all("tr") if row.th and row.find("td", class_="control")]
+    rows = [row.th.text for row in page.find_all("tr", class_="control") if row.th]
     assert any("photos" in row for row in rows) and any("autoencoder" in row for row in rows)
     assert any("other scenes" in row for row in rows)
 
@@ -137,7 +137,7 @@ def test_the_bench_opens(study, tmp_path):
 def test_a_second_run_finds_everything_done(study, capsys):
     page = study / "run" / "report.html"
     before = page.stat().st_mtime_ns
-    assert make(study, "--steps", "2") == 0
+    assert make(study, "--steps", "3") == 0
     shown = capsys.readouterr().out
     assert shown.count("done before") == 8 and page.stat().st_mtime_ns == before
     *_, address, _, _, _, _, last = shown.splitlines()
@@ -153,7 +153,7 @@ def test_a_lost_picture_is_made_again_and_pictures_from_elsewhere_join_as_an_arm
     for scene in run.scenes[:-1]:
         Image.new("RGB", (40, 40), "olive").save(tmp_path / f"{scene.name}.png")
     (tmp_path / "stranger.png").write_bytes(b"no picture")
-    assert make(study, "--steps", "2", "--external", f"mine={tmp_path}") == 0
+    assert make(study, "--steps", "3", "--external", f"mine={tmp_path}") == 0
     again, before = (np.asarray(Image.open(one), float) for one in (lost, io.BytesIO(content)))
     assert np.abs(again - before).max() <= 2
     assert run.count_pictures() == made + len(run.scenes) - 1
@@ -165,8 +165,8 @@ def test_a_lost_picture_is_made_again_and_pictures_from_elsewhere_join_as_an_arm
 
 
 def test_another_protocol_in_the_same_run_is_refused(study, capsys):
-    assert make(study, "--steps", "3") == 2
-    assert capsys.readouterr().err.splitlines()[0].startswith("error: steps = 3")
+    assert make(study, "--steps", "4") == 2
+    assert capsys.readouterr().err.splitlines()[0].startswith("error: steps = 4")
 
 
 def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys):
@@ -175,8 +175,29 @@ def test_the_cheapest_setting_is_looked_for_in_a_folder_of_its_own(study, capsys
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(study / "data"))
         assert main(["tune", "--run", str(study / "run"), "--scenes", "3"]) == 0
-    assert "No cheaper setting was shown to be not worse than pndm, 2 steps, N = 3" in capsys.readouterr().out
+    assert (
+        "No cheaper setting was shown to be not worse than dpm++2m, 3 steps, N = 3" in capsys.readouterr().out
+    )
     assert sorted(path.name for path in (study / "run" / "pictures").iterdir()) == before
     part = Run(study / "run" / "09_cost" / "3")
     assert len(part.scenes) == 3 and len(part.arms()) == 2 + 4 + 1
     assert part.read_json("cost.json")["lines"] == []
+
+
+def test_edits_are_drawn_scored_and_reported(study):
+    assert main(["edit", "--run", str(study / "run"), "--edits", "night", "--yes", "1"]) == 0
+    run = Run(study / "run")
+    names = [
+        "night-turboedit",
+        "night-turboedit_text",
+        "night-sdedit-g2-t0.4",
+        "night-sdedit-g2",
+        "night-text-g2",
+    ]
+    assert set(names) < set(run.arms()) and not any(run.missing(name, run.scenes) for name in names)
+    rows = run.edits("night")
+    assert all(row["prompt"] == f"{row['source_prompt']}, at night" for row in rows.values())
+    known = run.scores(names).dropna(subset="value")
+    assert not known.metric.str.startswith("KID").any()  # who changes nothing would win
+    page = BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
+    assert "Which edit changes what was asked and nothing else?" in page.text

@@ -1,0 +1,130 @@
+"""Edit sets: what is to change in each photo, and the prompts before and after.
+
+An edit set takes the place of a template in an arm's name. A data set brings its own as edits/<name>.jsonl, a
+row per photo: {image, box, source, target, instruction}; box is the index of the edited box, or null for the
+whole picture; source are the words of the caption that the edit is about, and target what replaces them.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.captioning.prompts import truncate
+from helpers.runs.protocol import at
+from helpers.scenes.scenes import Scene
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+GLOBAL = {  # edits of the whole picture, for any photos; boxes stay as they are
+    "night": ("at night", "make it night"),
+    "snow": ("in the snow", "cover it in snow"),
+}
+KEYS = ("image", "box", "source", "target", "instruction")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of one scene. box: index of the edited box, None for the whole picture. source: words of the
+    caption, "" where something is only added; target: what stands there after the edit."""
+
+    box: int | None
+    source: str
+    target: str
+    instruction: str
+
+
+def names(folder: str | Path) -> list[str]:
+    """Edit sets of a data set, then those for any photos. folder: of the data set."""
+    own = sorted(path.stem for path in (at(folder) / "edits").glob("*.jsonl"))
+    return [*own, *(name for name in GLOBAL if name not in own)]
+
+
+def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
+    """Scene name -> its edit.
+
+    folder: of the data set, relative to the repository or absolute. Raises ValueError that tells every
+    problem, with file, line and value.
+    """
+    path = at(folder) / "edits" / f"{name}.jsonl"
+    if not path.is_file():
+        if name not in GLOBAL:
+            known = ", ".join(names(folder))
+            raise ValueError(f"edit set {name!r}: no {path}; edit sets of this data set: {known}")
+        target, instruction = GLOBAL[name]
+        return {scene.name: Edit(None, "", target, instruction) for scene in scenes}
+    of_image = {scene.image: scene for scene in scenes}
+    edits: dict[str, Edit] = {}
+    problems = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            problems.append(f"line {number}: not JSON ({error})")
+            continue
+        found = list(_problems(row, of_image, edits))
+        problems += [f"line {number}: {problem}" for problem in found]
+        if not found and row["image"] in of_image:
+            edits[of_image[row["image"]].name] = Edit(*(row[key] for key in KEYS[1:]))
+    if problems:
+        raise ValueError("\n".join(f"{path}, {problem}" for problem in problems))
+    if without := [scene.image for scene in scenes if scene.name not in edits]:
+        raise ValueError(
+            f"{path}: {len(without)} of {len(scenes)} photos have no row, such as {without[0]!r}; give one "
+            "row per photo, with image as the annotations call it"
+        )
+    return edits
+
+
+def make(
+    scenes: Iterable[Scene],
+    captions: Mapping[str, str],
+    edits: Mapping[str, Edit],
+    tokenizer: "PreTrainedTokenizerFast",
+) -> list[dict]:
+    """Rows like those of `prompts.make`, and source_prompt, instruction, box, phrase, appended.
+
+    prompt is the caption after the edit, source_prompt before it. Where the caption does not hold the words
+    of the edit, both get theirs appended, and appended says so.
+    """
+    rows = []
+    for scene in scenes:
+        edit, caption = edits[scene.name], captions[scene.name]
+        where = re.search(re.escape(edit.source), caption, re.IGNORECASE) if edit.source else None
+        if where:
+            source, target = caption, caption[: where.start()] + edit.target + caption[where.end() :]
+        else:
+            source = f"{caption}, {edit.source}" if edit.source else caption
+            target = f"{caption}, {edit.target}"
+        cut = [truncate(prompt, tokenizer) for prompt in (target, source)]
+        row = {"scene": scene.name, "prompt": target, "tokens": max(count for count, _, _ in cut)}
+        row |= {"truncated": any(flag for _, _, flag in cut), "source_prompt": source}
+        row |= {"instruction": edit.instruction, "box": edit.box, "appended": where is None}
+        rows.append(row | {"source": edit.source, "target": edit.target})
+    return rows
+
+
+def _problems(row: object, of_image: Mapping[str, Scene], edits: Mapping[str, Edit]) -> Iterable[str]:
+    if not isinstance(row, dict) or not set(KEYS) <= set(row):
+        yield f"{row!r:.80}: an object with {', '.join(KEYS)} is needed"
+        return
+    for key in ("image", "source", "target", "instruction"):
+        if not isinstance(row[key], str) or not (row[key].strip() or key == "source"):
+            yield f"{key} {row[key]!r}: a text is needed"
+            return
+    box = row["box"]
+    if box is not None and (not isinstance(box, int) or isinstance(box, bool)):
+        yield f"box {box!r}: the index of a box is needed, from 0, or null for the whole picture"
+    elif row["source"] == row["target"]:
+        yield f"source and target are both {row['target']!r}: nothing would change"
+    elif (scene := of_image.get(row["image"])) is None:
+        return  # of another part of the data set
+    elif scene.name in edits:
+        yield f"image {row['image']!r} has an edit already; one row per photo"
+    elif box is not None and not 0 <= box < len(scene.labels):
+        yield f"box {box}: scene {scene.name!r} has {len(scene.labels)} boxes, counted from 0"

@@ -1,0 +1,131 @@
+"""TurboEdit (Deutch et al. 2024, arXiv 2408.00735): a photo edited by a few steps of a text-to-image model.
+
+The photo's latents are noised independently for each step; what the model's own step misses of the next
+noised latents (the correction) is added to the step of the edit as well, so that all that the prompts do not
+tell apart stays as it is.
+
+Knob pseudo_guidance: w of eq. 10. With boxes, which the paper has not, a UNet of GLIGEN reads the boxes with
+their phrases before and after the edit as well, so that an edit of one object knows where it is.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore, noise
+from helpers.generation.requests import Request, entries
+from helpers.parameters import ParameterError
+from helpers.runs.methods import METHODS
+
+if TYPE_CHECKING:
+    from helpers.models.loading import Gligen
+
+SHIFT = 200  # timesteps by which network and scheduler are told a later time than the latents have (eq. 6, 7)
+CLIP = 15.5 / math.sqrt(4 * 64 * 64)  # most length of the last correction per square root of its numbers
+TIMESTEPS = {3: (799, 499, 199), 4: (799, 599, 399, 199)}  # that the network is told, by number of steps
+
+
+def posterior_mean(x: torch.Tensor, noise_pred: torch.Tensor, alpha: float, previous: float) -> torch.Tensor:
+    """DDPM's posterior mean of the latents one step on. alpha, previous: cumulative products of the alphas of
+    this timestep and of the one it leads to, 1 for clean latents. Shapes of x and noise_pred are equal."""
+    clean = (x - (1 - alpha) ** 0.5 * noise_pred) / alpha**0.5
+    ratio = alpha / previous
+    return (previous**0.5 * (1 - ratio) * clean + ratio**0.5 * (1 - previous) * x) / (1 - alpha)
+
+
+def edit(
+    predict: Callable[[torch.Tensor, int], torch.Tensor],
+    photo: torch.Tensor,
+    noises: Sequence[torch.Tensor],
+    alphas_cumprod: torch.Tensor,
+    times: Sequence[int],
+    pseudo_guidance: torch.Tensor | float,
+    shift: int = SHIFT,
+    clip: float = CLIP,
+) -> torch.Tensor:
+    """Latents (n, c, h, w) of the edited photos.
+
+    predict: the noise that the network predicts for 3 n rows at a timestep: the photo with its source prompt,
+    the edit with the source prompt, the edit with the target prompt. photo: its latents, scaled.
+    noises: one standard normal (n, c, h, w) per timestep. pseudo_guidance: w, one per picture or for all; 0
+    gives the photo back. clip: of the last correction; math.inf for none.
+    """
+
+    def noised(index: int) -> torch.Tensor:
+        time = times[index] - shift if index < len(times) else -1
+        if time < 0:
+            return photo
+        alpha = float(alphas_cumprod[time])
+        return alpha**0.5 * photo + (1 - alpha) ** 0.5 * noises[index]
+
+    signals = [float(alphas_cumprod[time]) for time in times] + [1.0]
+    weight = torch.as_tensor(pseudo_guidance, dtype=photo.dtype, device=photo.device).reshape(-1, 1, 1, 1)
+    source = edited = noised(0)
+    for index, time in enumerate(times):
+        rows = torch.cat([source, edited, edited])
+        means = posterior_mean(rows, predict(rows, time), signals[index], signals[index + 1])
+        of_photo, same, changed = means.chunk(3)
+        source = noised(index + 1)
+        correction = source - of_photo
+        if index == len(times) - 1:
+            length = correction.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+            correction = correction * (clip * photo[0].numel() ** 0.5 / length).clamp(max=1)
+        edited = same + weight * (changed - same) + correction
+    return edited
+
+
+class Sampler:
+    """Edits of photos with a GLIGEN checkpoint, whose gated layers are off unless the method reads boxes."""
+
+    def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
+        if steps not in TIMESTEPS:
+            raise ParameterError(f"steps = {steps}: TurboEdit takes 3 or 4")
+        self.denoiser, self.times = Denoiser(gligen, steps, scheduler, size), TIMESTEPS[steps]
+        self.alphas_cumprod = self.denoiser.new_scheduler().alphas_cumprod
+
+    def rows(self, request: Request) -> int:
+        """UNet rows of a picture."""
+        return 3 * len(self.times)
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
+        """Edited photos, in the order of the requests."""
+        denoiser, many = self.denoiser, max(len(requests), least)
+        filled = [requests[row % len(requests)] for row in range(many)]
+        photo = denoiser.encode(requests)[[row % len(requests) for row in range(many)]]
+        noises = [self._noise(filled, index).to(photo.device) for index in range(len(self.times))]
+        predict = self._predictor(filled, step)
+        weights = [request.knobs["pseudo_guidance"] for request in filled]
+        latents = edit(predict, photo, noises, self.alphas_cumprod, self.times, torch.tensor(weights))
+        return denoiser.decode(latents[: len(requests)], DECODED_AT_ONCE if least else 1)[: len(requests)]
+
+    def _noise(self, requests: Sequence[Request], index: int) -> torch.Tensor:
+        """Independent noise per step, of which the first is that of every other method."""
+        names = [request.scene + f"#{index}" * bool(index) for request in requests]
+        shape = self.denoiser.shape
+        return torch.stack([noise(one.seed, name, shape) for one, name in zip(requests, names, strict=True)])
+
+    def _predictor(
+        self, requests: Sequence[Request], step: Step
+    ) -> Callable[[torch.Tensor, int], torch.Tensor]:
+        conditions, unet = self.denoiser.conditions, self.denoiser.unet
+        sources = conditions.prompt_embeds([request.source_prompt for request in requests])
+        targets = conditions.prompt_embeds([request.prompt for request in requests])
+        embeds, options = torch.cat([sources, sources, targets]), None
+        if "boxes" in METHODS[requests[0].grounding].reads:
+            before = [replace(request, phrases=request.source_phrases) for request in requests]
+            tokens = [conditions.tokens(map(entries, some))[:-1] for some in (before, requests)]
+            options = {"gligen": {"tokens": torch.cat([tokens[0], *tokens])}}
+        done = iter(range(1, len(self.times) + 1))
+
+        def predict(rows: torch.Tensor, time: int) -> torch.Tensor:
+            inputs = rows.to(unet.dtype), torch.tensor(time, device=rows.device), embeds
+            noise_pred = unet(*inputs, cross_attention_kwargs=options, return_dict=False)[0]
+            step(next(done), len(self.times))
+            return noise_pred.float()
+
+        return predict

@@ -1,0 +1,148 @@
+"""Edits: their prompts, controls and table, and the sentence on which method does what was asked."""
+
+from collections.abc import Sequence
+
+import matplotlib
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+from helpers.captioning import edits
+from helpers.report import charts, claims, tables
+from helpers.report.comparisons import HIGHER, Comparison
+from helpers.runs.arms import Arm
+from helpers.runs.external import is_own, whole
+from helpers.runs.methods import METHODS
+from helpers.runs.protocol import at
+from helpers.runs.run import Run
+from helpers.scenes import images
+from helpers.scoring import scores
+from helpers.scoring.metrics import EDITS
+
+CONTROLS = {  # part of a control's name -> its display name
+    "untouched": "the photo as it is",
+    "exact": "the exact target",
+    "coded": "the photo through the autoencoder",
+}
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "o^sXvP"  # the second sign
+DONE, KEPT, ALIKE = "edit done", "kept outside (dB)", "CLIP image"
+
+
+def arms(
+    run: Run,
+    name: str,
+    guidance_scale: float,
+    pseudo_guidances: Sequence[float] = (1.0, 1.5),
+    strengths: Sequence[float] = (0.4, 0.6),
+) -> list[str]:
+    """Every editor, and GLIGEN with text, on an edit set. GLIGEN inpainting where each edit has a box.
+
+    pseudo_guidances: of TurboEdit with boxes; strengths: of SDEdit.
+    """
+    with_boxes = ({"pseudo_guidance": value} for value in pseudo_guidances)
+    made = [Arm(name, "turboedit"), *(Arm(name, "turboedit_text", knobs=knobs) for knobs in with_boxes)]
+    made += [Arm(name, "sdedit", guidance_scale, knobs={"strength": value}) for value in strengths]
+    rows = edits.read(run.card["protocol"]["dataset"], name, run.scenes).values()
+    made += [Arm(name, "inpaint", guidance_scale)] * all(row.box is not None for row in rows)
+    return [arm.name for arm in (*made, Arm(name, "text", guidance_scale))]
+
+
+def controls(run: Run, name: str) -> list[str]:
+    """Arms that show what an edit set can be worth, their pictures written where they are not there yet.
+
+    Untouched photos, those through the autoencoder, and exact targets where the data set has them for every
+    photo (edits/<name>/<image>). Returns their names.
+    """
+    folder = at(run.card["protocol"]["dataset"]) / "edits" / name
+    sources = {
+        "untouched": {scene.name: scene.path for scene in run.scenes},
+        "exact": {scene.name: folder / scene.image for scene in run.scenes},
+        "coded": {scene.name: run.picture(scores.ROUND_TRIP, scene) for scene in run.scenes},
+    }
+    made, protocol = [], run.card["protocol"]
+    for part, paths in sources.items():
+        if not all(path.is_file() for path in paths.values()):
+            continue
+        made.append(f"{name}-{part}")
+        how = "squash" if part == "coded" else protocol["fit"]
+        for scene in run.missing(made[-1], run.scenes):
+            picture = images.fit(images.load(paths[scene.name]), scene.boxes, protocol["size"], how)[0]
+            images.save(picture, run.picture(made[-1], scene), {"arm": made[-1]})
+    return made
+
+
+def compare(run: Run, name: str) -> Comparison:
+    """The whole arms of an edit set, beside its controls, by what changed and what did not."""
+    own = [Arm.parse(arm) for arm in whole(run) if is_own(arm) and Arm.parse(arm).template == name]
+    known = scores.metrics_of(run)
+    metrics = {metric: HIGHER for metric, one in known.items() if one.group == EDITS}
+    there = set(run.arms())
+    beside_them = {f"{name}-{part}": said for part, said in CONTROLS.items() if f"{name}-{part}" in there}
+    methods = {METHODS[arm.grounding] for arm in own}
+    given = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
+    caption = f"Edit set “{name}”.{given}"
+    names = {arm.name: arm.title for arm in own}
+    costs = {arm: cost for arm in names if (cost := run.costs(arm))}
+    return Comparison(names, metrics, caption, controls=beside_them, costs=costs)
+
+
+def there(run: Run) -> list[str]:
+    """The edit sets of which the run has scores."""
+    sets = sorted(path.stem for path in run.folder.glob("edits/*.jsonl"))
+    return [name for name in sets if compare(run, name).names]
+
+
+def show(run: Run) -> HTML | None:
+    """Answer, table and chart of every edit set of the run; how to make one where there is none."""
+    for name in (sets := there(run)):
+        comparison = compare(run, name)
+        chart = charts.as_svg(done_over_kept(run, comparison), f"Edits “{name}”: done over kept, per method")
+        everything = run.scores([*comparison.names, *comparison.controls])
+        display(answers(run, name), tables.score_table(everything, comparison), chart)
+    line = "No edits were made in this run: make edit RUN=… draws those of the data set, or EDITS=night."
+    return None if sets else HTML(f"<p>{line}</p>")
+
+
+def answers(run: Run, name: str) -> HTML:
+    """Which method does what was asked most often, and what each pair differs in, done and kept."""
+    names = compare(run, name).names
+    judged = set(run.scores(names).dropna(subset="value").metric)
+    told = [metric for metric in (DONE, KEPT, ALIKE) if metric in judged]
+    grounds = [line for metric in told for line in claims.differences(run, metric, names)]
+    question, short = "Which edit changes what was asked and nothing else?", claims.best(run, DONE, names)
+    carried = claims.carried(run, DONE, names)
+    return tables.piece("answers", [tables.Answer(question, short, tuple(grounds), "", *carried)])
+
+
+def done_over_kept(run: Run, comparison: Comparison) -> Figure:
+    """What is done over what is kept: a line per method over its knob, the controls as marks.
+
+    Methods compare where they keep equally much: doing nothing keeps everything. Where edits have no box,
+    CLIP image, how near the picture is to the photo, stands for what is kept.
+    """
+    scores = run.scores([*comparison.names, *comparison.controls]).dropna(subset="value")
+    kept = KEPT if KEPT in set(scores.metric) else ALIKE
+    done, there = (scores[scores.metric == metric].set_index("arm") for metric in (DONE, kept))
+    points = done.join(there, rsuffix="_kept", how="inner")
+    with matplotlib.rc_context(charts.STYLE):
+        page = Figure(figsize=(7.4, 4.9), layout="constrained")
+        axes = page.subplots()
+        own = points[points.index.isin(comparison.names)]
+        for place, (method, rows) in enumerate(own.groupby("grounding", sort=False)):
+            rows = rows.sort_values("value_kept")
+            reach = [
+                charts.reach(rows[f"value{x}"], rows[f"low{x}"], rows[f"high{x}"]) for x in ("", "_kept")
+            ]
+            style = {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
+            style |= {"linestyle": ":", "linewidth": 0.8, "label": METHODS[method].title}
+            axes.errorbar(rows.value_kept, rows.value, *reach, **style)
+        for arm, said in comparison.controls.items():
+            if arm in points.index:
+                at = points.loc[arm]
+                axes.plot(at.value_kept, at.value, "D", color=charts.INK, markerfacecolor="none")
+                axes.annotate(
+                    said, (at.value_kept, at.value), (7, -3), textcoords="offset points", fontsize=9
+                )
+        axes.set(xlabel=f"{kept}, higher is better", ylabel="edit done, higher is better")
+        page.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
+    return page
