@@ -11,7 +11,7 @@ from helpers.report import box_scores, certainty, comparisons, tables, training_
 from helpers.report.claims import against_best, best, capital, carried, differences, gain, measured, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
-from helpers.runs.external import whole
+from helpers.runs.external import is_own, whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
 from helpers.scoring import scores, verdicts
@@ -53,7 +53,8 @@ def opening(run: Run) -> HTML:
     facts = {"photos" if run.has_photos else "prompts": len(scenes), "boxes": sum(counts)}
     if dropped := sum(max(count - PLACES, 0) for count in counts):
         facts[f"boxes over {PLACES} in a photo, not given"] = dropped
-    facts["arms"] = len(set(whole(run)) - {scores.ROUND_TRIP})
+    apart = [name for name in whole(run) if not is_own(name) and run.edits(name.partition("-")[0])]
+    facts["arms"] = len(set(whole(run)) - {scores.ROUND_TRIP, *apart})  # without the controls
     facts |= {"models": protocol["models"], "steps": protocol["steps"], "made": run.card["started"]}
     folder = Path(protocol["dataset"]).name
     lead = (

@@ -7,7 +7,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from helpers.captioning import edits
-from helpers.report import charts, claims, tables
+from helpers.report import charts, claims, gallery, tables
 from helpers.report.comparisons import HIGHER, Comparison
 from helpers.runs.arms import Arm
 from helpers.runs.external import is_own, whole
@@ -25,6 +25,7 @@ CONTROLS = {  # part of a control's name -> its display name
 }
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "o^sXvP"  # the second sign
+SHOWN = 3  # scenes in the report
 DONE, KEPT, ALIKE = "edit done", "kept outside (dB)", "CLIP image"
 
 
@@ -98,7 +99,10 @@ def show(run: Run) -> HTML | None:
         comparison = compare(run, name)
         chart = charts.as_svg(done_over_kept(run, comparison), f"Edits “{name}”: done over kept, per method")
         everything = run.scores([*comparison.names, *comparison.controls])
-        display(answers(run, name), tables.score_table(everything, comparison), chart)
+        names = {**comparison.names, **comparison.controls}
+        names.pop(f"{name}-untouched", None)  # the photo stands first in each row
+        pictures = gallery.compare(run, run.scenes[:SHOWN], names)
+        display(answers(run, name), pictures, tables.score_table(everything, comparison), chart)
     line = "No edits were made in this run: make edit RUN=… draws those of the data set, or EDITS=night."
     return None if sets else HTML(f"<p>{line}</p>")
 
