@@ -206,7 +206,8 @@ def test_inpainting_keeps_the_photo_in_an_arm(tmp_path, loaded, gligen):
     made = request(scene, "a cone", Arm("caption", "inpaint", 2), run.card["protocol"])
     sampler = inpaint.Sampler(gligen, 4, "ddim", SIZE)
     (picture,) = sampler.draw([made])
-    assert np.array_equal(picture, images.load(run.picture("caption-inpaint-g2", scene)))
+    there = np.asarray(images.load(run.picture("caption-inpaint-g2", scene)), int)
+    assert np.abs(np.asarray(picture, int) - there).max() <= 1  # alone, and as a part of a batch
     with torch.no_grad():
         own = sampler.encode([made])[0]
     kept = torch.from_numpy(inpaint.mask(made.boxes, *sampler.shape[1:])).bool()
