@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from helpers.report import charts, gallery, tables
 from helpers.report.comparisons import Comparison
@@ -193,8 +193,8 @@ def test_the_slider_shows_the_pictures_of_its_scale_and_scene(page):
     slider = page.locator(".slider")
     assert slider.locator("figure:visible").count() == 3
     slider.get_by_role("slider").press("End")
-    assert slider.locator("output").inner_text() == "11"
-    assert "guidance_scale 11" in slider.locator("figure:visible").nth(1).inner_text()
+    expect(slider.locator("output")).to_have_text("11")
+    expect(slider.locator("figure:visible").nth(1)).to_contain_text("guidance_scale 11")
     slider.get_by_role("combobox").select_option("photo-1")
     shown = slider.locator("figure:visible img").evaluate_all("all => all.map(one => one.alt)")
     assert len(shown) == 3 and all(alt.endswith("photo-1") for alt in shown)
@@ -215,13 +215,13 @@ def test_contents_and_answers_lead_to_their_section(page):
 
 def test_scenes_can_be_sorted_and_filtered_by_keyboard(page):
     scenes = page.locator(".scenes > .scene:visible h3")
-    assert scenes.all_inner_texts() == ["photo-0", "photo-1", "photo-2", "photo-3"]
+    expect(scenes).to_have_text(["photo-0", "photo-1", "photo-2", "photo-3"])
     page.get_by_label("order").focus()
     page.keyboard.press("ArrowDown")
-    assert scenes.all_inner_texts() == ["photo-3", "photo-2", "photo-1", "photo-0"]
+    expect(scenes).to_have_text(["photo-3", "photo-2", "photo-1", "photo-0"])
     page.get_by_label("with label").select_option(EVIL)
-    assert scenes.all_inner_texts() == ["photo-0"]
-    assert page.locator(".scenes output").inner_text() == "1 of 4 scenes"
+    expect(scenes).to_have_text(["photo-0"])
+    expect(page.locator(".scenes output")).to_have_text("1 of 4 scenes")
     page.get_by_label("with label").select_option("")
     page.get_by_label("box missed by").select_option("text")
     assert scenes.count() == 4
