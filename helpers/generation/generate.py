@@ -45,8 +45,9 @@ def generate(
     parts: what the method draws with (a Gligen, or what its `load` gives: anything with a device).
     height, width: pixels, multiples of the autoencoder's factor (8); None: what the UNet was trained with.
     batch_size: pictures per batch; None: as many as free memory should hold. Halved when memory runs out.
-    fixed_shapes: fill every UNet call up to a full batch, so that a picture is the same to the last bit
-    however many others there are. safety: withhold pictures that the safety checker flags.
+    fixed_shapes: fill every UNet call up to a full batch, so that a picture is the same however many others
+    there are: to the last bit with one thread, to a level of 255 in few values with several.
+    safety: withhold pictures that the safety checker flags.
     Crops and photos are read when their batch is due. Raises RequestError or ParameterError, before any model
     runs, for requests and settings that cannot be right.
     """
