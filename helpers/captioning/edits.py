@@ -7,13 +7,15 @@ whole picture; source are the words of the caption that the edit is about, and t
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.captioning.prompts import truncate
+from helpers.parameters import ParameterError
 from helpers.runs.protocol import at
+from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 
 if TYPE_CHECKING:
@@ -43,19 +45,27 @@ def names(folder: str | Path) -> list[str]:
     return [*own, *(name for name in GLOBAL if name not in own)]
 
 
-def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Edit]:
-    """Scene name -> its edit.
+def read(run: Run, name: str) -> dict[str, Edit]:
+    """Scene name -> its edit, from the run's data set.
 
-    folder: of the data set, relative to the repository or absolute. Raises ValueError that tells every
-    problem, with file, line and value.
+    Raises ParameterError that tells every problem, with file, line and value; also where the run leaves boxes
+    out, for edits count them as they stand in the data set.
     """
+    protocol, scenes = run.card["protocol"], run.scenes
+    folder = protocol["dataset"]
     path = at(folder) / "edits" / f"{name}.jsonl"
     if not path.is_file():
         if name not in GLOBAL:
             known = ", ".join(names(folder))
-            raise ValueError(f"edit set {name!r}: no {path}; edit sets of this data set: {known}")
+            raise ParameterError(f"edit set {name!r}: no {path}; edit sets of this data set: {known}")
         target, instruction = GLOBAL[name]
         return {scene.name: Edit(None, "", target, instruction) for scene in scenes}
+    left_out = [label for label, to in protocol.get("selection", {}).get("labels", {}).items() if to is None]
+    if left_out:
+        raise ParameterError(
+            f"{path}: this run leaves out the boxes of {', '.join(left_out)}, so that boxes have other "
+            "indices than in the edit set; start a run with all labels"
+        )
     of_image = {scene.image: scene for scene in scenes}
     edits: dict[str, Edit] = {}
     problems = []
@@ -72,9 +82,9 @@ def read(folder: str | Path, name: str, scenes: Sequence[Scene]) -> dict[str, Ed
         if not found and row["image"] in of_image:
             edits[of_image[row["image"]].name] = Edit(*(row[key] for key in KEYS[1:]))
     if problems:
-        raise ValueError("\n".join(f"{path}, {problem}" for problem in problems))
+        raise ParameterError("\n".join(f"{path}, {problem}" for problem in problems))
     if without := [scene.image for scene in scenes if scene.name not in edits]:
-        raise ValueError(
+        raise ParameterError(
             f"{path}: {len(without)} of {len(scenes)} photos have no row, such as {without[0]!r}; give one "
             "row per photo, with image as the annotations call it"
         )
@@ -87,7 +97,7 @@ def make(
     edits: Mapping[str, Edit],
     tokenizer: "PreTrainedTokenizerFast",
 ) -> list[dict]:
-    """Rows like those of `prompts.make`, and source_prompt, instruction, box, phrase, appended.
+    """Rows like those of `prompts.make`, and source_prompt, instruction, box, source, target, appended.
 
     prompt is the caption after the edit, source_prompt before it. Where the caption does not hold the words
     of the edit, both get theirs appended, and appended says so.

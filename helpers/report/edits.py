@@ -7,6 +7,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from helpers.captioning import edits
+from helpers.parameters import ParameterError
 from helpers.report import charts, claims, gallery, tables
 from helpers.report.comparisons import HIGHER, Comparison
 from helpers.runs.arms import Arm
@@ -43,7 +44,7 @@ def arms(
     with_boxes = ({"pseudo_guidance": value} for value in pseudo_guidances)
     made = [Arm(name, "turboedit"), *(Arm(name, "turboedit_text", knobs=knobs) for knobs in with_boxes)]
     made += [Arm(name, "sdedit", guidance_scale, knobs={"strength": value}) for value in strengths]
-    rows = edits.read(run.card["protocol"]["dataset"], name, run.scenes).values()
+    rows = edits.read(run, name).values()
     made += [Arm(name, "inpaint", guidance_scale)] * all(row.box is not None for row in rows)
     return [arm.name for arm in (*made, Arm(name, "text", guidance_scale))]
 
@@ -52,7 +53,7 @@ def controls(run: Run, name: str) -> list[str]:
     """Arms that show what an edit set can be worth, their pictures written where they are not there yet.
 
     Untouched photos, those through the autoencoder, and exact targets where the data set has them for every
-    photo (edits/<name>/<image>). Returns their names.
+    photo (edits/<name>/<image>). Returns their names. Raises ParameterError where some photos have no target.
     """
     folder = at(run.card["protocol"]["dataset"]) / "edits" / name
     sources = {
@@ -62,7 +63,10 @@ def controls(run: Run, name: str) -> list[str]:
     }
     made, protocol = [], run.card["protocol"]
     for part, paths in sources.items():
-        if not all(path.is_file() for path in paths.values()):
+        absent = [path for path in paths.values() if not path.is_file()]
+        if part == "exact" and absent and folder.is_dir():
+            raise ParameterError(f"{absent[0]}: no exact target; give one for each photo, or none")
+        if absent:
             continue
         made.append(f"{name}-{part}")
         how = "squash" if part == "coded" else protocol["fit"]

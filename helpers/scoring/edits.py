@@ -34,7 +34,8 @@ def collect_edited(
 ) -> Edited:
     """Edited of an arm. edits: per picture its row of the edit set; photo_embeds: (n, d) CLIP features."""
     boxes = tuple(None if edit["box"] is None else int(edit["box"]) for edit in edits)
-    contents = [f"{a} {b} {box}" for a, b, box in zip(pictures.digests, photos.digests, boxes, strict=True)]
+    parts = zip(pictures.digests, photos.digests, boxes, pictures.layouts, strict=True)
+    contents = [f"{a} {b} {'' if k is None else own.boxes[k].tolist()}" for a, b, k, own in parts]
 
     def compare(missing: list[int]) -> list[np.ndarray]:
         values = [

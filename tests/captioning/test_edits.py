@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer
 
 from helpers.captioning import edits
 from helpers.captioning.edits import Edit
+from helpers.parameters import ParameterError
 from helpers.scenes.scenes import Scene
 
 CLIP = Path(__file__).parents[2] / "data" / "models" / "clip"
@@ -22,6 +24,10 @@ def scene(name, *phrases):
 SCENES = [scene("a", "a red barrel", "a blue cone"), scene("b", "a truck")]
 ROW = {"image": "a.png", "box": 0, "source": "a red barrel", "target": "a green barrel"}
 ROW |= {"instruction": "make the barrel green"}
+
+
+def run(folder, scenes=SCENES[:1], **selection):
+    return SimpleNamespace(card={"protocol": {"dataset": str(folder), "selection": selection}}, scenes=scenes)
 
 
 def write(folder, *rows):
@@ -39,9 +45,9 @@ def tokenizer():
 def test_edits_of_a_data_set_and_those_for_any_photos(tmp_path):
     write(tmp_path, ROW, "", ROW | {"image": "elsewhere.png"})
     assert edits.names(tmp_path) == ["recolour", "night", "snow"]
-    found = edits.read(tmp_path, "recolour", SCENES[:1])
+    found = edits.read(run(tmp_path), "recolour")
     assert found == {"a": Edit(0, "a red barrel", "a green barrel", "make the barrel green")}
-    assert set(edits.read(tmp_path, "night", SCENES)) == {"a", "b"}
+    assert set(edits.read(run(tmp_path, SCENES), "night")) == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -62,18 +68,27 @@ def test_edits_of_a_data_set_and_those_for_any_photos(tmp_path):
     ],
 )
 def test_a_bad_row_is_named_with_file_line_and_value(tmp_path, row, message):
-    with pytest.raises(ValueError, match=message):
-        edits.read(write(tmp_path, row), "recolour", SCENES[:1])
+    with pytest.raises(ParameterError, match=message):
+        edits.read(run(write(tmp_path, row)), "recolour")
 
 
 def test_two_edits_of_one_photo_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"line 2: image 'a.png' has an edit already"):
-        edits.read(write(tmp_path, ROW, ROW), "recolour", SCENES)
+    with pytest.raises(ParameterError, match=r"line 2: image 'a.png' has an edit already"):
+        edits.read(run(write(tmp_path, ROW, ROW)), "recolour")
 
 
 def test_an_unknown_edit_set_is_refused_with_those_that_are_there(tmp_path):
-    with pytest.raises(ValueError, match=r"edit set 'recolor'.*edit sets of this data set: recolour, night"):
-        edits.read(write(tmp_path, ROW), "recolor", SCENES)
+    with pytest.raises(
+        ParameterError, match=r"edit set 'recolor'.*edit sets of this data set: recolour, night"
+    ):
+        edits.read(run(write(tmp_path, ROW)), "recolor")
+
+
+def test_a_run_that_leaves_boxes_out_has_no_edits_of_boxes(tmp_path):
+    kept, dropped = ({"labels": {"truck": to}} for to in ("lorry", None))
+    assert edits.read(run(write(tmp_path, ROW), **kept), "recolour")
+    with pytest.raises(ParameterError, match="this run leaves out the boxes of truck"):
+        edits.read(run(tmp_path, **dropped), "recolour")
 
 
 def test_prompts_before_and_after(tokenizer):

@@ -52,7 +52,7 @@ def edit(
     predict: the noise that the network predicts for 3 n rows at a timestep: the photo with its source prompt,
     the edit with the source prompt, the edit with the target prompt. photo: its latents, scaled.
     noises: one standard normal (n, c, h, w) per timestep. pseudo_guidance: w, one per picture or for all; 0
-    gives the photo back. clip: of the last correction; math.inf for none.
+    gives the photo back where nothing is clipped. clip: of the last correction; math.inf for none.
     """
 
     def noised(index: int) -> torch.Tensor:
