@@ -76,11 +76,8 @@ def edit(options: argparse.Namespace) -> Work:
     protocol, known = run.card["protocol"], edits.names(run.card["protocol"]["dataset"])
     chosen = options.edits or [name for name in known if name not in edits.GLOBAL]
     if not chosen or (unknown := [name for name in chosen if name not in known]):
-        said = (
-            nearest(unknown[0], known)
-            if chosen
-            else f"this data set has none of its own; name one of {', '.join(known)}"
-        )
+        none = f"this data set has none of its own; name one of {', '.join(known)}"
+        said = nearest(unknown[0], known) if chosen else none
         raise ParameterError(f"edits = {', '.join(chosen)!r}: {said}")
     scale = guidance(run, protocol, options)
     tasks = [plan.edit(run, name, scale) for name in chosen]

@@ -41,7 +41,8 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     boxes = [kind for kind in run.groundings if kind != "none"]
     curves = grids.arms(run, {"grounding": boxes, "guidance_scale": SWEEP})
     yield _drawing([*curves, *grounding_arms(run, seed=1)], "03_more_arms")
-    if EDITS in edits.names(known["dataset"]):
+    dropped = None in known.get("selection", {}).get("labels", {}).values()  # boxes, which edits count
+    if EDITS in edits.names(known["dataset"]) and not dropped:
         yield edit(run, EDITS, guidance)
     yield from closing(external)
 
