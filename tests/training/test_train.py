@@ -76,16 +76,22 @@ def test_the_image_unet_begins_as_the_text_unet():
         assert torch.equal(text(latents, 500, states).sample, both(latents, 500, states).sample)
 
 
-def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(made, tmp_path):
-    models = tmp_path / "models"
+def changed_by(part, made, folder, share):
+    """Train one part of a copy of the checkpoints, folder/models. Returns the folders of the weights that
+    changed."""
+    models = folder / "models"
     shutil.copytree(made / "models", models)
     before = {path: path.read_bytes() for path in models.rglob("*.safetensors")}
-    options = ["--scenes", "70", "--latents", "30", "--share", "0.0001"]
-    main(["gligen-text", "--work", str(tmp_path / "work"), "--models", str(models), *options])
-    changed = {
+    options = ["--scenes", "70", "--latents", "30", "--share", str(share)]
+    main([part, "--work", str(folder / "work"), "--models", str(models), *options])
+    return {
         path.parent.relative_to(models).as_posix() for path in before if path.read_bytes() != before[path]
     }
-    assert changed == {"gligen-text/unet"}
+
+
+def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(made, tmp_path):
+    models = tmp_path / "models"
+    assert changed_by("gligen-text", made, tmp_path, 0.0001) == {"gligen-text/unet"}
     old, new = (
         saving.read(UNet2DConditionModel, one / "gligen-text/unet") for one in (made / "models", models)
     )
@@ -95,17 +101,10 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
 
 
 def test_the_decoder_is_fine_tuned_for_both_unets_and_latents_stay(made, tmp_path):
-    models = tmp_path / "models"
-    shutil.copytree(made / "models", models)
-    before = {path: path.read_bytes() for path in models.rglob("*.safetensors")}
-    options = ["--scenes", "70", "--latents", "30", "--share", "0.001"]
-    main(["decoder", "--work", str(tmp_path / "work"), "--models", str(models), *options])
-    changed = [path for path in before if path.read_bytes() != before[path]]
-    assert {path.parent.relative_to(models).as_posix() for path in changed} == {
-        "gligen-text/vae",
-        "gligen-text-image/vae",
-    }
-    assert changed[0].read_bytes() == changed[1].read_bytes()
+    models, both = tmp_path / "models", ("gligen-text/vae", "gligen-text-image/vae")
+    assert changed_by("decoder", made, tmp_path, 0.001) == {*both}
+    first, second = (next((models / one).glob("*.safetensors")).read_bytes() for one in both)
+    assert first == second
     photos = np.zeros((1, 128, 128, 3), np.uint8)
     old, new = (
         encode(saving.read(AutoencoderKL, one / "gligen-text/vae"), photos)
