@@ -119,7 +119,7 @@ class Run:
         return self._write(name, _json(value, indent=1))
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping]) -> Path:
-        """Write a whole file, a value a line, unless it holds just that already."""
+        """Write a whole file, one value per line, unless it holds just that already."""
         return self._write(name, "".join(f"{_json(row)}\n" for row in rows))
 
     def picture(self, arm: str, scene: Scene | str) -> Path:

@@ -89,7 +89,7 @@ def detect(
     threshold: float = 0.1,
     batch_size: int = 8,
 ) -> list[Detections]:
-    """What the detector finds of each picture's labels, best score first, at most MOST a picture.
+    """What the detector finds of each picture's labels, best score first, at most MOST per picture.
 
     labels_per_picture: what to look for, for each picture. OWLv2 is asked for each distinct label once (as
     QUERY); a detector with classes of its own finds those that its `labels` or their names match.
