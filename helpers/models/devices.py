@@ -50,15 +50,15 @@ def best_device() -> torch.device:
 def best_dtype(device: torch.device, family: str) -> torch.dtype:
     """bfloat16 on GPUs that compute in it, float16 on older ones, float32 on a CPU.
 
-    family: "opt", "t5", "gligen", "clip", "detector", "inception" or "efficientnet". The last four measure
-    and stay in float32, so that scores agree between machines. T5 overflows in float16: float32 on older
-    GPUs.
+    family: "opt", "t5", "gligen", "flux3", "clip", "detector", "inception" or "efficientnet". The last four
+    measure and stay in float32, so that scores agree between machines. T5 overflows in float16, and of FLUX 3
+    it is not known: float32 on older GPUs.
     """
     if device.type == "cpu" or family in ("clip", "detector", "inception", "efficientnet"):
         return torch.float32
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    return torch.float32 if family == "t5" else torch.float16
+    return torch.float32 if family in ("t5", "flux3") else torch.float16
 
 
 def placed(device: Device, dtype: Dtype, family: str) -> tuple[torch.device, torch.dtype]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from numbers import Real
 
+from helpers.models.sets import FLUX_LICENCE
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
@@ -22,9 +23,16 @@ class Knob:
     rule: Rule
 
 
+def multiple_of_16(value: object) -> str | None:
+    """The value is a side of a picture in pixels, as FLUX 3 takes it."""
+    fits = isinstance(value, Real) and 64 <= value <= 4096 and value % 16 == 0
+    return None if fits else "give pixels, a multiple of 16 from 64 to 4096"
+
+
 KNOBS = {
     "strength": Knob("t", 0.6, number(Real, 0.001, 1, "give the share of the steps that redraw, up to 1")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
+    "size": Knob("p", 512, multiple_of_16),
 }
 
 
@@ -36,7 +44,10 @@ class Method:
     checkpoint: the GLIGEN checkpoint of the model set that it draws with, "text" or "image"; "" where the
     module has a function `load(models)` of its own. module: holds its class `Sampler`, see
     `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes: whether it draws inside
-    the boxes alone, and of an edit set in the edited box alone.
+    the boxes alone, and of an edit set in the edited box alone. own: name of the weights that it brings, see
+    `sets.OWN`, "" for none. takes_all_boxes: of a scene, and not its 30 largest. licence: of its pictures.
+    note: what whoever compares it has to know, in sentences. in_verdicts: whether sentences may call it
+    better or worse than others.
     """
 
     title: str
@@ -46,6 +57,11 @@ class Method:
     module: str = f"{FOLDER}gligen"
     steps: int = 0
     paints_boxes: bool = False
+    own: str = ""
+    takes_all_boxes: bool = False
+    licence: str = ""
+    note: str = ""
+    in_verdicts: bool = True
 
     @property
     def needs_photo(self) -> bool:
@@ -78,6 +94,21 @@ METHODS |= {
         "TurboEdit with boxes",
         ("prompt", "source_prompt", "photo", "boxes", "phrases", "source_phrases"),
         **_TURBO,
+    ),
+}
+_FLUX3 = {"knobs": ("size", "steps"), "checkpoint": "", "module": f"{FOLDER}flux3", "steps": 16}
+_FLUX3 |= {"own": "flux3", "takes_all_boxes": True, "licence": FLUX_LICENCE}
+_NOISE = "FLUX 3 and GLIGEN have different latents: they share seeds, and no noise."
+_UPSAMPLED = "Upsampled prompts say more than the other arms are given: no verdict is made of them."
+METHODS |= {
+    "flux3": Method("FLUX 3 Image Klein", ("prompt", "boxes", "phrases"), **_FLUX3, note=_NOISE),
+    "flux3_none": Method("FLUX 3 Image Klein without boxes", ("prompt",), **_FLUX3, note=_NOISE),
+    "flux3_up": Method(
+        "FLUX 3 Image Klein with upsampled prompts",
+        ("prompt", "boxes", "phrases"),
+        **_FLUX3,
+        note=f"{_NOISE} {_UPSAMPLED}",
+        in_verdicts=False,
     ),
 }
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions
