@@ -16,7 +16,7 @@ TOGETHER = "prompts.jsonl"  # in the folder of prompts: all of them, a row {scen
 UPSAMPLED = "upsampled"  # the template under which upsampled prompts stand in a run
 
 
-def write(run: Run, format: str, folder: str, template: str = "", size: int = 1024) -> list[str]:
+def write(run: Run, folder: str, format: str = "flux3", template: str = "", size: int = 1024) -> list[str]:
     """Write a prompt per scene, SCENE.txt, and all of them together; returns lines that say so.
 
     format: of FORMATS. template: of the run's prompts, the chosen one where it is "". size: side of the

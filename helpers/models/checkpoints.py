@@ -144,7 +144,7 @@ def fetch(models: ModelSet, safety: bool = False, say: Callable[[str], object] =
         if (free := shutil.disk_usage(folder).free) < one.checkpoint.size:
             room = f"{one.checkpoint.size / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free"
             raise OSError(f"{one.checkpoint.name} needs {room} in {folder}; free some, or set HF_HOME")
-        say(f"  {one.checkpoint.name} ...")
+        say("; ".join(filter(None, [f"  {one.checkpoint.name} ...", one.checkpoint.terms])))
         if one.checkpoint is INCEPTION:
             import torch  # here, because locating should not wait for it
 

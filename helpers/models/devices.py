@@ -83,6 +83,7 @@ def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list
         (f"pictures grounded by {name}", "gligen", parameters(one) + checker)
         for name, one in models.gligen.items()
     ]
+    stages += [(f"pictures by {name}", name, parameters(one)) for name, one in models.own.items()]
     stages += [("scores", "clip", sum(map(parameters, judges)))]
     found, free = [], memory(device)
     for place, (stage, family, count) in enumerate(stages):
@@ -108,7 +109,9 @@ def slowness(models: ModelSet, pictures: int, steps: int, device: Device = None)
         return None
     cores = os.cpu_count() or 1
     days = pictures * TERA * steps / 50 / (CORE * cores) / 86400
+    longer = "".join(f", several times that with {name}" for name in models.own)
     return (
         f"no GPU: {pictures} pictures of {models.size} x {models.size} pixels and {steps} steps take some "
-        f"{days:.1f} days on {cores} cores (computed, not measured); take a GPU, fewer steps, or MODELS=demo"
+        f"{days:.1f} days on {cores} cores{longer} (computed, not measured); take a GPU, fewer steps, or "
+        "MODELS=demo"
     )

@@ -185,7 +185,7 @@ OWN = {
             "main",
             parts=("transformer", "text_encoder", "tokenizer", "vae"),
             size=20_200_000_000,
-            parameters=10_100_000_000,
+            parameters=5_630_000_000,  # without the text encoder, which is freed before
             mirror="unsloth/flux-3-image-klein",
             licence=FLUX_LICENCE,
         )
