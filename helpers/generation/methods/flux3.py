@@ -69,8 +69,11 @@ class Flux3:
             vars(self).update(dict.fromkeys(others))
         for name in names:
             if getattr(self, name) is None:
-                options = self.checkpoint, self.folder, self.device, self.dtype, name
-                setattr(self, name, network(KINDS[name], *options))
+                setattr(self, name, self.read(name))
+
+    def read(self, name: str) -> torch.nn.Module:
+        """A network of the checkpoint, on the device."""
+        return network(KINDS[name], self.checkpoint, self.folder, self.device, self.dtype, name)
 
     def tokens(self, prompt: str) -> int:
         """Tokens of a prompt in the chat that the text encoder reads."""
