@@ -161,7 +161,7 @@ def test_an_arm_is_drawn_and_resumed(tmp_path):
     assert len(table(told["layout_prompt"])) == 2 and told["steps"] == "2"
     assert json.loads(told["height"]) == 64 and told["scheduler"].startswith("FlowMatch")
     assert images.load(run.picture(names[2], run.scenes[0])).size == (80, 80)
-    assert box_scores.dropped(run, names).empty and len(gallery.compare(run, run.scenes, {names[2]: "b"}).data)
+    assert box_scores.dropped(run, names).empty and gallery.compare(run, run.scenes, {names[2]: "b"}).data
     path = run.picture(names[0], run.scenes[1])
     before = images.load(path)
     path.unlink()
