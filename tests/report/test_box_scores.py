@@ -117,6 +117,12 @@ def test_the_report_opens_with_how_many_boxes_were_not_given(run, monkeypatch):
     assert "not given <b>6</b>" in answers.opening(run).data
 
 
+def test_question_five_says_under_which_licence_pictures_are(run, monkeypatch):
+    assert not [line for line in answers.training(run).grounds if "Read before" in line]
+    monkeypatch.setattr(answers, "licences", lambda arms: {"FLUX": "terms"})
+    assert "Read before you train: pictures of FLUX are under terms." in answers.training(run).grounds
+
+
 def test_seeds_stand_side_by_side_where_there_are_two(run):
     assert list(comparisons.seeds(run).names) == ARMS
     draw(run, Arm("suffix", "text", 2, seed=1).name)
