@@ -100,7 +100,7 @@ def _stream(
     requests: list[Request],
     size: int,
     progress: bool,
-    prepare: Callable[[list[Request]], int],
+    prepare: Callable[[list[Request]], int] = len,
 ) -> Iterator[Picture]:
     """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out.
     prepare: what goes before, for the first so many requests, which it returns."""
