@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers.__main__ import COMMANDS, GROUPS, main, parser, read_options
 from helpers.models import checkpoints, devices
-from helpers.models.sets import OWN
+from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.run import Run
@@ -359,9 +359,9 @@ def test_weights_of_a_method_are_missed_at_once(tmp_path, scenes, capsys, nothin
     run = begun(tmp_path, scenes)
     sweep = ["sweep", "--run", str(run.folder), "--grounding", "flux3"]
     assert main(sweep) == 2
-    assert "'demo': no weights of 'flux3' in this set" in capsys.readouterr().err
+    assert "'demo': no checkpoint of 'flux3' in this set" in capsys.readouterr().err
     run.card["protocol"] |= {"models": "published"}
-    lack = checkpoints.Missing(OWN["published"]["flux3"], "the cache", "not downloaded yet")
+    lack = checkpoints.Missing(model_set("published").methods["flux3"], "the cache", "not downloaded yet")
     monkeypatch.setattr(machine, "missing", lambda models, _: [lack] if models.own else [])
     with pytest.raises(ParameterError) as error:
         machine.require(run.card["protocol"], False, 4, True, ["flux3", "text"])
@@ -457,17 +457,18 @@ def test_fetching_says_what_it_would_take_and_refuses_a_full_disk(published, mon
     assert "42.6 GB to download, 0.0 MB free" in told.err and not told.out
 
 
-def test_the_doctor_says_in_twelve_lines_what_this_machine_can_run(published, monkeypatch, capsys):
+def test_the_doctor_says_on_one_screen_what_this_machine_can_run(published, monkeypatch, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
+    assert len(lines) == 16 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
     assert lines[1].startswith("demo models, here: demo blip2-opt")
     assert lines[2] == "published models, here: none"
     assert "missing (42.6 GB to download)" in lines[3] and lines[3].endswith("fetch --models published")
-    assert lines[4].startswith("published, for flux3: flux-3-image-klein, missing (20.2 GB to download)")
-    assert "fetch --models published --grounding flux3; gated" in lines[4] and "unsloth/" in lines[4]
-    assert all(" GB of " in line for line in lines[5:11]) and "no GPU: 100 pictures" in lines[11]
+    assert "for ip2p: instruct-pix2pix" in lines[4] and "for turboedit: sd-turbo" in lines[5]
+    assert lines[6].startswith("published, for flux3: flux-3-image-klein, missing (20.2 GB to download)")
+    assert "fetch --models published --grounding flux3; gated" in lines[6] and "unsloth/" in lines[6]
+    assert all(" GB of " in line for line in lines[7:15]) and "no GPU: 100 pictures" in lines[15]
     assert any("pictures by flux3: 28.1 GB of" in line for line in lines)
 
 

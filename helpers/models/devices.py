@@ -109,7 +109,9 @@ def slowness(models: ModelSet, pictures: int, steps: int, device: Device = None)
         return None
     cores = os.cpu_count() or 1
     days = pictures * TERA * steps / 50 / (CORE * cores) / 86400
-    longer = "".join(f", several times that with {name}" for name in models.own)
+    usual = models.gligen["text"].parameters
+    larger = [name for name, one in models.own.items() if one.parameters > 2 * usual]
+    longer = "".join(f", several times that with {name}" for name in larger)
     return (
         f"no GPU: {pictures} pictures of {models.size} x {models.size} pixels and {steps} steps take some "
         f"{days:.1f} days on {cores} cores{longer} (computed, not measured); take a GPU, fewer steps, or "

@@ -79,7 +79,8 @@ class ModelSet:
     size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
     others: GLIGEN's own in the published set, in the demo set cheaper ones that are not worse (data/README).
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
-    not there is called as it is. own: weights that methods bring beside GLIGEN's, see `with_own`.
+    not there is called as it is. methods: checkpoints that methods bring, beside GLIGEN's, by a name that
+    several may share; own: those of them that a run uses, see `with_own`.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ModelSet:
     steps: int
     guidance_scale: float
     detector_labels: Mapping[str, str | None] = field(default_factory=dict)
+    methods: Mapping[str, Checkpoint] = field(default_factory=dict)
     own: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
@@ -131,6 +133,7 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
+        methods={"ip2p": local("instruct-pix2pix")},
     )
 
 
@@ -151,18 +154,36 @@ def _published() -> ModelSet:
     t5 = "Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28"
     clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
+    ip2p = "timbrooks/instruct-pix2pix", "31519b5cb02a7fd89b906d88731cd4d6a7bbf88d"
+    turbo = "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2"
     return ModelSet(
         "published",
         captioners={"opt": hub(*opt, 15.0e9, 3.74e9), "t5": hub(*t5, 15.8e9, 3.94e9)},
         gligen={"text": text, "image": hub(*crops, 6.82e9, 1.58e9, safetensors=False)},
         clip=hub(*clip, 1.71e9, 0.428e9),
         detector=hub(*owlv2, 0.62e9, 0.155e9),
+        methods={
+            "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
+            "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
+            "flux3": _flux3(),
+        },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,
         size=512,
         scheduler="pndm",
         steps=50,
         guidance_scale=7.5,
+    )
+
+
+def _flux3() -> Checkpoint:
+    """Of its repository no whole commit was seen to pin. parameters: without the text encoder, which is freed
+    before."""
+    name = "flux-3-image-klein"
+    numbers = {"size": 20_200_000_000, "parameters": 5_630_000_000, "licence": FLUX_LICENCE}
+    parts = ("transformer", "text_encoder", "tokenizer", "vae")
+    return Checkpoint(
+        name, f"black-forest-labs/{name}", "main", parts=parts, mirror=f"unsloth/{name}", **numbers
     )
 
 
@@ -176,28 +197,12 @@ def model_set(name: str) -> ModelSet:
     return MODEL_SETS[name]()
 
 
-# weights of methods that bring their own, by model set. Of this repository no whole commit was seen to pin
-OWN = {
-    "published": {
-        "flux3": Checkpoint(
-            "flux-3-image-klein",
-            "black-forest-labs/flux-3-image-klein",
-            "main",
-            parts=("transformer", "text_encoder", "tokenizer", "vae"),
-            size=20_200_000_000,
-            parameters=5_630_000_000,  # without the text encoder, which is freed before
-            mirror="unsloth/flux-3-image-klein",
-            licence=FLUX_LICENCE,
-        )
-    }
-}
-
-
 def with_own(models: ModelSet, names: Iterable[str]) -> ModelSet:
-    """The model set with weights that methods bring. Raises ParameterError where it has none of that name."""
-    known = OWN.get(models.name, {})
-    if lacking := [name for name in names if name not in known]:
-        there = [one for one, some in OWN.items() if lacking[0] in some]
-        advice = f"they are published only: start a run with MODELS={there[0]}"
-        raise ParameterError(f"models = {models.name!r}: no weights of {lacking[0]!r} in this set; {advice}")
-    return replace(models, own={name: known[name] for name in names})
+    """The model set with checkpoints that methods bring. Raises ParameterError for one that it has not."""
+    if lacking := [name for name in names if name not in models.methods]:
+        there = [one for one, make in MODEL_SETS.items() if lacking[0] in make().methods]
+        advice = f"start a run with MODELS={there[0]}, which has" if there else "no model set has"
+        raise ParameterError(
+            f"models = {models.name!r}: no checkpoint of {lacking[0]!r} in this set; {advice} it"
+        )
+    return replace(models, own={name: models.methods[name] for name in names})

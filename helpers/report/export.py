@@ -22,7 +22,7 @@ from helpers.report.export_formats import FORMATS, SPLITS, Example
 from helpers.report.tables import FOLDER
 from helpers.runs.arms import licences, own_arm
 from helpers.runs.layouts import arm_layouts, given_boxes
-from helpers.runs.methods import METHODS
+from helpers.runs.methods import own_checkpoints
 from helpers.runs.protocol import at, spelling
 from helpers.runs.run import Run
 from helpers.scenes import images
@@ -36,6 +36,7 @@ LICENCES = {  # of the published checkpoints, as their pages state them
     "Salesforce/blip2-opt-2.7b": "MIT; for its language half, see also the model card of facebook/opt-2.7b",
     "Salesforce/blip2-flan-t5-xl": "MIT",
     "google/owlv2-base-patch16-ensemble": "Apache 2.0",
+    "timbrooks/instruct-pix2pix": "MIT",
     "masterful/gligen-1-4-generation-text-box": "CreativeML OpenRAIL-M",
 }
 
@@ -170,8 +171,9 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
         there = pictures[pictures.split == side]
         numbers = {"boxes": there.boxes.sum(), "photos": there.scene.nunique()}
         counts.append({"split": side, "pictures": len(there), **numbers})
-    own = {METHODS[arm.grounding].own for arm in map(own_arm, facts["arms"]) if arm} - {""}
-    for one in with_own(model_set(protocol["models"]), own).checkpoints(bool(protocol.get("safety"))):
+    models = model_set(protocol["models"])
+    own = own_checkpoints([arm.grounding for arm in map(own_arm, facts["arms"]) if arm], models)
+    for one in with_own(models, own).checkpoints(bool(protocol.get("safety"))):
         source, licence = "this project", "this project's own"
         if one.revision is not None:
             usual = LICENCES.get(one.source, f"see the model card of {one.source}")

@@ -13,7 +13,7 @@ from helpers.models.detectors import classes_of, detector_checkpoint, match_labe
 from helpers.models.sets import Checkpoint, ModelSet, extractor_versions, model_set, with_own
 from helpers.parameters import ParameterError
 from helpers.runs.arms import check
-from helpers.runs.methods import METHODS
+from helpers.runs.methods import own_checkpoints
 from helpers.scenes.scenes import Scene, Scenes, checksum, read_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +141,8 @@ def _own_detector(source: str, labels: str | Mapping[str, str | None], scenes: S
 def models_of(protocol: Mapping, groundings: Iterable[str] = ()) -> ModelSet:
     """The models of a run: those of its model set, without what photos alone need where it has none, its own
     detector, if it has one, and the weights that these methods bring. Raises ParameterError as `with_own`."""
-    models = with_own(model_set(protocol["models"]), {METHODS[one].own for one in groundings} - {""})
+    models = model_set(protocol["models"])
+    models = with_own(models, own_checkpoints(groundings, models))
     if not has_photos(protocol):
         models = replace(models, captioners={}, gligen={"text": models.gligen["text"]})
     if not (named := protocol.get("detector")):

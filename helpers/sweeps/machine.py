@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.models import checkpoints
 from helpers.models.checkpoints import INCEPTION, RESTORE, Missing, missing
-from helpers.models.sets import MODEL_SETS, OWN, ModelSet, model_set, with_own
+from helpers.models.sets import MODEL_SETS, ModelSet, model_set, with_own
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import ROOT, models_of
 from helpers.sweeps.progress import size
@@ -87,12 +87,12 @@ def doctor(safety: bool = False) -> list[str]:
             lines.append(
                 f"{name} models, missing{_size(*lacking)}: {gone}; {_ways(lacking, models, safety)[0]}"
             )
-    for method, one in OWN[published.name].items():
+    for method, one in published.methods.items():
         where = "here"
         if lack := checkpoints.find(one)[1]:
             where = f"missing{_size(lack)}; {_ways([lack], with_own(published, [method]), safety)[0]}"
         lines.append(f"published, for {method}: {one.name}, {where}; {one.terms}")
-    published = with_own(published, OWN[published.name])
+    published = with_own(published, published.methods)
     lines += [f"published, {need}" for need in devices.needs(published, safety)]
     slow = devices.slowness(published, USUAL, published.steps)
     return lines + [f"published, {slow}"] * bool(slow)

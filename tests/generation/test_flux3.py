@@ -27,20 +27,22 @@ from tests.fakes import flux3 as fakes
 from tests.generation.test_methods import start
 
 SIDE, STEPS = 64, 2
+DEMO = model_set("demo")
 WORDS = "a worker", "a worker in a street", "a worker in a street with many barrels and ladders and crates"
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = str(fakes.write_flux3(tmp_path_factory.mktemp("flux3")))
-    return replace(sets.OWN["published"]["flux3"], source=folder, revision=None)
+    return replace(model_set("published").methods["flux3"], source=folder, revision=None)
 
 
 @pytest.fixture(autouse=True)
 def tiny(checkpoint, monkeypatch):
     """It stands in the place of the published weights, and nothing asks a hub; one thread, because several
     wait for each other at so small matrices."""
-    monkeypatch.setitem(sets.OWN, "demo", {"flux3": checkpoint})
+    demo = replace(DEMO, methods={"flux3": checkpoint})
+    monkeypatch.setitem(sets.MODEL_SETS, "demo", lambda: demo)
     monkeypatch.setattr(flux3, "LAYERS", fakes.LAYERS)
     monkeypatch.setattr(loading.gc, "collect", lambda: None)  # which takes a while beside all other tests
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
@@ -169,10 +171,10 @@ def test_an_arm_is_drawn_and_resumed(tmp_path):
 
 
 def test_a_model_set_without_its_weights_says_so(monkeypatch):
-    monkeypatch.delitem(sets.OWN, "demo")
+    monkeypatch.setitem(sets.MODEL_SETS, "demo", lambda: replace(DEMO, methods={}))
     key, load = loader("flux3", model_set("demo"), None)
     assert key == loader("flux3_none", model_set("demo"), None)[0]
-    with pytest.raises(ParameterError, match=r"'demo': no weights of 'flux3' .* MODELS=published"):
+    with pytest.raises(ParameterError, match=r"'demo': no checkpoint of 'flux3' .* MODELS=published"):
         load()
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from helpers.models import checkpoints, devices
 from helpers.models.checkpoints import INCEPTION, CheckpointMissing, fetch, find, missing
-from helpers.models.sets import OWN, SAFETY, Checkpoint, model_set, with_own
+from helpers.models.sets import SAFETY, Checkpoint, model_set, with_own
 from tests.fakes.flux3 import write_flux3
 from tests.fakes.published import as_text_image_repository, as_text_repository
 from tests.fakes.study import write_models
@@ -109,7 +109,7 @@ def test_the_twins_and_the_other_format_do_not_count_as_weights(published):
 
 
 def test_weights_of_a_method_are_taken_from_a_mirror_that_is_here(published, tmp_path):
-    one = OWN["published"]["flux3"]
+    one = published.methods["flux3"]
     (lack,) = missing(with_own(published, ["flux3"]))
     assert lack.checkpoint is one and "accept its licence" in str(lack) and one.mirror in str(lack)
     assert "--include 'tokenizer/*.jinja'" in lack.command and "--revision main" in lack.command

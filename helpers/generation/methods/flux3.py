@@ -82,9 +82,11 @@ class Flux3:
         return len(self.processor.tokenizer(text).input_ids)
 
 
-def load(models: ModelSet, device: Device = None) -> Flux3:
-    """Its tokenizer; networks are read when they are due. Raises CheckpointMissing, and ParameterError for a
-    model set that does not have it."""
+def load(models: ModelSet, safety: Checkpoint | None = None, device: Device = None) -> Flux3:
+    """Its tokenizer; networks are read when they are due. It comes without a safety checker.
+
+    Raises CheckpointMissing, and ParameterError for a model set that does not have it.
+    """
     checkpoint = with_own(models, ["flux3"]).own["flux3"]
     folder, commit = locate(checkpoint)
     processor = read(transformers.AutoProcessor, checkpoint, folder, "tokenizer")
