@@ -15,7 +15,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from helpers.generation.generate import generate
 from helpers.generation.methods import flux3
-from helpers.models.sets import OWN
+from helpers.models.sets import model_set
 from tests.benchmarks.bench_grounding import cast, load, scenes
 from tests.benchmarks.timing import setting, spread, table
 from tests.fakes import flux3 as fakes
@@ -101,7 +101,7 @@ def main() -> None:
         return print("FLUX 3 at full size takes a GPU: nothing timed")
     RandomFlux3.networks = FULL if options.size == "full" else TINY
     flux3.LAYERS = flux3.LAYERS if options.size == "full" else fakes.LAYERS
-    place = fakes.processor(), options.device, options.dtype, OWN["published"]["flux3"]
+    place = fakes.processor(), options.device, options.dtype, model_set("published").methods["flux3"]
     parts, rows = RandomFlux3(Path(tempfile.gettempdir()), *place), []
     for side in options.sides:
         for batch in options.batches:
