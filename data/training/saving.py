@@ -25,6 +25,7 @@ from transformers import (
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
+from helpers.generation.methods.layoutdiffusion import LayoutDiffusionModel, LayoutDiffusionPipeline
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -64,6 +65,12 @@ def save_gligen(
         "image_project": halved(project),
     }
     StableDiffusionGLIGENTextImagePipeline(**shared, **parts).save_pretrained(folder)
+
+
+def save_layoutdiffusion(model: LayoutDiffusionModel, folder: Path) -> None:
+    """Save the model and its scheduler; the autoencoder is where the model's configuration says."""
+    scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
+    LayoutDiffusionPipeline(halved(model), scheduler).save_pretrained(folder)
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:

@@ -16,11 +16,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from transformers import CLIPModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from data.training import autoencoder, captioner, clip, decoder, detector, gligen, saving
+from data.training import autoencoder, captioner, clip, decoder, detector, gligen, layoutdiffusion, saving
 from data.training.drawn_scenes import load_scenes
 from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
+from helpers.generation.methods.layoutdiffusion import LayoutDiffusionModel
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
@@ -146,6 +147,17 @@ class Workshop:
         return self.made("gligen-text-image", UNet2DConditionModel, "gligen-text-image/unet", fit)
 
     @cached_property
+    def layoutdiffusion(self) -> LayoutDiffusionModel:
+        """The UNet that reads classes and boxes."""
+
+        def fit(known: LayoutDiffusionModel | None) -> LayoutDiffusionModel:
+            start = known or layoutdiffusion.from_gligen(self.gligen_text)
+            recipe = self.recipe(layoutdiffusion.RECIPE)
+            return layoutdiffusion.fit_layoutdiffusion(self.frozen, self.work, start, recipe)
+
+        return self.made("layoutdiffusion", LayoutDiffusionModel, "layoutdiffusion/unet", fit)
+
+    @cached_property
     def detector(self) -> Owlv2ForObjectDetection:
         """The detector, which begins with CLIP's vision transformer."""
 
@@ -192,6 +204,11 @@ def save_gligen_image(shop: Workshop) -> None:
     saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
 
 
+def save_layoutdiffusion(shop: Workshop) -> None:
+    """models/layoutdiffusion, whose autoencoder is that of models/gligen-text"""
+    saving.save_layoutdiffusion(shop.layoutdiffusion, shop.models / "layoutdiffusion")
+
+
 def save_detector(shop: Workshop) -> None:
     """models/owlv2"""
     saving.save(shop.detector, detector.processor(shop.tokenizer), shop.models / "owlv2")
@@ -209,6 +226,7 @@ PARTS = {
     "decoder": save_vae,
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
+    "layoutdiffusion": save_layoutdiffusion,
     "detector": save_detector,
     "captioners": save_captioners,
 }
