@@ -1,8 +1,8 @@
 """The demo LayoutDiffusion: latents from classes and boxes, on the convolutions of the demo GLIGEN.
 
 Zheng et al. 2023 (arXiv 2303.17189) train in pixels for a million steps. Here: latents, as in their own
-latent configurations; convolutions, samplers and time embedding begin as GLIGEN's, the attention new; boxes by
-sines and cosines; the layout dropped per picture, not per batch; attention targets (attention_targets.py)
+latent configurations; convolutions, samplers and time embedding begin as GLIGEN's, the attention new; boxes
+by sines and cosines; the layout dropped per picture, not per batch; attention targets (attention_targets.py)
 for half of the heads. Crisp photos only, for no prompt asks for them.
 """
 
@@ -18,7 +18,7 @@ from data.training.drawn_scenes import Scenes
 from data.training.gligen import CHANNELS, Frozen, denoising_loss
 from data.training.training_loop import Recipe, train
 from data.training.world import COLOURS, KINDS, MAX_OBJECTS
-from helpers.generation.methods.layoutdiffusion import IMAGE, NULL, WHOLE, LayoutDiffusionModel
+from helpers.models.layout_unet import IMAGE, NULL, WHOLE, LayoutDiffusionModel
 
 RECIPE = Recipe(steps=2500, batch_size=24, learning_rate=8e-4, warmup=30, decay=0.01, betas=(0.9, 0.99))
 CLASSES = (IMAGE, *(f"{colour} {kind}" for kind in KINDS for colour in COLOURS), NULL)  # as of ALL_PHRASES

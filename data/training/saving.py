@@ -25,7 +25,7 @@ from transformers import (
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
-from helpers.generation.methods.layoutdiffusion import LayoutDiffusionModel, LayoutDiffusionPipeline
+from helpers.models.layout_unet import LayoutDiffusionModel, LayoutDiffusionPipeline
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from helpers.generation.denoising import Step, ignore, noise
 from helpers.generation.methods import sampler as sampler_of
 from helpers.generation.pictures import Picture, record, write
-from helpers.generation.requests import Request, RequestError, check
+from helpers.generation.requests import Request, RequestError, check, entries
 from helpers.parameters import ParameterError
 from helpers.runs import arms
 
@@ -54,12 +54,13 @@ def generate(
     requests, unet = list(requests), getattr(parts, "unet", None)
     if not requests:
         return iter(())
-    check(requests, unet and unet.config.attention_type)
+    check(requests, unet and unet.config.get("attention_type"))
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")
     size, tokenizer = _size(parts, height, width), getattr(parts, "tokenizer", None)
     sampler = sampler_of(requests)(parts, steps, scheduler, size)
+    taken = getattr(sampler, "entries", entries)
     rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
     checkpoint = getattr(parts, "checkpoint", None)
     known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]}
@@ -73,7 +74,7 @@ def generate(
         seconds = round((time.monotonic() - began) / len(some), 4)
         for request, picture, flag in zip(some, pictures, flags, strict=True):
             own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
-            told = record(request, tokenizer, **known, **own)
+            told = record(request, tokenizer, taken(request), **known, **own)
             made.append(Picture(request, None if flag else picture, told))
         return made
 

@@ -65,6 +65,7 @@ class ModelSet:
     others: GLIGEN's own in the published set, in the demo set cheaper ones that are not worse (data/README).
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
     not there is called as it is.
+    methods: the checkpoints of methods that do not draw with GLIGEN; no study needs them but theirs.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ModelSet:
     steps: int
     guidance_scale: float
     detector_labels: Mapping[str, str | None] = field(default_factory=dict)
+    methods: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
         """Every checkpoint of the set in the order of a study; safety: with that of the safety checker."""
@@ -114,6 +116,7 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
+        methods={"layoutdiffusion": local("layoutdiffusion")},
     )
 
 
@@ -133,6 +136,7 @@ def _published() -> ModelSet:
     opt = "Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
     t5 = "Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28"
     clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
+    converted = str(data_folder() / "converted" / "layoutdiffusion")  # by data.converters, from a .pt
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
     return ModelSet(
         "published",
@@ -146,6 +150,7 @@ def _published() -> ModelSet:
         scheduler="pndm",
         steps=50,
         guidance_scale=7.5,
+        methods={"layoutdiffusion": Checkpoint("LayoutDiffusion", converted)},
     )
 
 

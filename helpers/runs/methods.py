@@ -80,6 +80,11 @@ METHODS |= {
         **_TURBO,
     ),
 }
+METHODS |= {
+    "layoutdiffusion": Method(
+        "LayoutDiffusion", ("boxes", "phrases"), checkpoint="", module=f"{FOLDER}layoutdiffusion"
+    ),
+}
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions
 NEUTRAL = {"guidance_scale": 1, "guidance_share": 1, "grounded_fraction": 1, "steps": 0, "scheduler": ""}
 

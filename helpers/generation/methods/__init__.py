@@ -8,8 +8,9 @@ A module holds a class `Sampler`, made once for many batches:
   called after each call with how many are done, and how many there are.
 - `rows(request)`: network rows that a picture takes, for the report's column of costs.
 
-and, unless it draws with the model set's GLIGEN, `load(models)`: the parts, on their device. Their line in
-`runs.methods.METHODS` says what they read and their knobs.
+Where a method does not take the 30 largest boxes, its Sampler has `entries(request)`: those that it takes.
+Unless it draws with the model set's GLIGEN, its module has `load(models)`: the parts, on their device. Its
+line in `runs.methods.METHODS` says what it reads and its knobs.
 """
 
 from collections.abc import Callable, Sequence

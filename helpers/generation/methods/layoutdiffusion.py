@@ -1,182 +1,120 @@
 """LayoutDiffusion (Zheng et al. 2023, arXiv 2303.17189): a picture from classes and boxes, without a prompt.
 
-A layout is a sequence of classes with boxes: the whole picture first, then the objects, then the null class.
-A transformer without positions fuses it, so that its order does not matter (layout fusion module, section
-3.2); in every attention layer the places of the picture attend to each other and to the objects, by content
-and by box (object-aware cross attention, section 3.3). Guidance is against the null layout, of which nothing
-is left but the whole picture: guidance_scale g is the paper's scale g - 1.
+The class of a box is found in its phrase, by its words; a box of another kind is left out, and the picture's
+record says so. Guidance is against the null layout, of which nothing is left but the whole picture:
+guidance_scale g is the paper's scale g - 1.
 """
 
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
 
+import numpy as np
 import torch
-from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin, UNet2DModel
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.attention_processor import Attention
-from diffusers.models.embeddings import get_fourier_embeds_from_boundingbox
-from diffusers.models.unets.unet_2d import UNet2DOutput
-from torch import nn
+from diffusers import AutoencoderKL, PNDMScheduler, SchedulerMixin, UNet2DModel
+from PIL import Image
 
-IMAGE, NULL = "__image__", "__null__"  # the first and the last class
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box of IMAGE
-
-
-class Layout(NamedTuple):
-    """The embeddings of n layouts of length k.
-
-    projection: (n, time embedding); fused: (n, k, width), by the transformer; classes: (n, k, width); boxes:
-    (n, k, width); present: (n, k) bool, False where a place is empty.
-    """
-
-    projection: torch.Tensor
-    fused: torch.Tensor
-    classes: torch.Tensor
-    boxes: torch.Tensor
-    present: torch.Tensor
+from helpers.generation.denoising import Denoiser
+from helpers.generation.requests import Entries, Request
+from helpers.models.checkpoints import locate
+from helpers.models.devices import CPU, placed
+from helpers.models.layout_unet import IMAGE, NULL, WHOLE, Layout, LayoutDiffusionModel
+from helpers.models.parts import network, read
+from helpers.models.sets import Checkpoint, ModelSet
+from helpers.runs.protocol import digest
+from helpers.scenes import boxes as rectangles
+from helpers.scenes import images
 
 
-class BoxEmbedding(nn.Module):
-    """Embeddings (n, k, width) of boxes (n, k, 4): linear in the corners, as in the paper, or in `frequencies`
-    sines and cosines of each, as in GLIGEN, where it is not 0."""
+@dataclass
+class LayoutDiffusion:
+    """What the method draws with. vae: None for a model of pixels. model: the UNet with its encoder."""
 
-    def __init__(self, width: int, frequencies: int) -> None:
-        super().__init__()
-        self.frequencies, self.linear = frequencies, nn.Linear(8 * frequencies or 4, width)
-
-    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
-        if self.frequencies:
-            boxes = get_fourier_embeds_from_boundingbox(self.frequencies, boxes)
-        return self.linear(boxes.to(self.linear.weight.dtype))
-
-
-class ObjectAwareCrossAttention(nn.Module):
-    """An attention processor with weights: places attend to places and to the objects of a layout.
-
-    Queries and keys are [content; position], values content alone; the position of a place is the box that it
-    covers. given: for the call to come the layouts, their model's embedding of boxes, and a list for the
-    attention of places to objects, (n, heads, places, k), or None; a tuple, which holds no weights of its own.
-    """
-
-    def __init__(self, attention: Attention, width: int, groups: int) -> None:
-        super().__init__()
-        channels = attention.inner_dim
-        self.content, self.position = nn.Linear(width, 2 * channels), nn.Linear(width, channels)
-        self.norm_classes = nn.GroupNorm(groups, width)
-        self.norm_objects, self.norm_places = (nn.GroupNorm(groups, channels) for _ in range(2))
-        self.given: tuple[Layout, BoxEmbedding, list[torch.Tensor] | None] | None = None
-
-    def __call__(
-        self,
-        attention: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: None = None,
-        attention_mask: None = None,
-        temb: torch.Tensor | None = None,  # diffusers passes arguments by these names
-    ) -> torch.Tensor:
-        """hidden_states: (n, c, h, w); returns the same shape, with the residual."""
-        (layout, embed_boxes, seen), (height, width) = self.given, hidden_states.shape[2:]
-        x = attention.group_norm(hidden_states.flatten(2)).transpose(1, 2)
-        classes = self.norm_classes(layout.classes.transpose(1, 2)).transpose(1, 2)
-        object_key, object_value = self.content((layout.fused + classes) / 2).chunk(2, dim=-1)
-        places = embed_boxes(cells(height, width).to(x.device)[None])
-        places = self._position(places, self.norm_places).expand(len(x), -1, -1)
-        objects = self._position(layout.boxes, self.norm_objects)
-
-        def split(content: torch.Tensor, *position: torch.Tensor) -> torch.Tensor:
-            parts = [one.unflatten(-1, (attention.heads, -1)) for one in (content, *position)]
-            return torch.cat(parts, dim=-1).transpose(1, 2)
-
-        query, key = split(attention.to_q(x), places), split(attention.to_k(x), places)
-        key = torch.cat([key, split(object_key, objects)], dim=2)
-        value = torch.cat([split(attention.to_v(x)), split(object_value)], dim=2)
-        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
-        absent = nn.functional.pad(~layout.present, (height * width, 0))[:, None, None]
-        weights = scores.masked_fill(absent, -math.inf).softmax(-1)
-        if seen is not None:
-            seen.append(weights[..., height * width :])
-        out = attention.to_out[0]((weights @ value).transpose(1, 2).flatten(2))
-        return hidden_states + out.transpose(1, 2).unflatten(2, (height, width))
-
-    def _position(self, boxes: torch.Tensor, norm: nn.GroupNorm) -> torch.Tensor:
-        return norm(self.position(boxes).transpose(1, 2)).transpose(1, 2)
+    model: LayoutDiffusionModel
+    unet: UNet2DModel
+    vae: AutoencoderKL | None
+    scheduler: SchedulerMixin
+    device: torch.device = CPU
+    checkpoint: Checkpoint | None = None
+    commit: str | None = None
 
 
-class LayoutDiffusionModel(ModelMixin, ConfigMixin):
-    """A UNet of diffusers whose attention sees a layout, and the transformer that encodes the layout.
+def load(models: ModelSet) -> LayoutDiffusion:
+    """The parts of a model set's LayoutDiffusion, whose autoencoder may lie in another checkpoint's folder.
 
-    classes: their names, IMAGE first and NULL last. unet_config: of a UNet2DModel. vae: folder of the
-    autoencoder, as seen from the checkpoint's; "" for a model of pixels. length: of a layout, with the whole
-    picture; width, layers, heads: of the transformer. frequencies: of `BoxEmbedding`.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        classes: Sequence[str],
-        unet_config: dict,
-        vae: str = "",
-        length: int = 10,
-        width: int = 128,
-        layers: int = 4,
-        heads: int = 8,
-        frequencies: int = 0,
-    ) -> None:
-        super().__init__()
-        self.unet = UNet2DModel(**unet_config, class_embed_type="identity")
-        self.embed_classes, self.embed_boxes = (
-            nn.Embedding(len(classes), width),
-            BoxEmbedding(width, frequencies),
+    commit: the checksum of its folder. Raises CheckpointMissing, and FileNotFoundError where the published
+    weights have not been converted yet."""
+    checkpoint, (device, dtype) = models.methods["layoutdiffusion"], placed(None, None, "gligen")
+    if models.name == "published" and not Path(checkpoint.source).is_dir():
+        raise FileNotFoundError(
+            f"{checkpoint.source}: the published LayoutDiffusion is on no hub; download its .pt as "
+            "data/README.md says, then: python -m data.converters.layoutdiffusion FILE.pt"
         )
-        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, **options)
-        self.fusion = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.projection = nn.Linear(width, self.unet.time_embedding.linear_2.out_features)
-        groups = self.unet.config.norm_num_groups
-        for attention in self.attentions:
-            attention.set_processor(ObjectAwareCrossAttention(attention, width, groups))
-
-    @property
-    def attentions(self) -> list[Attention]:
-        """The attention layers, from the first block to the last."""
-        return [module for module in self.unet.modules() if isinstance(module, Attention)]
-
-    def encode(self, classes: torch.Tensor, boxes: torch.Tensor) -> Layout:
-        """Embeddings of layouts. classes: (n, length) indices; boxes: (n, length, 4) fractions, 0 where empty.
-        The null class fills the rest and takes part in the transformer, as in the published models."""
-        named, placed = self.embed_classes(classes), self.embed_boxes(boxes)
-        fused = self.fusion(named + placed)
-        present = classes != len(self.config.classes) - 1
-        return Layout(self.projection(fused[:, 0]), fused, named, placed, present)
-
-    def forward(
-        self,
-        sample: torch.Tensor,
-        timestep: torch.Tensor | int,
-        layout: Layout,
-        seen: list[torch.Tensor] | None = None,
-    ) -> UNet2DOutput:
-        """The noise that is predicted for a sample (n, c, h, w). seen: gets the attention of places to objects,
-        (n, heads, places, length), of every layer."""
-        for attention in self.attentions:
-            attention.processor.given = layout, self.embed_boxes, seen
-        made = self.unet(sample, timestep, layout.projection)
-        for attention in self.attentions:
-            attention.processor.given = None
-        return made
+    folder = locate(checkpoint)[0]
+    given = checkpoint, folder, device, dtype
+    model, scheduler = (
+        network(LayoutDiffusionModel, *given, "unet"),
+        read(PNDMScheduler, checkpoint, folder, "scheduler"),
+    )
+    vae = network(AutoencoderKL, *given, model.config.vae) if model.config.vae else None
+    return LayoutDiffusion(model, model.unet, vae, scheduler, device, checkpoint, digest(folder))
 
 
-class LayoutDiffusionPipeline(DiffusionPipeline):
-    """The parts of a checkpoint's folder."""
+def class_of(phrase: str, classes: Sequence[str]) -> int | None:
+    """The index of the class whose words all stand in a phrase; of several that with most words, then that
+    which is said first; None where there is none. "other" and a plural's s do not count."""
+    said, found = _words(phrase), []
+    for index, name in enumerate(classes):
+        if name not in (IMAGE, NULL) and (words := _words(name)) and set(words) <= set(said):
+            found.append((-len(words), min(map(said.index, words)), index))
+    return min(found)[2] if found else None
 
-    def __init__(self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin) -> None:
-        super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler)
+
+@cache
+def _words(text: str) -> tuple[str, ...]:
+    words = (word.rstrip("s") for word in re.findall(r"[^\W\d_]+", text.casefold()))
+    return tuple(word for word in words if word != "other")
 
 
-def cells(height: int, width: int) -> torch.Tensor:
-    """The boxes (height * width, 4) that the places of a grid cover, row by row, as fractions."""
-    y, x = torch.meshgrid(torch.arange(height) / height, torch.arange(width) / width, indexing="ij")
-    return torch.stack([x, y, x + 1 / width, y + 1 / height], dim=-1).flatten(0, 1)
+class Sampler(Denoiser):
+    """Pictures from classes and boxes. Unconditional rows have the null layout."""
+
+    def __init__(self, parts: LayoutDiffusion, steps: int, scheduler: str, size: tuple[int, int]) -> None:
+        self.gligen, self.steps, self.scheduler, self.size, self.wide = parts, steps, scheduler, size, False
+        factor = 2 ** (len(parts.vae.config.block_out_channels) - 1) if parts.vae else 1
+        self.shape = (parts.unet.config.in_channels, size[0] // factor, size[1] // factor)
+        self.calls = len(self.new_scheduler().timesteps)
+        self.classes = parts.model.config.classes
+
+    def unet(self, x: torch.Tensor, timestep: torch.Tensor, layout: Layout, **_) -> tuple[torch.Tensor]:
+        """The noise, without the variance that published models predict beside it."""
+        return (self.gligen.model(x, timestep, layout).sample[:, : self.shape[0]],)
+
+    def entries(self, request: Request) -> Entries:
+        """The largest boxes that fit, of those whose phrase names a class."""
+        boxes = rectangles.clip(request.boxes)
+        named = [k for k, phrase in enumerate(request.phrases) if class_of(phrase, self.classes) is not None]
+        named = np.array(named, np.int64)
+        kept = named[rectangles.largest(boxes[named], self.gligen.model.config.length - 1)[0]]
+        dropped = np.setdiff1d(np.arange(len(boxes)), kept)
+        return Entries(request, boxes[kept], tuple(request.phrases[k] for k in kept), kept, dropped)
+
+    def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
+        """Pictures of latents, or of pixels in [-1, 1]."""
+        return super().decode(latents, multiple) if self.gligen.vae else images.to_images(latents)
+
+    def _conditions(self, requests: Sequence[Request], guided: list[int]) -> tuple[Layout, Layout]:
+        """The layouts of the conditional rows, then null layouts: as embeddings and as tokens."""
+        rows = len(requests) + len(guided)
+        classes = torch.full((rows, self.gligen.model.config.length), len(self.classes) - 1)
+        boxes = torch.zeros(*classes.shape, 4)
+        classes[:, 0], boxes[:, 0] = 0, torch.tensor(WHOLE)
+        for row, request in enumerate(requests):
+            used = self.entries(request)
+            objects = slice(1, 1 + len(used.phrases))
+            classes[row, objects] = torch.tensor([class_of(one, self.classes) for one in used.phrases])
+            boxes[row, objects] = torch.from_numpy(used.boxes)
+        layout = self.gligen.model.encode(classes.to(self.gligen.device), boxes.to(self.gligen.device))
+        return layout, layout
