@@ -16,8 +16,9 @@ from data.training.autoencoder import encode, pieces
 from data.training.drawn_scenes import load_scenes
 from data.training.train import main
 from data.training.training_loop import Recipe, train
+from helpers.generation.methods import layoutdiffusion
 from helpers.models.loading import load_clip, load_gligen
-from helpers.models.sets import Checkpoint
+from helpers.models.sets import Checkpoint, model_set
 
 PARTS = ["clip", "gligen-text", "gligen-text-image"]
 
@@ -26,7 +27,17 @@ PARTS = ["clip", "gligen-text", "gligen-text-image"]
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     options = ["--scenes", "70", "--latents", "30", "--share", "0.0001"]
-    main([*PARTS, "--work", str(folder / "work"), "--models", str(folder / "models"), *options])
+    main(
+        [
+            *PARTS,
+            "layoutdiffusion",
+            "--work",
+            str(folder / "work"),
+            "--models",
+            str(folder / "models"),
+            *options,
+        ]
+    )
     return folder
 
 
@@ -74,6 +85,19 @@ def test_the_image_unet_begins_as_the_text_unet():
     latents, states = torch.randn(1, text.config.in_channels, 16, 16), torch.randn(1, 77, gligen.WIDTH)
     with torch.no_grad():
         assert torch.equal(text(latents, 500, states).sample, both(latents, 500, states).sample)
+
+
+def test_a_trained_layoutdiffusion_is_loaded_with_the_autoencoder_of_gligen(made):
+    own = {"layoutdiffusion": Checkpoint("own", str(made / "models" / "layoutdiffusion"))}
+    parts = layoutdiffusion.load(replace(model_set("demo"), methods=own))
+    vae = saving.read(AutoencoderKL, made / "models/gligen-text/vae")
+    assert torch.equal(parts.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
+    assert parts.unet.config.in_channels == vae.config.latent_channels
+    files = sorted(path.name for path in (made / "models/layoutdiffusion").rglob("*") if path.is_file())
+    assert files == [
+        *("config.json", "diffusion_pytorch_model.safetensors"),
+        *("model_index.json", "scheduler_config.json"),
+    ]
 
 
 def changed_by(part, made, folder, share):
