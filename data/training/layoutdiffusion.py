@@ -25,7 +25,6 @@ CLASSES = (IMAGE, *(f"{colour} {kind}" for kind in KINDS for colour in COLOURS),
 LENGTH = 10  # of a layout, as in the paper: the whole picture and nine objects
 FREQUENCIES = 8  # of the boxes' sines and cosines, as GLIGEN's; 0 for their corners, as in the paper
 DROPPED = 0.2  # share of pictures with the null layout
-VAE = "../gligen-text/vae"
 
 
 def build(frequencies: int = FREQUENCIES) -> LayoutDiffusionModel:
@@ -41,7 +40,7 @@ def build(frequencies: int = FREQUENCIES) -> LayoutDiffusionModel:
         "attention_head_dim": 16,
         "norm_num_groups": 16,
     }
-    return LayoutDiffusionModel(CLASSES, unet, VAE, LENGTH, layers=3, heads=4, frequencies=frequencies)
+    return LayoutDiffusionModel(CLASSES, unet, LENGTH, layers=3, heads=4, frequencies=frequencies)
 
 
 def from_gligen(gligen: UNet2DConditionModel) -> LayoutDiffusionModel:
@@ -77,16 +76,10 @@ def fit_layoutdiffusion(
 
 def layouts(rng: np.random.Generator, scenes: Scenes, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Classes (b, LENGTH) and boxes (b, LENGTH, 4), the whole picture first; DROPPED of them without more."""
-    classes, boxes = (
-        np.full((len(rows), LENGTH), len(CLASSES) - 1),
-        np.zeros((len(rows), LENGTH, 4), np.float32),
-    )
-    things, objects = scenes.things[rows], slice(1, MAX_OBJECTS + 1)
-    classes[:, objects], boxes[:, objects] = (
-        np.where(things < 0, len(CLASSES) - 1, 1 + things),
-        scenes.boxes[rows],
-    )
+    null, objects, things = len(CLASSES) - 1, slice(1, MAX_OBJECTS + 1), scenes.things[rows]
+    classes, boxes = np.full((len(rows), LENGTH), null), np.zeros((len(rows), LENGTH, 4), np.float32)
+    classes[:, objects], boxes[:, objects] = np.where(things < 0, null, 1 + things), scenes.boxes[rows]
     dropped = rng.random(len(rows)) < DROPPED
-    classes[dropped], boxes[dropped] = len(CLASSES) - 1, 0
+    classes[dropped], boxes[dropped] = null, 0
     classes[:, 0], boxes[:, 0] = 0, WHOLE
     return torch.from_numpy(classes), torch.from_numpy(boxes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.training.measure import DEMO, DISTANCE, Row, curve, estimate_of, start
+from data.training.measure import DEMO, DISTANCE, Row, curve, of, start
 from helpers.generation import draw as generation
 from helpers.generation.generate import Request, generate, write
 from helpers.generation.methods import layoutdiffusion
@@ -39,18 +39,15 @@ def draw_null(run: Run) -> None:
 def rows(table: pd.DataFrame) -> Iterator[Row]:
     """Every bar."""
 
-    def of(arm: str, metric: str) -> object:
-        return estimate_of(table, arm, metric)
-
-    realism, variety = of(TEXT, DISTANCE), of(f"{TEXT}-s1", "variety")
-    yield Row(PART, "AP50", of(OURS, "AP50"), 0.65)
-    yield Row(PART, "crop to phrase", of(OURS, "crop accuracy"), 0.8)
-    yield Row(PART, "AP50, boxes shuffled", of(scores.SHUFFLED + OURS, "AP50"), 0.05, at_most=True)
-    yield Row(PART, f"{FOUND}, null layout", of(NULL, FOUND), 0.1, at_most=True)
-    yield Row(PART, DISTANCE, of(OURS, DISTANCE), 2 * realism.value, at_most=True)
-    yield Row(PART, "variety", of(f"{OURS}-s1", "variety"), variety.low)
+    realism, variety = of(table, TEXT, DISTANCE), of(table, f"{TEXT}-s1", "variety")
+    yield Row(PART, "AP50", of(table, OURS, "AP50"), 0.65)
+    yield Row(PART, "crop to phrase", of(table, OURS, "crop accuracy"), 0.8)
+    yield Row(PART, "AP50, boxes shuffled", of(table, scores.SHUFFLED + OURS, "AP50"), 0.05, at_most=True)
+    yield Row(PART, f"{FOUND}, null layout", of(table, NULL, FOUND), 0.1, at_most=True)
+    yield Row(PART, DISTANCE, of(table, OURS, DISTANCE), 2 * realism.value, at_most=True)
+    yield Row(PART, "variety", of(table, f"{OURS}-s1", "variety"), variety.low)
     for metric in ("AP50", "crop accuracy", DISTANCE):
-        yield Row("GLIGEN text", metric, of(TEXT, metric))
+        yield Row("GLIGEN text", metric, of(table, TEXT, metric))
     yield Row("GLIGEN text", "variety", variety)
 
 

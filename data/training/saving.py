@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ModelMixin, PNDMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    ModelMixin,
+    PNDMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.pipelines.deprecated.stable_diffusion_gligen import (
     StableDiffusionGLIGENPipeline,
     StableDiffusionGLIGENTextImagePipeline,
@@ -67,10 +74,38 @@ def save_gligen(
     StableDiffusionGLIGENTextImagePipeline(**shared, **parts).save_pretrained(folder)
 
 
-def save_layoutdiffusion(model: LayoutDiffusionModel, folder: Path) -> None:
-    """Save the model and its scheduler; the autoencoder is where the model's configuration says."""
+def save_layoutdiffusion(model: LayoutDiffusionModel, vae: AutoencoderKL, folder: Path) -> None:
+    """As `data.converters.layoutdiffusion` lays the published one out, with an autoencoder."""
     scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
-    LayoutDiffusionPipeline(halved(model), scheduler).save_pretrained(folder)
+    LayoutDiffusionPipeline(halved(model), scheduler, halved(vae)).save_pretrained(folder)
+
+
+def save_instruct_pix2pix(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+) -> None:
+    """As timbrooks/instruct-pix2pix is laid out, without a safety checker."""
+    StableDiffusionInstructPix2PixPipeline(
+        vae=halved(vae),
+        text_encoder=halved(text_encoder),
+        tokenizer=tokenizer,
+        unet=halved(unet),
+        scheduler=DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def share(folder: Path, part: str, owner: Path) -> None:
+    """Files of a pipeline's part that is equal in another pipeline beside it: links to those of `owner`, so
+    that neither the repository nor a disk holds them twice. Stock diffusers reads them as its own."""
+    for file in (folder / part).iterdir():
+        file.unlink()
+        file.symlink_to(Path("..", "..", owner.name, part, file.name))
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:

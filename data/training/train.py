@@ -14,9 +14,19 @@ from typing import TypeVar
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
-from transformers import CLIPModel, CLIPTokenizer, Owlv2ForObjectDetection
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from data.training import autoencoder, captioner, clip, decoder, detector, gligen, layoutdiffusion, saving
+from data.training import (
+    autoencoder,
+    captioner,
+    clip,
+    decoder,
+    detector,
+    gligen,
+    instruct_pix2pix,
+    layoutdiffusion,
+    saving,
+)
 from data.training.drawn_scenes import load_scenes
 from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
@@ -177,6 +187,17 @@ class Workshop:
         after = self.recipe(captioner.OPEN)
         return captioner.fit_captioners(self.scenes, self.detector, self.work, recipes, after, known)
 
+    @cached_property
+    def instruct_pix2pix(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+        """UNet and text encoder of the editor: from the UNet grounded by text, whatever there was before."""
+        file = self.work / f"pairs-{self.latent_count}-{saving.digest(self.autoencoder.encoder)}.npz"
+        pairs = instruct_pix2pix.load_pairs(self.latent_count, self.autoencoder, file)
+        unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
+        recipe, factor = self.recipe(instruct_pix2pix.RECIPE), self.autoencoder.config.scaling_factor
+        return instruct_pix2pix.fit_instruct_pix2pix(
+            pairs, factor, unet, text, self.tokenizer, self.work, recipe
+        )
+
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
 
@@ -204,9 +225,18 @@ def save_gligen_image(shop: Workshop) -> None:
     saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
 
 
+def save_instruct_pix2pix(shop: Workshop) -> None:
+    """models/instruct-pix2pix"""
+    folder = shop.models / "instruct-pix2pix"
+    saving.save_instruct_pix2pix(*shop.instruct_pix2pix, shop.vae, shop.tokenizer, folder)
+    saving.share(folder, "vae", shop.models / "gligen-text")
+
+
 def save_layoutdiffusion(shop: Workshop) -> None:
-    """models/layoutdiffusion, whose autoencoder is that of models/gligen-text"""
-    saving.save_layoutdiffusion(shop.layoutdiffusion, shop.models / "layoutdiffusion")
+    """models/layoutdiffusion"""
+    folder = shop.models / "layoutdiffusion"
+    saving.save_layoutdiffusion(shop.layoutdiffusion, shop.vae, folder)
+    saving.share(folder, "vae", shop.models / "gligen-text")
 
 
 def save_detector(shop: Workshop) -> None:
@@ -226,6 +256,7 @@ PARTS = {
     "decoder": save_vae,
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
+    "instruct-pix2pix": save_instruct_pix2pix,
     "layoutdiffusion": save_layoutdiffusion,
     "detector": save_detector,
     "captioners": save_captioners,

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from helpers.models.loading import Gligen
 
-SCHEDULERS = {  # those of arms.SCHEDULERS
-    "pndm": (PNDMScheduler, {}),
-    "ddim": (DDIMScheduler, {"clip_sample": False}),  # its default would clip latents as if they were pixels
+# Those of arms.SCHEDULERS, with what Stable Diffusion's configuration says and that of another kind may not;
+# DDIM's own default would clip latents as if they were pixels
+SCHEDULERS = {
+    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+    "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
     "dpm++2m": (DPMSolverMultistepScheduler, {}),
     "unipc": (UniPCMultistepScheduler, {}),
 }

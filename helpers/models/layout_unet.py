@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin, UNet2DModel
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin, UNet2DModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import get_fourier_embeds_from_boundingbox
@@ -109,9 +109,8 @@ class ObjectAwareCrossAttention(nn.Module):
 class LayoutDiffusionModel(ModelMixin, ConfigMixin):
     """A UNet of diffusers whose attention sees a layout, and the transformer that encodes the layout.
 
-    classes: their names, IMAGE first and NULL last. unet_config: of a UNet2DModel. vae: folder of the
-    autoencoder, as seen from the checkpoint's; "" for a model of pixels. length: of a layout, with the whole
-    picture; width, layers, heads: of the transformer. frequencies: of `BoxEmbedding`.
+    classes: their names, IMAGE first and NULL last. unet_config: of a UNet2DModel. length: of a layout, with
+    the whole picture; width, layers, heads: of the transformer. frequencies: of `BoxEmbedding`.
     """
 
     @register_to_config
@@ -119,7 +118,6 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
         self,
         classes: Sequence[str],
         unet_config: dict,
-        vae: str = "",
         length: int = 10,
         width: int = 128,
         layers: int = 4,
@@ -171,11 +169,13 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
 
 
 class LayoutDiffusionPipeline(DiffusionPipeline):
-    """The parts of a checkpoint's folder."""
+    """The parts of a checkpoint's folder. vae: None for a model of pixels."""
 
-    def __init__(self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin) -> None:
+    def __init__(
+        self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
+    ) -> None:
         super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
 
 
 def cells(height: int, width: int) -> torch.Tensor:

@@ -64,8 +64,7 @@ class ModelSet:
     size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
     others: GLIGEN's own in the published set, in the demo set cheaper ones that are not worse (data/README).
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
-    not there is called as it is.
-    methods: the checkpoints of methods that do not draw with GLIGEN; no study needs them but theirs.
+    not there is called as it is. methods: method -> its checkpoint, where it does not draw with GLIGEN.
     """
 
     name: str
@@ -116,7 +115,7 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
-        methods={"layoutdiffusion": local("layoutdiffusion")},
+        methods={"ip2p": local("instruct-pix2pix"), "layoutdiffusion": local("layoutdiffusion")},
     )
 
 
@@ -138,19 +137,25 @@ def _published() -> ModelSet:
     clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
     converted = str(data_folder() / "converted" / "layoutdiffusion")  # by data.converters, from a .pt
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
+    ip2p = "timbrooks/instruct-pix2pix", "31519b5cb02a7fd89b906d88731cd4d6a7bbf88d"
+    turbo = "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2"
     return ModelSet(
         "published",
         captioners={"opt": hub(*opt, 15.0e9, 3.74e9), "t5": hub(*t5, 15.8e9, 3.94e9)},
         gligen={"text": text, "image": hub(*crops, 6.82e9, 1.58e9, safetensors=False)},
         clip=hub(*clip, 1.71e9, 0.428e9),
         detector=hub(*owlv2, 0.62e9, 0.155e9),
+        methods={
+            "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
+            "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
+            "layoutdiffusion": Checkpoint("LayoutDiffusion", converted),
+        },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,
         size=512,
         scheduler="pndm",
         steps=50,
         guidance_scale=7.5,
-        methods={"layoutdiffusion": Checkpoint("LayoutDiffusion", converted)},
     )
 
 

@@ -24,6 +24,7 @@ class Knob:
 
 KNOBS = {
     "strength": Knob("t", 0.6, number(Real, 0.001, 1, "give the share of the steps that redraw, up to 1")),
+    "image_guidance": Knob("p", 1.5, number(Real, 0, 100, "give a number from 0; more keeps more")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
 }
 
@@ -33,10 +34,10 @@ class Method:
     """One way to draw a scene.
 
     title: what people call it. reads: of READS. knobs: its settings, of GROUNDED and KNOBS.
-    checkpoint: the GLIGEN checkpoint of the model set that it draws with, "text" or "image"; "" where the
-    module has a function `load(models)` of its own. module: holds its class `Sampler`, see
-    `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes: whether it draws inside
-    the boxes alone, and of an edit set in the edited box alone.
+    checkpoint: the GLIGEN checkpoint of the model set that it draws with, "text" or "image", unless the set
+    names another one in its `methods`; "" where the module has a function `load(models, safety)` of its own.
+    module: holds its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run.
+    paints_boxes: whether it draws inside the boxes alone, and of an edit set in the edited box alone.
     """
 
     title: str
@@ -80,11 +81,15 @@ METHODS |= {
         **_TURBO,
     ),
 }
-METHODS |= {
-    "layoutdiffusion": Method(
-        "LayoutDiffusion", ("boxes", "phrases"), checkpoint="", module=f"{FOLDER}layoutdiffusion"
-    ),
-}
+METHODS["ip2p"] = Method(
+    "InstructPix2Pix",
+    ("instruction", "photo"),
+    ("guidance_scale", "image_guidance", "steps", "scheduler"),
+    module=f"{FOLDER}instruct_pix2pix",
+)
+METHODS["layoutdiffusion"] = Method(
+    "LayoutDiffusion", ("boxes", "phrases"), checkpoint="", module=f"{FOLDER}layoutdiffusion"
+)
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions
 NEUTRAL = {"guidance_scale": 1, "guidance_share": 1, "grounded_fraction": 1, "steps": 0, "scheduler": ""}
 

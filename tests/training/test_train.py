@@ -95,9 +95,12 @@ def test_a_trained_layoutdiffusion_is_loaded_with_the_autoencoder_of_gligen(made
     assert parts.unet.config.in_channels == vae.config.latent_channels
     files = sorted(path.name for path in (made / "models/layoutdiffusion").rglob("*") if path.is_file())
     assert files == [
-        *("config.json", "diffusion_pytorch_model.safetensors"),
+        *("config.json",) * 2,
+        *("diffusion_pytorch_model.safetensors",) * 2,
         *("model_index.json", "scheduler_config.json"),
     ]
+    linked = made / "models/layoutdiffusion/vae/diffusion_pytorch_model.safetensors"
+    assert linked.is_symlink() and linked.samefile(made / "models/gligen-text/vae" / linked.name)
 
 
 def changed_by(part, made, folder, share):

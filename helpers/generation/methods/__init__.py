@@ -8,9 +8,9 @@ A module holds a class `Sampler`, made once for many batches:
   called after each call with how many are done, and how many there are.
 - `rows(request)`: network rows that a picture takes, for the report's column of costs.
 
-Where a method does not take the 30 largest boxes, its Sampler has `entries(request)`: those that it takes.
-Unless it draws with the model set's GLIGEN, its module has `load(models)`: the parts, on their device. Its
-line in `runs.methods.METHODS` says what it reads and its knobs.
+and, where its parts are not those of a Stable Diffusion, `load(models, safety)`: the parts, on their device.
+Its Sampler has `entries(request)` where a method does not take the 30 largest boxes: those that it takes.
+Their line in `runs.methods.METHODS` says what they read and their knobs.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,9 +37,13 @@ def sampler(requests: Sequence["Request"]) -> type:
 
 def loader(name: str, models: ModelSet, safety: Checkpoint | None) -> tuple[str, Callable[[], object]]:
     """What a method draws with, as a key that methods with the same models share, and how it is loaded."""
-    from helpers.models.loading import load_gligen  # here, because who names a method waits for no torch
+    # here, because who names a method waits for no torch
+    from helpers.models.loading import load_gligen, load_stable_diffusion
 
-    method = METHODS[name]
-    if kind := method.checkpoint:
-        return kind, lambda: load_gligen(models.gligen[kind], kind, safety=safety)
-    return method.module, lambda: import_module(method.module).load(models)
+    method, own = METHODS[name], models.methods.get(name)
+    if not method.checkpoint:
+        return method.module, lambda: import_module(method.module).load(models, safety)
+    if own:
+        return own.source, lambda: load_stable_diffusion(own, safety=safety)
+    kind = method.checkpoint
+    return kind, lambda: load_gligen(models.gligen[kind], kind, safety=safety)

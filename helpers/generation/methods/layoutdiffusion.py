@@ -23,6 +23,7 @@ from helpers.models.devices import CPU, placed
 from helpers.models.layout_unet import IMAGE, NULL, WHOLE, Layout, LayoutDiffusionModel
 from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint, ModelSet
+from helpers.parameters import ParameterError
 from helpers.runs.protocol import digest
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import images
@@ -41,12 +42,14 @@ class LayoutDiffusion:
     commit: str | None = None
 
 
-def load(models: ModelSet) -> LayoutDiffusion:
-    """The parts of a model set's LayoutDiffusion, whose autoencoder may lie in another checkpoint's folder.
+def load(models: ModelSet, safety: Checkpoint | None = None) -> LayoutDiffusion:
+    """The parts of a model set's LayoutDiffusion. commit: the checksum of its folder.
 
-    commit: the checksum of its folder. Raises CheckpointMissing, and FileNotFoundError where the published
-    weights have not been converted yet."""
+    Raises CheckpointMissing, FileNotFoundError where the published weights have not been converted yet, and
+    ParameterError for a safety checker, which it has none of."""
     checkpoint, (device, dtype) = models.methods["layoutdiffusion"], placed(None, None, "gligen")
+    if safety:
+        raise ParameterError("safety = True: LayoutDiffusion draws without a safety checker; leave it out")
     if models.name == "published" and not Path(checkpoint.source).is_dir():
         raise FileNotFoundError(
             f"{checkpoint.source}: the published LayoutDiffusion is on no hub; download its .pt as "
@@ -54,11 +57,10 @@ def load(models: ModelSet) -> LayoutDiffusion:
         )
     folder = locate(checkpoint)[0]
     given = checkpoint, folder, device, dtype
-    model, scheduler = (
-        network(LayoutDiffusionModel, *given, "unet"),
-        read(PNDMScheduler, checkpoint, folder, "scheduler"),
-    )
-    vae = network(AutoencoderKL, *given, model.config.vae) if model.config.vae else None
+    model, vae = network(LayoutDiffusionModel, *given, "unet"), None
+    if (folder / "vae").is_dir():
+        vae = network(AutoencoderKL, *given, "vae")
+    scheduler = read(PNDMScheduler, checkpoint, folder, "scheduler")
     return LayoutDiffusion(model, model.unet, vae, scheduler, device, checkpoint, digest(folder))
 
 
