@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 
+from helpers.generation.denoising import noise
 from helpers.generation.draw import draw
 from helpers.generation.generate import generate
 from helpers.generation.methods.layoutdiffusion import Sampler, class_of, load
@@ -45,19 +47,13 @@ def test_guidance_scale_2_is_the_papers_scale_1(parts):
     boxes = torch.zeros(2, 5, 4)
     boxes[:, 0], boxes[0, 1:3] = torch.tensor([0.0, 0, 1, 1]), torch.from_numpy(BOXES[[0, 2]])
     scheduler = sampler.new_scheduler()
-    x = sampler.begin(scheduler, [], gligen_noise("a", sampler.shape))[1]
+    x = noise(0, "a", sampler.shape)[None] * scheduler.init_noise_sigma
     with torch.no_grad():
         layout = parts.model.encode(classes, boxes)
         for time in scheduler.timesteps:
             with_layout, without = parts.model(x.repeat(2, 1, 1, 1), time, layout).sample.chunk(2)
             x = scheduler.step(with_layout + 1 * (with_layout - without), time, x).prev_sample
     torch.testing.assert_close(sampler.latents([asked()]), x, rtol=1e-4, atol=1e-4)
-
-
-def gligen_noise(scene: str, shape: tuple[int, ...]) -> torch.Tensor:
-    from helpers.generation.denoising import noise
-
-    return noise(0, scene, shape)[None]
 
 
 def test_a_batch_equals_one_by_one_and_rows_are_counted(parts):
@@ -109,6 +105,10 @@ def test_a_model_of_pixels_draws_without_an_autoencoder():
     own = type(fakes.parts(None))(own, own.unet, None, fakes.scheduler())
     (picture,) = generate(own, [asked()], STEPS, "ddim", progress=False)
     assert picture.image.size == (8, 8)
+    (large,) = generate(own, [asked()], STEPS, "ddim", 16, 24, progress=False)
+    enlarged = picture.image.resize((24, 16), Image.Resampling.LANCZOS)
+    assert large.image.size == (24, 16) and large.record["width"] == 24
+    assert np.abs(np.asarray(large.image, int) - np.asarray(enlarged, int)).max() <= 1
 
 
 def test_the_shipped_model_shares_the_autoencoder_of_gligen(tmp_path):
@@ -124,7 +124,7 @@ def test_the_shipped_model_shares_the_autoencoder_of_gligen(tmp_path):
 
 
 def test_an_arm_is_drawn_and_its_pictures_say_what_was_left_out(tmp_path, parts, monkeypatch):
-    monkeypatch.setattr("helpers.generation.methods.layoutdiffusion.load", lambda models: parts)
+    monkeypatch.setattr("helpers.generation.methods.layoutdiffusion.load", lambda *_: parts)
     monkeypatch.setattr(loading, "release", lambda parts: None)
     dataset = str(write_scenes(tmp_path / "photos", 3))
     settings = {"models": "demo", "fit": "squash", "size": 64, "steps": STEPS, "scheduler": "ddim"}

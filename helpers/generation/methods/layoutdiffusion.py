@@ -23,10 +23,11 @@ from helpers.models.devices import CPU, placed
 from helpers.models.layout_unet import IMAGE, NULL, WHOLE, Layout, LayoutDiffusionModel
 from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint, ModelSet
-from helpers.parameters import ParameterError
 from helpers.runs.protocol import digest
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import images
+
+FILLERS = ("other", "stuff")  # in names of classes of COCO-stuff: "building-other", "desk-stuff"
 
 
 @dataclass
@@ -45,11 +46,10 @@ class LayoutDiffusion:
 def load(models: ModelSet, safety: Checkpoint | None = None) -> LayoutDiffusion:
     """The parts of a model set's LayoutDiffusion. commit: the checksum of its folder.
 
-    Raises CheckpointMissing, FileNotFoundError where the published weights have not been converted yet, and
-    ParameterError for a safety checker, which it has none of."""
+    safety: not read, it draws without a safety checker. Raises CheckpointMissing, and FileNotFoundError where
+    the published weights have not been converted yet.
+    """
     checkpoint, (device, dtype) = models.methods["layoutdiffusion"], placed(None, None, "gligen")
-    if safety:
-        raise ParameterError("safety = True: LayoutDiffusion draws without a safety checker; leave it out")
     if models.name == "published" and not Path(checkpoint.source).is_dir():
         raise FileNotFoundError(
             f"{checkpoint.source}: the published LayoutDiffusion is on no hub; download its .pt as "
@@ -77,16 +77,21 @@ def class_of(phrase: str, classes: Sequence[str]) -> int | None:
 @cache
 def _words(text: str) -> tuple[str, ...]:
     words = (word.rstrip("s") for word in re.findall(r"[^\W\d_]+", text.casefold()))
-    return tuple(word for word in words if word != "other")
+    return tuple(word for word in words if word not in FILLERS)
 
 
 class Sampler(Denoiser):
-    """Pictures from classes and boxes. Unconditional rows have the null layout."""
+    """Pictures from classes and boxes. Unconditional rows have the null layout.
+
+    A model of pixels draws at the size that it was trained at, and its pictures are enlarged.
+    """
 
     def __init__(self, parts: LayoutDiffusion, steps: int, scheduler: str, size: tuple[int, int]) -> None:
         self.gligen, self.steps, self.scheduler, self.size, self.wide = parts, steps, scheduler, size, False
-        factor = 2 ** (len(parts.vae.config.block_out_channels) - 1) if parts.vae else 1
-        self.shape = (parts.unet.config.in_channels, size[0] // factor, size[1] // factor)
+        sides = (parts.unet.config.sample_size,) * 2
+        if parts.vae:
+            sides = [side // 2 ** (len(parts.vae.config.block_out_channels) - 1) for side in size]
+        self.shape = (parts.unet.config.in_channels, *sides)
         self.calls = len(self.new_scheduler().timesteps)
         self.classes = parts.model.config.classes
 
@@ -105,7 +110,11 @@ class Sampler(Denoiser):
 
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
         """Pictures of latents, or of pixels in [-1, 1]."""
-        return super().decode(latents, multiple) if self.gligen.vae else images.to_images(latents)
+        if self.gligen.vae:
+            return super().decode(latents, multiple)
+        return [
+            picture.resize(self.size[::-1], Image.Resampling.LANCZOS) for picture in images.to_images(latents)
+        ]
 
     def _conditions(self, requests: Sequence[Request], guided: list[int]) -> tuple[Layout, Layout]:
         """The layouts of the conditional rows, then null layouts: as embeddings and as tokens."""
