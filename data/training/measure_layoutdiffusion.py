@@ -56,11 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=256, help="validation scenes")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="photos and run")
+    parser.add_argument("--guidance", type=float, nargs="*", default=GUIDANCES, help="guidance_scales tried")
     given = parser.parse_args(arguments)
     judges = scores.load_judges(DEMO)
     run = start(given.work, given.scenes, judges)
-    curved = [Arm("suffix", "layoutdiffusion", guidance).name for guidance in GUIDANCES]
-    names = [TEXT, f"{TEXT}-s1", *curved, f"{OURS}-s1"]
+    curved = [Arm("suffix", "layoutdiffusion", guidance).name for guidance in given.guidance]
+    names = list(dict.fromkeys([TEXT, f"{TEXT}-s1", OURS, f"{OURS}-s1", *curved]))
     generation.draw(run, names)
     draw_null(run)
     scores.score(run, run.scenes, [*names, NULL], judges)

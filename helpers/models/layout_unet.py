@@ -171,6 +171,8 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
 class LayoutDiffusionPipeline(DiffusionPipeline):
     """The parts of a checkpoint's folder. vae: None for a model of pixels."""
 
+    _optional_components = ["vae"]
+
     def __init__(
         self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
     ) -> None:
