@@ -9,6 +9,7 @@ and by box (object-aware cross attention, section 3.3).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin, UNet2DModel
@@ -126,10 +127,8 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.unet = UNet2DModel(**unet_config, class_embed_type="identity")
-        self.embed_classes, self.embed_boxes = (
-            nn.Embedding(len(classes), width),
-            BoxEmbedding(width, frequencies),
-        )
+        self.embed_classes = nn.Embedding(len(classes), width)
+        self.embed_boxes = BoxEmbedding(width, frequencies)
         options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, **options)
         self.fusion = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
@@ -144,8 +143,11 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
         return [module for module in self.unet.modules() if isinstance(module, Attention)]
 
     def encode(self, classes: torch.Tensor, boxes: torch.Tensor) -> Layout:
-        """Embeddings of layouts. classes: (n, length) indices; boxes: (n, length, 4) fractions, 0 where
-        empty. The null class fills the rest and takes part in the transformer, as in the published models."""
+        """Embeddings of layouts. classes: (n, length) indices; boxes: (n, length, 4), 0 where empty.
+
+        The null class fills the rest. It takes part in the transformer and not in attention, as in the code
+        that the published weights came with.
+        """
         named, placed = self.embed_classes(classes), self.embed_boxes(boxes)
         fused = self.fusion(named + placed)
         present = classes != len(self.config.classes) - 1
@@ -171,7 +173,7 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
 class LayoutDiffusionPipeline(DiffusionPipeline):
     """The parts of a checkpoint's folder. vae: None for a model of pixels."""
 
-    _optional_components = ["vae"]
+    _optional_components: ClassVar[list[str]] = ["vae"]
 
     def __init__(
         self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
