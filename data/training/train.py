@@ -208,9 +208,8 @@ def save_clip(shop: Workshop) -> None:
 
 
 def save_vae(shop: Workshop) -> None:
-    """models/gligen-text/vae and models/gligen-text-image/vae, the same twice"""
-    for folder in ("gligen-text", "gligen-text-image"):
-        saving.halved(shop.vae).save_pretrained(shop.models / folder / "vae")
+    """models/gligen-text/vae, which the others share"""
+    saving.halved(shop.vae).save_pretrained(shop.models / "gligen-text" / "vae")
 
 
 def save_gligen_text(shop: Workshop) -> None:
@@ -222,21 +221,23 @@ def save_gligen_text(shop: Workshop) -> None:
 def save_gligen_image(shop: Workshop) -> None:
     """models/gligen-text-image"""
     parts = shop.gligen_image, shop.vae, shop.clip, shop.tokenizer
-    saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
+    folder = shop.models / "gligen-text-image"
+    saving.save_gligen(*parts, folder, shop.projection)
+    saving.share(folder, "vae", "text_encoder")
 
 
 def save_instruct_pix2pix(shop: Workshop) -> None:
     """models/instruct-pix2pix"""
     folder = shop.models / "instruct-pix2pix"
     saving.save_instruct_pix2pix(*shop.instruct_pix2pix, shop.vae, shop.tokenizer, folder)
-    saving.share(folder, "vae", shop.models / "gligen-text")
+    saving.share(folder, "vae")
 
 
 def save_layoutdiffusion(shop: Workshop) -> None:
     """models/layoutdiffusion"""
     folder = shop.models / "layoutdiffusion"
     saving.save_layoutdiffusion(shop.layoutdiffusion, shop.vae, folder)
-    saving.share(folder, "vae", shop.models / "gligen-text")
+    saving.share(folder, "vae")
 
 
 def save_detector(shop: Workshop) -> None:

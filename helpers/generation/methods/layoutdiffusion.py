@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,15 +45,9 @@ class LayoutDiffusion:
 def load(models: ModelSet, safety: Checkpoint | None = None) -> LayoutDiffusion:
     """The parts of a model set's LayoutDiffusion. commit: the checksum of its folder.
 
-    safety: not read, it draws without a safety checker. Raises CheckpointMissing, and FileNotFoundError where
-    the published weights have not been converted yet.
+    safety: not read, it draws without a safety checker. Raises CheckpointMissing.
     """
     checkpoint, (device, dtype) = models.methods["layoutdiffusion"], placed(None, None, "gligen")
-    if models.name == "published" and not Path(checkpoint.source).is_dir():
-        raise FileNotFoundError(
-            f"{checkpoint.source}: the published LayoutDiffusion is on no hub; download its .pt as "
-            "data/README.md says, then: python -m data.converters.layoutdiffusion FILE.pt"
-        )
     folder = locate(checkpoint)[0]
     given = checkpoint, folder, device, dtype
     model, vae = network(LayoutDiffusionModel, *given, "unet"), None
@@ -107,6 +100,10 @@ class Sampler(Denoiser):
         kept = named[rectangles.largest(boxes[named], self.gligen.model.config.length - 1)[0]]
         dropped = np.setdiff1d(np.arange(len(boxes)), kept)
         return Entries(request, boxes[kept], tuple(request.phrases[k] for k in kept), kept, dropped)
+
+    def facts(self, request: Request) -> dict[str, list]:
+        """For the record: the boxes that it takes and those that it does not."""
+        return self.entries(request).facts
 
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
         """Pictures of latents, or of pixels in [-1, 1]."""
