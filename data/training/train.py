@@ -189,14 +189,17 @@ class Workshop:
 
     @cached_property
     def instruct_pix2pix(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-        """UNet and text encoder of the editor: from the UNet grounded by text, whatever there was before."""
+        """UNet and text encoder of the editor, which begin as the UNet grounded by text and CLIP's half."""
         file = self.work / f"pairs-{self.latent_count}-{saving.digest(self.autoencoder.encoder)}.npz"
         pairs = instruct_pix2pix.load_pairs(self.latent_count, self.autoencoder, file)
-        unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
+        if self._has(folder := self.models / "instruct-pix2pix"):
+            unet = saving.read(UNet2DConditionModel, folder / "unet")
+            text = saving.read(CLIPTextModel, folder / "text_encoder")
+        else:
+            unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
         recipe, factor = self.recipe(instruct_pix2pix.RECIPE), self.autoencoder.config.scaling_factor
-        return instruct_pix2pix.fit_instruct_pix2pix(
-            pairs, factor, unet, text, self.tokenizer, self.work, recipe
-        )
+        rest = self.tokenizer, self.work, recipe
+        return instruct_pix2pix.fit_instruct_pix2pix(pairs, factor, unet, text, *rest)
 
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
