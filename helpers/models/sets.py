@@ -55,10 +55,8 @@ class Checkpoint:
     def terms(self) -> str:
         """What has to be done and read before its weights are used; "" where there is nothing."""
         gate = "gated: accept its licence on its page and log in (hf auth login); without a gate: "
-        file = "on no hub: download its file as data/README.md says; " * bool(self.converter)
-        return "; ".join(
-            filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence, file + self.converter])
-        )
+        file = "on no hub: download its file as data/README.md says, and convert it" * bool(self.converter)
+        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence, file]))
 
     @property
     def files(self) -> list[str]:
@@ -174,7 +172,9 @@ def _published() -> ModelSet:
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
             "flux3": _flux3(),
-            "layoutdiffusion": Checkpoint("LayoutDiffusion", converted, converter=CONVERTER),
+            "layoutdiffusion": Checkpoint(
+                "LayoutDiffusion", converted, parameters=569_000_000, converter=CONVERTER
+            ),
         },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,

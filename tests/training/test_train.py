@@ -129,7 +129,7 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
 
 
 def test_the_decoder_is_fine_tuned_for_every_unet_and_latents_stay(made, tmp_path):
-    models, sharing = tmp_path / "models", ("gligen-text", "gligen-text-image", "instruct-pix2pix")
+    models, sharing = tmp_path / "models", (*PARTS[1:], "layoutdiffusion")
     assert changed_by("decoder", made, tmp_path, 0.001) == {f"{one}/vae" for one in sharing}
     photos = np.zeros((1, 128, 128, 3), np.uint8)
     old, new = (
