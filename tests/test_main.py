@@ -461,14 +461,17 @@ def test_the_doctor_says_on_one_screen_what_this_machine_can_run(published, monk
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 16 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
+    assert len(lines) == 18 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
     assert lines[1].startswith("demo models, here: demo blip2-opt")
     assert lines[2] == "published models, here: none"
     assert "missing (42.6 GB to download)" in lines[3] and lines[3].endswith("fetch --models published")
     assert "for ip2p: instruct-pix2pix" in lines[4] and "for turboedit: sd-turbo" in lines[5]
     assert lines[6].startswith("published, for flux3: flux-3-image-klein, missing (20.2 GB to download)")
     assert "fetch --models published --grounding flux3; gated" in lines[6] and "unsloth/" in lines[6]
-    assert all(" GB of " in line for line in lines[7:15]) and "no GPU: 100 pictures" in lines[15]
+    assert lines[7].startswith(
+        "published, for layoutdiffusion: LayoutDiffusion, missing; python -m data.conv"
+    )
+    assert all(" GB of " in line for line in lines[8:17]) and "no GPU: 100 pictures" in lines[17]
     assert any("pictures by flux3: 28.1 GB of" in line for line in lines)
 
 

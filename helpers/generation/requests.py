@@ -107,6 +107,13 @@ class Entries:
     dropped: np.ndarray
 
     @property
+    def facts(self) -> dict[str, list]:
+        """For a picture's record: boxes and phrases with a place and without one."""
+        dropped = {"dropped_boxes": np.asarray(self.request.boxes)[self.dropped].tolist()}
+        dropped |= {"dropped_phrases": [self.request.phrases[index] for index in self.dropped]}
+        return {"boxes": self.boxes.tolist(), "phrases": list(self.phrases)} | dropped
+
+    @property
     def crops(self) -> tuple[Image.Image | None, ...]:
         """A crop, or None, per box; read from the request anew each time, because they are large."""
         if "crops" not in METHODS[self.request.grounding].reads:

@@ -120,6 +120,14 @@ METHODS |= {
         in_verdicts=False,
     ),
 }
+METHODS["layoutdiffusion"] = Method(
+    "LayoutDiffusion",
+    ("boxes", "phrases"),
+    checkpoint="",
+    module=f"{FOLDER}layoutdiffusion",
+    own="layoutdiffusion",
+    note="LayoutDiffusion is given boxes and what stands in them, and no prompt.",
+)
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions
 NEUTRAL = {"guidance_scale": 1, "guidance_share": 1, "grounded_fraction": 1, "steps": 0, "scheduler": ""}
 
