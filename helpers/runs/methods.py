@@ -6,7 +6,7 @@ from numbers import Real
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
-READS = ("prompt", "boxes", "phrases", "crops", "photo")
+READS = ("prompt", "boxes", "phrases", "crops", "photo", "labels", "colours")
 EDIT = ("source_prompt", "source_phrases", "instruction")  # what an edit set tells of a scene as well
 READS += EDIT
 DIFFUSION = ("guidance_scale", "guidance_share", "steps", "scheduler")
@@ -25,6 +25,9 @@ class Knob:
 KNOBS = {
     "strength": Knob("t", 0.6, number(Real, 0.001, 1, "give the share of the steps that redraw, up to 1")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
+    "colour_weight": Knob("c", 1, number(Real, 0, 10, "give a number from 0, no colour but by words, to 10")),
+    "decoded_colour": Knob("x", 0, number(Real, 0, 1, "give 1, or 0 for the linear map of latents to RGB")),
+    "threshold": Knob("e", 0.3, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
 }
 
 
@@ -50,7 +53,7 @@ class Method:
     @property
     def needs_photo(self) -> bool:
         """Whether it is given pixels of the photo: its pictures can then have no other layout than that."""
-        return bool({"photo", "crops"} & set(self.reads))
+        return bool({"photo", "crops", "colours"} & set(self.reads))
 
     @property
     def is_edit(self) -> bool:
@@ -78,6 +81,21 @@ METHODS |= {
         "TurboEdit with boxes",
         ("prompt", "source_prompt", "photo", "boxes", "phrases", "source_phrases"),
         **_TURBO,
+    ),
+}
+_RICH = {"module": f"{FOLDER}rich"}
+METHODS |= {
+    "rich": Method(
+        "Rich Text",
+        ("prompt", "phrases", "labels", "colours"),
+        (*DIFFUSION, "colour_weight", "decoded_colour", "threshold"),
+        **_RICH,
+    ),
+    "rich_text": Method(
+        "Rich Text with boxes",
+        ("prompt", "boxes", "phrases", "colours"),
+        (*GROUNDED, "colour_weight", "decoded_colour"),
+        **_RICH,
     ),
 }
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions

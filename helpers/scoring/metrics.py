@@ -79,8 +79,11 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CLIP score": Metric(_mean(_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
-        "R-precision": Metric(_mean(_r_precision), prompt, PROMPT, **share),
+        "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
+        "CLIP score": Metric(
+            _mean(partial(_of_prompt, alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)
+        ),
+        "R-precision": Metric(_mean(partial(_of_prompt, alignment.r_precision)), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
@@ -123,8 +126,8 @@ def applies(metric: Metric, measurements: Measurements) -> bool:
     names a colour where it looks at colours."""
     if any(getattr(measurements, field) is None for field in metric.needs):
         return False
-    if "colours" in metric.needs:
-        return any(np.isfinite(rows).any() for rows in measurements.colours)
+    if metric.needs in (("colours",), ("rgb",)):
+        return any(np.isfinite(rows).any() for rows in getattr(measurements, *metric.needs))
     return "layouts" not in metric.needs or any(len(one.boxes) for one in measurements.layouts)
 
 
@@ -224,12 +227,8 @@ def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Mea
     return measured
 
 
-def _clip_score(e: Measurements) -> np.ndarray:
-    return alignment.clip_score(e.image_embeds, e.text_embeds)
-
-
-def _r_precision(e: Measurements) -> np.ndarray:
-    return alignment.r_precision(e.image_embeds, e.text_embeds)
+def _of_prompt(compare: Callable[..., np.ndarray], e: Measurements) -> np.ndarray:
+    return compare(e.image_embeds, e.text_embeds)
 
 
 def _variety(e: Measurements) -> np.ndarray:
