@@ -26,7 +26,7 @@ KNOBS = {
     "strength": Knob("t", 0.6, number(Real, 0.001, 1, "give the share of the steps that redraw, up to 1")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
     "colour_weight": Knob("c", 1, number(Real, 0, 10, "give a number from 0, no colour but by words, to 10")),
-    "decoded_colour": Knob("x", 0, number(Real, 0, 1, "give 1, or 0 for the linear map of latents to RGB")),
+    "decodings": Knob("x", 0, number(Real, 0, 100, "give a number of steps through the decoder, from 0")),
     "threshold": Knob("e", 0.3, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
 }
 
@@ -88,13 +88,13 @@ METHODS |= {
     "rich": Method(
         "Rich Text",
         ("prompt", "phrases", "labels", "colours"),
-        (*DIFFUSION, "colour_weight", "decoded_colour", "threshold"),
+        (*DIFFUSION, "colour_weight", "decodings", "threshold"),
         **_RICH,
     ),
     "rich_text": Method(
         "Rich Text with boxes",
         ("prompt", "boxes", "phrases", "colours"),
-        (*GROUNDED, "colour_weight", "decoded_colour"),
+        (*GROUNDED, "colour_weight", "decodings"),
         **_RICH,
     ),
 }

@@ -40,11 +40,11 @@ class Measurements:
     same arm's pictures with a smaller seed, NaN where there is none. efficientnet_pictures,
     efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
     realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
-    pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
-    each asked box, and the distance to the colour that its phrase names (NaN where it names none). rgb: n
-    arrays (k,), that of the object to the one in the photo (NaN where that has none). phrases: phrase ->
-    CLIP features (d,). named: (n,) share of the labels that the caption names. edited: of an edit
-    set. withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
+    pictures were asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box.
+    colours, rgb: n arrays (k,), distances to the colour that the phrase names, and of the object to that in
+    the photo; NaN where there is none. phrases: phrase -> CLIP features (d,). named: (n,) share of the
+    labels that the caption names. edited: of an edit set. withheld: field -> why its judge was not asked;
+    unknown: labels that the detector does not know.
     """
 
     scenes: tuple[str, ...]
@@ -124,13 +124,9 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     withheld = {one: why for judge, why in reasons.items() for one in FIELDS[judge] if one not in absent}
     withheld |= {} if run.has_photos else PHOTOLESS
     if edits or (parsed and METHODS[parsed.grounding].is_edit):
-        withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
-    found = {
-        "counts": counts,
-        "layouts": pictures.layouts,
-        **{name: tuple(rows[:, 0] for rows in own[name]) for name in simple},
-        "withheld": withheld,
-    }
+        withheld |= dict.fromkeys(PHOTOLESS, EDITED)
+    found = {"counts": counts, "layouts": pictures.layouts, "withheld": withheld}
+    found |= {name: tuple(rows[:, 0] for rows in own[name]) for name in simple}
     if run.has_photos:
         photos = Pictures(run, scenes, PHOTOS, judges)
         reference = photos.arrays(*both)

@@ -8,12 +8,12 @@ predicted clean picture under M_i is moved to the target at every step (section 
 Regions are found by attention in a first pass with the prompt alone, as in the paper; or they are the boxes,
 which the paper has not: GLIGEN places what Rich Text colours. As the target is measured of saturated pixels,
 only these enter the mean. The step is not of the noisy latents but of the clean ones that the network
-predicts, which every scheduler takes alike, and of Gauss-Newton's length: 1 reaches the target where the
-colour is linear in the latents.
+predicts, which every scheduler takes alike, and of Gauss-Newton's length: colour_weight 1 reaches the target
+where colour is linear in the latents, as `linear_map` takes it. Knob decodings: as many further steps of the
+finished latents, by what the autoencoder really decodes.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -23,10 +23,10 @@ import torch
 
 from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore
 from helpers.generation.methods.colour_guidance import colour_step, decode, linear, linear_map
+from helpers.generation.methods.spans import has_region, say, spans
 from helpers.generation.methods.token_maps import Recorder, token_maps
 from helpers.generation.requests import Request, entries
 from helpers.runs.methods import METHODS
-from helpers.scenes.scenes import words
 from helpers.scoring.alignment import COLOURS, named_colour
 from helpers.scoring.colours import Colour, nearest_name
 
@@ -69,12 +69,21 @@ class Sampler(Denoiser):
             return super().latents(spoken, rows, step)
         pairs = [spans(before, after) for before, after in zip(requests, spoken, strict=True)]
         spoken = [replace(one, prompt=prompt) for one, (prompt, _) in zip(spoken, pairs, strict=True)]
-        if any(own for _, own in pairs):
-            with Recorder(self.unet, len(requests)) as recorder:
-                super().latents(spoken, rows, recorder.step)
-            maps = zip(spoken, pairs, *recorder.maps(), strict=True)
-            self.found = [one for i, given in enumerate(maps) for one in self._of_attention(i, *given)]
+        if with_regions := [i for i, (_, own) in enumerate(pairs) if own]:
+            with Recorder(self.unet, len(with_regions)) as recorder:
+                super().latents([spoken[i] for i in with_regions], rows, recorder.step)
+            maps = zip(with_regions, *recorder.maps(), strict=True)
+            found = [self._of_attention(i, spoken[i], pairs[i][1], *both) for i, *both in maps]
+            self.found = [region for some in found for region in some]
         return super().latents(spoken, rows, step)
+
+    def rows(self, request: Request) -> int:
+        """UNet rows of a picture: those of the plain one, of its regions, and of the first pass."""
+        if "boxes" in METHODS[request.grounding].reads:
+            many = sum(has_region(request, k) for k in entries(request).kept)
+            return super().rows(request) + many * self.calls
+        many = len(spans(request, request)[1])
+        return super().rows(request) * (1 + bool(many)) + many * self.calls
 
     def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
         """The picture and the text of each region."""
@@ -102,19 +111,27 @@ class Sampler(Denoiser):
     ) -> torch.Tensor:
         """The noise with which the predicted clean latents have the targets' colours, as far as colour_weight
         says; as of classifier guidance (Dhariwal and Nichol 2021, equation 14)."""
-        weight = photos.knobs["colour_weight"]
-        if not (len(photos.coloured) and weight):
+        if not len(photos.coloured):
             return noise_pred
         sigma = (1 - signal**2) ** 0.5
-        clean, owners = (latents - sigma * noise_pred) / signal, photos.owners[photos.coloured]
-        decoded, vae = photos.knobs["decoded_colour"], self.gligen.vae
-        to_rgb = partial(decode, vae) if decoded else partial(linear, self.rgb_map[0])
-        groups = (
-            part.split(DECODED_AT_ONCE)
-            for part in (clean[owners], photos.maps[photos.coloured], photos.targets)
-        )
-        steps = torch.cat([colour_step(to_rgb, *some) for some in zip(*groups, strict=True)])
-        return noise_pred.index_add(0, owners, -weight * signal / sigma * steps)
+        clean = (latents - sigma * noise_pred) / signal
+        return noise_pred - signal / sigma * self._shift(photos, clean, partial(linear, self.rgb_map[0]))
+
+    def keep(self, photos: Regions, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
+        """latents; after the last step with the targets' colours as the autoencoder decodes them."""
+        many = int(photos.knobs["decodings"]) if signal == 1.0 and len(photos.coloured) else 0
+        for _ in range(many):
+            latents = latents + self._shift(photos, latents, partial(decode, self.gligen.vae))
+        return latents
+
+    def _shift(
+        self, photos: Regions, clean: torch.Tensor, to_rgb: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        owners = photos.owners[photos.coloured]
+        given = clean[owners], photos.maps[photos.coloured], photos.targets
+        parts = zip(*(one.split(DECODED_AT_ONCE) for one in given), strict=True)
+        steps = torch.cat([colour_step(to_rgb, *some) for some in parts])
+        return photos.knobs["colour_weight"] * torch.zeros_like(clean).index_add(0, owners, steps)
 
     @cached_property
     def rgb_map(self) -> tuple[torch.Tensor, float]:
@@ -145,28 +162,19 @@ class Sampler(Denoiser):
         ]
 
     def _of_attention(
-        self,
-        picture: int,
-        request: Request,
-        named: tuple[str, dict[tuple[int, int], list[int]]],
-        *attention: np.ndarray,
+        self, picture: int, request: Request, own: dict[tuple[int, int], list[int]], *attention: np.ndarray
     ) -> list[Region]:
         """A region per span; its target is the mean of those of its phrases."""
-        if not (own := named[1]):
-            return []
         tokens = [self._tokens(request, span) for span in own]
         maps, (height, width) = token_maps(*attention, tokens, request.knobs["threshold"]), self.shape[1:]
         side = round((height * width / maps.shape[1]) ** 0.5)  # latents per place
-        maps = maps.reshape(len(maps), height // side, width // side).repeat(side, 1).repeat(side, 2)
-        targets = (
-            [request.colours[k] for k in some if not isinstance(request.colours[k], str)]
-            for some in own.values()
-        )
-        means = [tuple(np.mean(some, axis=0)) if some else "no colour" for some in targets]
-        return [
-            Region(picture, request.phrases[k[0]], *rest)
-            for k, *rest in zip(own.values(), maps, means, strict=True)
-        ]
+        maps = maps.reshape(-1, height // side, width // side).repeat(side, 1).repeat(side, 2)
+        found = []
+        for phrases, map in zip(own.values(), maps, strict=True):
+            targets = [c for k in phrases if not isinstance(c := request.colours[k], str)]
+            target = tuple(np.mean(targets, axis=0)) if targets else request.colours[phrases[0]]
+            found.append(Region(picture, request.phrases[phrases[0]], map, target))
+        return found
 
     def _tokens(self, request: Request, span: tuple[int, int]) -> list[int]:
         """Indices of the prompt's tokens inside a span of letters, but those of small words."""
@@ -179,39 +187,6 @@ class Sampler(Denoiser):
                 f"scene {request.scene!r}: {said!r} is cut off the prompt; take a shorter template"
             )
         return [k for k in inside if prompt[slice(*coded[k])].lower() not in SMALL] or inside
-
-
-def has_region(request: Request, k: int) -> bool:
-    """Whether phrase k has a target colour, or is a footnote: the prompt does not hold it."""
-    return not isinstance(request.colours[k], str) or request.phrases[k] not in request.prompt
-
-
-def say(colour: str, phrase: str) -> str:
-    """The phrase with a colour word: "a truck" as "a green truck"."""
-    article = re.match(r"(an?|the)\s+", phrase, re.IGNORECASE)
-    return f"{article[0]}{colour} {phrase[article.end() :]}" if article else f"{colour} {phrase}"
-
-
-def spans(before: Request, spoken: Request) -> tuple[str, dict[tuple[int, int], list[int]]]:
-    """The prompt, and the span of letters that names each phrase with a region -> indices of these phrases.
-
-    The span holds the phrase, perhaps in the plural, or else the label; what the prompt does not name is
-    appended to it. before: the request without colour words in its phrases.
-    """
-    prompt, found = before.prompt, {}
-    for k, (phrase, label) in enumerate(zip(before.phrases, before.labels, strict=True)):
-        if not has_region(before, k):
-            continue
-        bare = re.sub(r"^(an?|the)\s+", "", phrase, flags=re.IGNORECASE)
-        tries = (
-            re.search(rf"\b{re.escape(one)}(s|es)?\b", prompt, re.IGNORECASE) for one in (bare, words(label))
-        )
-        where = next(filter(None, tries), None)
-        if where is None:
-            prompt = f"{prompt}, {spoken.phrases[k]}"
-        span = where.span() if where else (len(prompt) - len(spoken.phrases[k]), len(prompt))
-        found.setdefault(span, []).append(k)
-    return prompt, found
 
 
 def coverage(box: np.ndarray, height: int, width: int) -> np.ndarray:
