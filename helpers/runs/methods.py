@@ -27,7 +27,7 @@ KNOBS = {
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
     "colour_weight": Knob("c", 1, number(Real, 0, 10, "give a number from 0, no colour but by words, to 10")),
     "decodings": Knob("x", 0, number(Real, 0, 100, "give a number of steps through the decoder, from 0")),
-    "threshold": Knob("e", 0.3, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
+    "threshold": Knob("e", 0.4, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
 }
 
 

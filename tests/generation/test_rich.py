@@ -1,17 +1,23 @@
 """Rich Text: regions, their texts and colours."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.generation.denoising import Denoiser
+from helpers.generation.draw import request
 from helpers.generation.generate import generate
 from helpers.generation.methods import rich
 from helpers.generation.methods.colour_guidance import colour_step, linear, linear_map
 from helpers.generation.methods.spans import say, spans
 from helpers.generation.requests import Request, RequestError
+from helpers.parameters import ParameterError
+from helpers.runs.arms import Arm
+from helpers.scenes.scenes import read_scenes
 from tests.fakes import gligen as fakes
 
 STEPS, SIZE = 5, (64, 64)
@@ -127,6 +133,26 @@ def test_a_phrase_that_the_prompt_does_not_hold_is_a_footnote():
     prompt, found = spans(one, replace(one, phrases=("a red cone", "a green crate")))
     assert prompt == "a street, a red cone, a green crate"
     assert [prompt[slice(*span)] for span in found] == ["a red cone", "a green crate"]
+
+
+def test_targets_are_measured_in_the_photo_but_that_of_an_edited_box(tmp_path):
+    pixels = np.full((64, 64, 3), 90, np.uint8)
+    pixels[:, 2:30], pixels[18:62, 34:62] = (200, 0, 160), (0, 128, 128)
+    pixels[:2], pixels[:, :2] = 90, 90
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    entry = {"image": "a.png", "width": 64, "height": 64, "labels": ["cone", "crate"]}
+    entry["bboxes"] = (BOXES * 64).tolist()
+    (tmp_path / "annotations.json").write_text(json.dumps([entry]))
+    (scene,) = read_scenes(tmp_path)
+    arm, protocol = Arm("suffix", "rich_text", 2), {"size": 64, "fit": "squash"}
+    made = request(scene, "a cone and a crate", arm, protocol)
+    assert list(made.colours) == [(200, 0, 160), (0, 128, 128)]
+    edited = request(scene, "a cone and a crate", arm, protocol, edit={"box": 1})
+    assert list(edited.colours) == [(200, 0, 160), "the edit changes it"]
+    with pytest.raises(
+        ParameterError, match="Rich Text with boxes shows what stands in the photo's own boxes"
+    ):
+        Arm("suffix", "rich_text", 2, layout="mirrored")
 
 
 def test_what_cannot_be_right_is_said(gligen):

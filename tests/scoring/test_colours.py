@@ -1,9 +1,13 @@
 """The colour of the object in a box, measured by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.training.world import COLOURS, SPLITS, UNNAMED, draw_scene
+from helpers.scoring import extraction
 from helpers.scoring.colours import nearest_name, object_colour, object_pixels, rgb_distance
 
 BOX, TEAL = (0.25, 0.25, 0.75, 0.75), (0, 128, 128)
@@ -57,3 +61,14 @@ def test_the_colour_of_a_drawn_object_is_measured(name):
 def test_the_nearest_name_is_one_of_those_given():
     assert nearest_name((125, 70, 40)) == "brown"
     assert nearest_name((125, 70, 40), COLOURS) == "red"
+
+
+def test_a_picture_is_compared_with_the_photo_box_by_box():
+    boxes = np.float32([BOX, [0, 0, 0.2, 0.2]])
+    layout = SimpleNamespace(boxes=boxes, photo=lambda: Image.fromarray(picture(TEAL)))
+    distances = extraction._rgb(
+        Image.fromarray(picture((0, 128, 179))), layout, {"size": 100, "fit": "squash"}
+    )
+    assert distances[0, 0] == pytest.approx(0.2, abs=0.01) and np.isnan(distances[1, 0])  # a grey corner
+    layout.boxes = boxes[:0]
+    assert extraction._rgb(layout.photo(), layout, {"size": 100, "fit": "squash"}).shape == (0, 1)

@@ -30,7 +30,22 @@ from helpers.runs.methods import METHODS
 from helpers.scoring.alignment import COLOURS, named_colour
 from helpers.scoring.colours import Colour, nearest_name
 
-SMALL = {"a", "an", "the", "in", "on", "of", "with", "and", "one", "two", "three", "four", "five"}  # no map
+NO_THING = {
+    "a",
+    "an",
+    "the",
+    "in",
+    "on",
+    "of",
+    "with",
+    "and",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    *COLOURS,
+}
 
 
 class Region(NamedTuple):
@@ -177,7 +192,7 @@ class Sampler(Denoiser):
         return found
 
     def _tokens(self, request: Request, span: tuple[int, int]) -> list[int]:
-        """Indices of the prompt's tokens inside a span of letters, but those of small words."""
+        """Indices of the prompt's tokens inside a span of letters, but those of words that name no thing."""
         tokenizer, prompt = self.gligen.tokenizer, request.prompt
         coded = tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
         inside = [k for k, (a, b) in enumerate(coded) if span[0] <= a < b <= span[1]]
@@ -186,7 +201,7 @@ class Sampler(Denoiser):
             raise ValueError(
                 f"scene {request.scene!r}: {said!r} is cut off the prompt; take a shorter template"
             )
-        return [k for k in inside if prompt[slice(*coded[k])].lower() not in SMALL] or inside
+        return [k for k in inside if prompt[slice(*coded[k])].lower() not in NO_THING] or inside
 
 
 def coverage(box: np.ndarray, height: int, width: int) -> np.ndarray:
