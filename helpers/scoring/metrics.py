@@ -82,6 +82,7 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
+        "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
         "CLIP score": Metric(_mean(_pairs(alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)),
         "R-precision": Metric(_mean(_pairs(alignment.r_precision)), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
@@ -126,8 +127,8 @@ def applies(metric: Metric, measurements: Measurements) -> bool:
     names a colour where it looks at colours."""
     if any(getattr(measurements, field) is None for field in metric.needs):
         return False
-    if "colours" in metric.needs:
-        return any(np.isfinite(rows).any() for rows in measurements.colours)
+    if metric.needs in (("colours",), ("rgb",)):
+        return any(np.isfinite(rows).any() for rows in getattr(measurements, *metric.needs))
     least = PLACES + 1 if metric.crowded else 1
     return "layouts" not in metric.needs or any(len(one.boxes) >= least for one in measurements.layouts)
 
