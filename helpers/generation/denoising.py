@@ -45,10 +45,8 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 class Share(NamedTuple):
-    """Rows of a batch that share one UNet call, all grounded or all ungrounded.
-
-    rows: indices; those from `count` on only fill the call up to a fixed shape.
-    """
+    """Rows of a batch that share one UNet call, all grounded or all ungrounded. rows: indices; those from
+    `count` on only fill the call up to a fixed shape."""
 
     rows: torch.Tensor
     count: int

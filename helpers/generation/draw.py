@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from helpers.files import claimed
+from helpers.generation.crops import Crops
 from helpers.generation.methods import loader
-from helpers.generation.requests import Crops, Request
+from helpers.generation.requests import Request
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm

@@ -10,9 +10,7 @@ from PIL import Image
 from helpers.runs.arms import CROPS, RULES
 from helpers.runs.methods import METHODS, NEUTRAL, READS, defaults, problems
 from helpers.scenes import boxes as rectangles
-from helpers.scenes import images
 from helpers.scenes.boxes import PLACES
-from helpers.scenes.scenes import Scene
 from helpers.scoring.colours import Colour
 
 ROUNDING = 1e-5  # boxes may leave the picture by this much
@@ -63,34 +61,6 @@ class Request:
     def __post_init__(self) -> None:
         if self.grounding in METHODS:
             object.__setattr__(self, "knobs", defaults(self.grounding) | dict(self.knobs))
-
-
-class Crops(Sequence):
-    """The content of each box of a scene, cut from the photo at its full resolution whenever it is read, so
-    that memory does not grow with the number of photos.
-
-    boxes: (n, 4), as `fitted` to the square. fit: of the protocol, "squash" or "crop".
-    """
-
-    def __init__(self, scene: Scene, boxes, fit: str) -> None:
-        self.scene, self.boxes, self.fit = scene, boxes, fit
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return images.crop(self.photo(), self.boxes[index])
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        photo = self.photo() if len(self) else None
-        return (images.crop(photo, box) for box in self.boxes)
-
-    def photo(self) -> Image.Image:
-        """What the boxes are fractions of."""
-        photo = self.scene.photo()
-        if self.fit != "crop":
-            return photo
-        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
 
 
 class RequestError(ValueError):
