@@ -236,4 +236,6 @@ def _pairs(score: Callable[..., np.ndarray]) -> Callable[[Measurements], np.ndar
 def _variety(e: Measurements) -> np.ndarray:
     """1 - cosine to the picture with the smaller seed; NaN, which is not counted, where there is none."""
     there = np.isfinite(e.sibling_embeds).all(1)
-    return np.where(there, 1 - alignment.similarity(e.image_embeds, e.sibling_embeds), np.nan)
+    values = np.full(len(there), np.nan)
+    values[there] = 1 - alignment.similarity(e.image_embeds[there], e.sibling_embeds[there])
+    return values
