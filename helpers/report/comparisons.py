@@ -14,7 +14,7 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import ATTRIBUTES, CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
@@ -76,7 +76,7 @@ def everything(run: Run) -> list[Comparison]:
     """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
     groups, known = {}, scores.metrics_of(run)
     for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS, EDITS):
+        if metric.group not in (CAPTIONS, SEEDS, EDITS, ATTRIBUTES):
             groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")

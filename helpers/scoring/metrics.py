@@ -9,13 +9,14 @@ import numpy as np
 
 from helpers.models.sets import extractor_name
 from helpers.scoring import adherence, alignment, box_values, distances, edits, intervals
+from helpers.scoring.attributes import divergence
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
-CAPTIONS, SEEDS, EDITS = "Captions", "Two seeds", "Edits"
+CAPTIONS, SEEDS, EDITS, ATTRIBUTES = "Captions", "Two seeds", "Edits", "Attributes"
 FOUND = "found at IoU 0.5"
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE = (0, 1)
@@ -31,7 +32,7 @@ class Measured:
     """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
 
     sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
-    sum(counts). pair_variance: where it is a mean over pairs of scenes, see `intervals.quadratic`.
+    sum(counts). pair_variance, bias: where it is a mean over pairs of scenes, see `intervals.quadratic`.
     """
 
     value: float
@@ -39,6 +40,7 @@ class Measured:
     sums: np.ndarray | None = None
     counts: np.ndarray | None = None
     pair_variance: float | None = None
+    bias: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,29 @@ def metrics(inception: bool) -> dict[str, Metric]:
         **(_published() if inception else {}),
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
         FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
-        **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
+        **{
+            name: Metric(lambda e, name=name: Measured(*e.precision.over[name]), found, **boxes)
+            for name in adherence.PRECISIONS
+        },
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CLIP score": Metric(_mean(_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
-        "R-precision": Metric(_mean(_r_precision), prompt, PROMPT, **share),
+        "CLIP score": Metric(_of_texts(alignment.clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
+        "R-precision": Metric(_of_texts(alignment.r_precision), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
+        "attribute KL": Metric(
+            lambda e: Measured(**divergence(e.categories)), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
+        ),
+        "hit rate": Metric(_mean(lambda e: e.hits), ("hits",), ATTRIBUTES, **share),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
     }
 
 
 def _edits() -> dict[str, Metric]:
     """Of an arm of an edit set: what was to change has changed, and nothing else has."""
-    crops, clip = ("edited", "crops", "phrases"), ("edited", "image_embeds")
+    crops = "edited", "crops", "phrases"
+    clip = {"needs": ("edited", "image_embeds"), "group": EDITS, "limits": (-1, 1)}
 
     def done(e: Measurements) -> np.ndarray:
         return edits.done(e.edited, box_values.crop_correct(e), e.image_embeds)
@@ -100,15 +110,12 @@ def _edits() -> dict[str, Metric]:
     def direction(e: Measurements) -> np.ndarray:
         return edits.direction(e.image_embeds, e.edited.photos, e.edited.target, e.edited.source)
 
-    def alike(e: Measurements) -> np.ndarray:
-        return alignment.similarity(e.image_embeds, e.edited.photos)
-
     return {
         "edit done": Metric(_mean(done), crops, EDITS, limits=SHARE, share=True),
         "kept outside (dB)": Metric(_mean(lambda e: e.edited.psnr), ("edited",), EDITS, digits=1),
         "others spared": Metric(_mean(spared), crops, EDITS, limits=SHARE, share=True),
-        "CLIP direction": Metric(_mean(direction), clip, EDITS, limits=(-1, 1)),
-        "CLIP image": Metric(_mean(alike), clip, EDITS, limits=(-1, 1)),
+        "CLIP direction": Metric(_mean(direction), **clip),
+        "CLIP image": Metric(_mean(lambda e: alignment.similarity(e.image_embeds, e.edited.photos)), **clip),
     }
 
 
@@ -139,7 +146,8 @@ def interval(metric: Metric, measured: Measured) -> Estimate:
     """The value with its interval: of shares one that is never without width, of means over pairs one that
     holds 0 as often as it says, of others the jackknife's."""
     if measured.pair_variance is not None:
-        return intervals.quadratic(measured.value, measured.left_out, measured.pair_variance)
+        facts = measured.left_out, measured.pair_variance, measured.bias or 0
+        return intervals.quadratic(measured.value, *facts).within(*metric.limits)
     estimate = intervals.jackknife(measured.value, measured.left_out).within(*metric.limits)
     if not metric.share:
         return estimate
@@ -204,10 +212,6 @@ def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
 
 
-def _precision(name: str, e: Measurements) -> Measured:
-    return Measured(*e.precision.over[name])
-
-
 def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Measurements], Measured]:
     """A mean over boxes, rows (k,) of each photo, or over photos, rows (n,); a photo leaves with all of its
     boxes, and NaN is not counted."""
@@ -224,12 +228,8 @@ def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Mea
     return measured
 
 
-def _clip_score(e: Measurements) -> np.ndarray:
-    return alignment.clip_score(e.image_embeds, e.text_embeds)
-
-
-def _r_precision(e: Measurements) -> np.ndarray:
-    return alignment.r_precision(e.image_embeds, e.text_embeds)
+def _of_texts(measure: Callable[..., np.ndarray]) -> Callable[[Measurements], Measured]:
+    return _mean(lambda e: measure(e.image_embeds, e.text_embeds))
 
 
 def _variety(e: Measurements) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers.captioning import edits
+from helpers.captioning import attributes, edits
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
@@ -86,6 +86,20 @@ def edit(options: argparse.Namespace) -> Work:
     return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
+def tokens(options: argparse.Namespace) -> Work:
+    """Inclusive tokens, learnt before the lines about them are given, and what draws with them."""
+    from helpers.generation.tokens import learn  # here, for it waits for torch
+
+    if not (name := options.attribute):
+        raise ParameterError("attribute: name a field of annotations.json, or give photos, too, and any name")
+    run = open_run(options)
+    about = learn(run, name, options.photos or "")
+    lines = [f"{', '.join(about['tokens'])}: {about['seconds']} s of training, in {run.folder / 'tokens'}"]
+    lines += [f"  CLIP names {about['right']:.2f} of the reference photos rightly"]
+    lines += [f"  grounded sweep --run {run.folder} --template {' '.join(attributes.templates(name))}"]
+    return partial(print, *lines, sep="\n")
+
+
 def dry_run(options: argparse.Namespace) -> Work:
     """What a sweep would take."""
     run = open_run(options)
@@ -151,7 +165,7 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
-COMMANDS |= {"edit": edit, "dataset": dataset, "study-detector": study_detector}
+COMMANDS |= {"edit": edit, "tokens": tokens, "dataset": dataset, "study-detector": study_detector}
 COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
 
 
