@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from helpers.__main__ import COMMANDS, GROUPS, main, parser, read_options
+from helpers.generation import tokens
 from helpers.models import checkpoints, devices
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
@@ -17,6 +18,7 @@ from helpers.runs.run import Run
 from helpers.sweeps import commands, machine, plan, settings, tasks
 from helpers.sweeps.notebooks import check_parameters
 from tests.fakes import judged
+from tests.fakes.clip import write_clip
 from tests.fakes.study import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -458,3 +460,24 @@ def test_tuning_prints_what_it_found(tmp_path, scenes, monkeypatch, capsys):
     (run.folder / "choices" / "template.json").unlink()
     assert main(["tune", "--run", str(run.folder)]) == 2
     assert "02_template_comparison" in capsys.readouterr().err
+
+
+def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
+    tmp_path, scenes, monkeypatch, capsys
+):
+    run = begun(tmp_path, scenes)
+    words = ["tokens", "--run", str(run.folder)]
+    assert main(words) == 2 and "name a field of annotations.json" in capsys.readouterr().err
+    assert main([*words, "--attribute", "place"]) == 2
+    assert "scene 'photo-0' has None in that field" in capsys.readouterr().err
+    for kind in ("rain", "sun"):
+        (tmp_path / "weather" / kind).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "weather" / kind / "a.png")
+    write_clip(tmp_path / "data" / "models" / "clip")
+    monkeypatch.setattr(tokens, "STEPS", 2)
+    assert main([*words, "--attribute", "weather", "--photos", str(tmp_path / "weather")]) == 0
+    shown = capsys.readouterr().out
+    assert "<weather-0>, <weather-1>" in shown and "of the reference photos rightly" in shown
+    line = next(line for line in shown.splitlines() if "grounded sweep" in line)
+    names = commands.arms_of(run, read_options(line.split()[1:]))
+    assert "weather_tokens-text-g11" in names and len(names) == 9

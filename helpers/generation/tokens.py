@@ -33,7 +33,7 @@ from helpers.scoring.attributes import classify, record_name
 if TYPE_CHECKING:
     from helpers.models.loading import Gligen
 
-STEPS, BATCH, RATE = 100, 8, 0.01  # of Adam; the rate is halved after a third and two thirds
+STEPS, BATCH, RATE = 60, 16, 0.01  # of Adam; the rate is halved after a third and two thirds
 NEAR = 0.8  # cosine with the text without tokens from which a text counts as consistent (eq. 7)
 TEXTS = 64  # prompts per category, at most, whose mean stands for the category when photos are classified
 EMBEDDING = "embeddings.token_embedding.weight"
