@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,7 +105,7 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     models, kinds = model_set(protocol["models"]), {}
     for name in names:
         key, load = loader(Arm.parse(name).grounding, models, models.safety if protocol["safety"] else None)
-        kinds.setdefault(key, (cache(load), []))[1].append(name)
+        kinds.setdefault(key, (cache(partial(_with_tokens, load, run)), []))[1].append(name)
     for loaded, mine in kinds.values():
         for some in series(mine):
             records += _try(run, some, loaded, progress, batch_size, failed)
@@ -114,6 +114,12 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     if failed:
         raise ArmsFailed(failed)
     return records
+
+
+def _with_tokens(load: Callable[[], "Gligen"], run: Run) -> "Gligen":
+    from helpers.generation.tokens import read_tokens
+
+    return read_tokens(load(), run.folder / "tokens")
 
 
 def draw_round_trip(run: Run, batch_size: int = 8) -> int:

@@ -17,7 +17,8 @@ from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
-from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
+from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match, without
+from helpers.scoring.attributes import Categories, collect_categories
 from helpers.scoring.edits import Edited, collect_edited
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
@@ -43,8 +44,9 @@ class Measurements:
     pictures were asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box.
     colours, rgb: n arrays (k,), distances to the colour that the phrase names, and of the object to that in
     the photo; NaN where there is none. phrases: phrase -> CLIP features (d,). named: (n,) share of the
-    labels that the caption names. edited: of an edit set. withheld: field -> why its judge was not asked;
-    unknown: labels that the detector does not know.
+    labels that the caption names. edited: of an edit set. categories: of an attribute, that the pictures
+    show; hits: (n,) whether it is the one that was asked for, as 0 and 1. withheld: field -> why its judge
+    was not asked; unknown: labels that the detector does not know.
     """
 
     scenes: tuple[str, ...]
@@ -65,13 +67,15 @@ class Measurements:
     sibling_embeds: np.ndarray | None = None
     named: np.ndarray | None = None
     edited: Edited | None = None
+    categories: Categories | None = None
+    hits: np.ndarray | None = None
     withheld: dict[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
 
     @cached_property
     def precision(self) -> Precision:
         """Average precision of the detections against the layouts, over labels that the detector knows."""
-        return average_precision([_known(one, self.unknown) for one in self.layouts], self.detections)
+        return average_precision([without(one, self.unknown) for one in self.layouts], self.detections)
 
     @cached_property
     def ious(self) -> tuple[np.ndarray, ...]:
@@ -153,21 +157,14 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         if edits:
             rows = [edits[one.name] for one in scenes]
             found["edited"] = collect_edited(rows, pictures, photos, found["photo_embeds"])
-    return Measurements(tuple(scene.name for scene in scenes), **found)
+    names, embeds = tuple(scene.name for scene in scenes), found.get("image_embeds")
+    shown, unjudged = collect_categories(run, arm, names, embeds, judges, reasons.get("clip", ""))
+    return Measurements(names, **found | shown | {"withheld": withheld | unjudged})
 
 
 @cache
 def _code() -> list[bytes]:
     return [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-
-
-def _known(layout: Scene, unknown: frozenset[str]) -> Scene:
-    """The layout without the boxes whose label the detector does not know."""
-    if not unknown.intersection(layout.labels):
-        return layout
-    kept = [k for k, label in enumerate(layout.labels) if label not in unknown]
-    labels, phrases = (tuple(texts[k] for k in kept) for texts in (layout.labels, layout.phrases))
-    return replace(layout, boxes=layout.boxes[kept], labels=labels, phrases=phrases)
 
 
 def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> Measurements:
