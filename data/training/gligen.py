@@ -41,11 +41,12 @@ SCHEDULE = {
 ALL_TEXTS = (*ALL_PHRASES, *(f"a {kind}" for kind in KINDS), *KINDS)
 
 
-def build(attention_type: str = "gated") -> UNet2DConditionModel:
-    """An untrained UNet on 16 x 16 latents with its gates open; "gated" or "gated-text-image"."""
+def build(attention_type: str = "gated", channels: int = LATENT_CHANNELS) -> UNet2DConditionModel:
+    """An untrained UNet on 16 x 16 latents with its gates open; "gated", "gated-text-image" or, without gated
+    layers, "default". channels: that it reads."""
     unet = UNet2DConditionModel(
         sample_size=16,
-        in_channels=LATENT_CHANNELS,
+        in_channels=channels,
         out_channels=LATENT_CHANNELS,
         # attention at 8 x 8 and 4 x 4 only: on a CPU the 16 x 16 level would take half of the time
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
@@ -218,9 +219,14 @@ def captions_of(frozen: Frozen, rows: np.ndarray, keep: np.ndarray, empty: torch
 
 
 def denoising_loss(
-    unet, latents: torch.Tensor, states: torch.Tensor, boxes: torch.Tensor, kwargs: dict | None
+    unet,
+    latents: torch.Tensor,
+    states: torch.Tensor,
+    boxes: torch.Tensor,
+    kwargs: dict | None,
+    inside: float = 3.0,
 ) -> torch.Tensor:
-    """Squared error of the predicted noise; noisy steps and places inside boxes count more.
+    """Squared error of the predicted noise; noisy steps count more, places in boxes `inside` times as much.
 
     Weights over time follow min-SNR (Hang et al. 2023) with gamma 5, under a square root: the layout is
     decided while the picture is mostly noise, and there the plain error of the noise hardly shows it.
@@ -233,6 +239,6 @@ def denoising_loss(
     ratio = signal / (1 - signal)
     over_time = ratio.clamp(max=5).sqrt() / ratio
     covered = coverage(boxes, latents.shape[-1]).amax(-1).unflatten(1, latents.shape[-2:])
-    over_places = 1 + 2 * covered[:, None]
+    over_places = 1 + (inside - 1) * covered[:, None]
     error = (predicted - noise) ** 2 * over_places
     return (error.mean((1, 2, 3)) * over_time).mean() / over_places.mean()

@@ -79,14 +79,14 @@ def of_photos(run: Run, table: pd.DataFrame, judges: Judges) -> Iterator[Row]:
     pairs = ((scene.photo(), images.load(run.picture(scores.ROUND_TRIP, scene))) for scene in run.scenes)
     noise = [_psnr(*images.to_array(pair).astype(float)) for pair in pairs]
     yield Row("autoencoder", "PSNR in dB", intervals.mean(np.array(noise)), 27)
-    named = _of(table, scores.PHOTOS, "crop accuracy")
+    named = of(table, scores.PHOTOS, "crop accuracy")
     yield Row("CLIP", f"crop to phrase, top 1 of {len(ALL_PHRASES)}", named, 0.95)
     different = {scene.caption: scene for scene in run.scenes}  # nobody can tell equal captions apart
     said = text_features(judges.clip, list(different))
     seen = image_features(judges.clip, [scene.photo() for scene in different.values()])
     picked = intervals.mean(r_precision(said, seen))
     yield Row("CLIP", "caption to photo, top 1 of 100", picked, 0.9)
-    yield Row("detector", "AP50 on photos", _of(table, scores.PHOTOS, "AP50"), 0.9)
+    yield Row("detector", "AP50 on photos", of(table, scores.PHOTOS, "AP50"), 0.9)
 
 
 def of_captions(run: Run) -> Iterator[Row]:
@@ -108,20 +108,20 @@ def of_pictures(run: Run, table: pd.DataFrame, best: str) -> Iterator[Row]:
     """Text grounding at its best guidance_scale, with its controls."""
     guidance = f"guidance_scale {Arm.parse(best).guidance_scale:g}"
     none = Arm("suffix", "none", Arm.parse(best).guidance_scale).name
-    yield Row("GLIGEN text", f"AP50, {guidance}", _of(table, best, "AP50"), 0.65)
-    yield Row("GLIGEN text", "crop to phrase", _of(table, best, "crop accuracy"), 0.85)
-    yield Row("GLIGEN text", "AP50, boxes off", _of(table, none, "AP50"), 0.1, at_most=True)
+    yield Row("GLIGEN text", f"AP50, {guidance}", of(table, best, "AP50"), 0.65)
+    yield Row("GLIGEN text", "crop to phrase", of(table, best, "crop accuracy"), 0.85)
+    yield Row("GLIGEN text", "AP50, boxes off", of(table, none, "AP50"), 0.1, at_most=True)
     yield Row(
-        "GLIGEN text", "AP50, boxes shuffled", _of(table, scores.SHUFFLED + best, "AP50"), 0.05, at_most=True
+        "GLIGEN text", "AP50, boxes shuffled", of(table, scores.SHUFFLED + best, "AP50"), 0.05, at_most=True
     )
     plain = best.replace("suffix", "caption")
     verdict = verdicts.difference(run, DISTANCE, best, plain)
     gap = intervals.Estimate(*(verdict[key] for key in ("difference", "standard_error", "low", "high", "n")))
     yield Row("templates", "distance with quality words less without", gap, 0, at_most=True)
-    round_trip = _of(table, scores.ROUND_TRIP, DISTANCE)
+    round_trip = of(table, scores.ROUND_TRIP, DISTANCE)
     yield Row("realism", f"{DISTANCE}, round trip", round_trip)
     yield Row(
-        "realism", f"{DISTANCE}, pictures", _of(table, best, DISTANCE), 5 * round_trip.value, at_most=True
+        "realism", f"{DISTANCE}, pictures", of(table, best, DISTANCE), 5 * round_trip.value, at_most=True
     )
 
 
@@ -163,8 +163,11 @@ def of_crops(run: Run, judges: Judges, guidance: float) -> Row:
 def of_cost(run: Run, guidance: float) -> Iterator[Row]:
     """Size of all checkpoints, and seconds per picture in a batch of 16."""
     folder = Path(DEMO.clip.source).parent
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MEGABYTE
-    yield Row("size", "all checkpoints in MB", intervals.Estimate(size, 0, size, size, 1), 48, at_most=True)
+    files = (path for path in folder.rglob("*") if path.is_file())
+    size = (
+        sum(path.lstat().st_size for path in files) / MEGABYTE
+    )  # of a shared part once: the others are links
+    yield Row("size", "all checkpoints in MB", intervals.Estimate(size, 0, size, size, 1), 96, at_most=True)
     gligen = load_gligen(DEMO.gligen["text"], "text")
     prompt, arm = run.prompts("suffix").prompt[0], Arm("suffix", "text", guidance)
     requests = [generation.request(scene, prompt, arm, run.card["protocol"]) for scene in run.scenes[:16]]
@@ -182,7 +185,7 @@ def curve(table: pd.DataFrame, names: list[str]) -> str:
     """guidance_scale against crop accuracy and distance, as a table."""
     lines = ["| guidance_scale | crop accuracy | AP50 | " + DISTANCE + " |", "|---|---|---|---|"]
     for name in names:
-        values = [_of(table, name, metric) for metric in ("crop accuracy", "AP50", DISTANCE)]
+        values = [of(table, name, metric) for metric in ("crop accuracy", "AP50", DISTANCE)]
         cells = (f"{one.value:.3g} ({one.low:.3g} to {one.high:.3g})" for one in values)
         lines.append(f"| {Arm.parse(name).guidance_scale:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -223,7 +226,8 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
     return 10 * np.log10(255**2 / ((a - b) ** 2).mean())
 
 
-def _of(table: pd.DataFrame, arm: str, metric: str) -> intervals.Estimate:
+def of(table: pd.DataFrame, arm: str, metric: str) -> intervals.Estimate:
+    """An arm's score in a table of scores."""
     row = table[(table.arm == arm) & (table.metric == metric)].iloc[0]
     return intervals.Estimate(row.value, row.standard_error, row.low, row.high, int(row.n))
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ModelMixin, PNDMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    ModelMixin,
+    PNDMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.pipelines.deprecated.stable_diffusion_gligen import (
     StableDiffusionGLIGENPipeline,
     StableDiffusionGLIGENTextImagePipeline,
@@ -25,6 +32,7 @@ from transformers import (
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
+from helpers.models.layout_unet import LayoutDiffusionModel, LayoutDiffusionPipeline
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -64,6 +72,40 @@ def save_gligen(
         "image_project": halved(project),
     }
     StableDiffusionGLIGENTextImagePipeline(**shared, **parts).save_pretrained(folder)
+
+
+def save_layoutdiffusion(model: LayoutDiffusionModel, vae: AutoencoderKL, folder: Path) -> None:
+    """As `data.converters.layoutdiffusion` lays the published one out, with an autoencoder."""
+    scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
+    LayoutDiffusionPipeline(halved(model), scheduler, halved(vae)).save_pretrained(folder)
+
+
+def save_instruct_pix2pix(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+) -> None:
+    """As timbrooks/instruct-pix2pix is laid out, without a safety checker."""
+    StableDiffusionInstructPix2PixPipeline(
+        vae=halved(vae),
+        text_encoder=halved(text_encoder),
+        tokenizer=tokenizer,
+        unet=halved(unet),
+        scheduler=DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def share(folder: Path, *parts: str) -> None:
+    """Parts of a pipeline that equal those of gligen-text beside it: links to its files, so that neither the
+    repository nor a disk holds them twice. diffusers reads links as files."""
+    for file in (file for part in parts for file in (folder / part).iterdir()):
+        file.unlink()
+        file.symlink_to(Path("..", "..", "gligen-text", file.parent.name, file.name))
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:

@@ -14,13 +14,24 @@ from typing import TypeVar
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
-from transformers import CLIPModel, CLIPTokenizer, Owlv2ForObjectDetection
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from data.training import autoencoder, captioner, clip, decoder, detector, gligen, saving
+from data.training import (
+    autoencoder,
+    captioner,
+    clip,
+    decoder,
+    detector,
+    gligen,
+    instruct_pix2pix,
+    layoutdiffusion,
+    saving,
+)
 from data.training.drawn_scenes import load_scenes
 from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
+from helpers.models.layout_unet import LayoutDiffusionModel
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
@@ -146,6 +157,17 @@ class Workshop:
         return self.made("gligen-text-image", UNet2DConditionModel, "gligen-text-image/unet", fit)
 
     @cached_property
+    def layoutdiffusion(self) -> LayoutDiffusionModel:
+        """The UNet that reads classes and boxes."""
+
+        def fit(known: LayoutDiffusionModel | None) -> LayoutDiffusionModel:
+            start = known or layoutdiffusion.from_gligen(self.gligen_text)
+            recipe = self.recipe(layoutdiffusion.RECIPE)
+            return layoutdiffusion.fit_layoutdiffusion(self.frozen, self.work, start, recipe)
+
+        return self.made("layoutdiffusion", LayoutDiffusionModel, "layoutdiffusion/unet", fit)
+
+    @cached_property
     def detector(self) -> Owlv2ForObjectDetection:
         """The detector, which begins with CLIP's vision transformer."""
 
@@ -165,6 +187,20 @@ class Workshop:
         after = self.recipe(captioner.OPEN)
         return captioner.fit_captioners(self.scenes, self.detector, self.work, recipes, after, known)
 
+    @cached_property
+    def instruct_pix2pix(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+        """UNet and text encoder of the editor, which begin as the UNet grounded by text and CLIP's half."""
+        file = self.work / f"pairs-{self.latent_count}-{saving.digest(self.autoencoder.encoder)}.npz"
+        pairs = instruct_pix2pix.load_pairs(self.latent_count, self.autoencoder, file)
+        if self._has(folder := self.models / "instruct-pix2pix"):
+            unet = saving.read(UNet2DConditionModel, folder / "unet")
+            text = saving.read(CLIPTextModel, folder / "text_encoder")
+        else:
+            unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
+        recipe, factor = self.recipe(instruct_pix2pix.RECIPE), self.autoencoder.config.scaling_factor
+        rest = self.tokenizer, self.work, recipe
+        return instruct_pix2pix.fit_instruct_pix2pix(pairs, factor, unet, text, *rest)
+
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
 
@@ -175,9 +211,8 @@ def save_clip(shop: Workshop) -> None:
 
 
 def save_vae(shop: Workshop) -> None:
-    """models/gligen-text/vae and models/gligen-text-image/vae, the same twice"""
-    for folder in ("gligen-text", "gligen-text-image"):
-        saving.halved(shop.vae).save_pretrained(shop.models / folder / "vae")
+    """models/gligen-text/vae, which the others share"""
+    saving.halved(shop.vae).save_pretrained(shop.models / "gligen-text" / "vae")
 
 
 def save_gligen_text(shop: Workshop) -> None:
@@ -189,7 +224,23 @@ def save_gligen_text(shop: Workshop) -> None:
 def save_gligen_image(shop: Workshop) -> None:
     """models/gligen-text-image"""
     parts = shop.gligen_image, shop.vae, shop.clip, shop.tokenizer
-    saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
+    folder = shop.models / "gligen-text-image"
+    saving.save_gligen(*parts, folder, shop.projection)
+    saving.share(folder, "vae", "text_encoder")
+
+
+def save_instruct_pix2pix(shop: Workshop) -> None:
+    """models/instruct-pix2pix"""
+    folder = shop.models / "instruct-pix2pix"
+    saving.save_instruct_pix2pix(*shop.instruct_pix2pix, shop.vae, shop.tokenizer, folder)
+    saving.share(folder, "vae")
+
+
+def save_layoutdiffusion(shop: Workshop) -> None:
+    """models/layoutdiffusion"""
+    folder = shop.models / "layoutdiffusion"
+    saving.save_layoutdiffusion(shop.layoutdiffusion, shop.vae, folder)
+    saving.share(folder, "vae")
 
 
 def save_detector(shop: Workshop) -> None:
@@ -209,6 +260,8 @@ PARTS = {
     "decoder": save_vae,
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
+    "instruct-pix2pix": save_instruct_pix2pix,
+    "layoutdiffusion": save_layoutdiffusion,
     "detector": save_detector,
     "captioners": save_captioners,
 }

@@ -32,6 +32,14 @@ COLOURS = {
     "blue": (52, 104, 196),
     "purple": (136, 74, 168),
 }
+UNNAMED = {  # colours that no caption says and no training saw
+    "teal": (0, 128, 128),
+    "magenta": (200, 0, 160),
+    "olive": (128, 128, 0),
+    "navy": (20, 30, 110),
+    "brown": (120, 76, 44),
+    "pink": (240, 150, 180),
+}
 KINDS = tuple(SPRITES)
 PHRASES = {kind: "a {colour} " + kind for kind in KINDS} | {"worker": "a worker in a {colour} vest"}
 PLURALS = {kind: "{count} {colour} " + kind + "s" for kind in KINDS} | {
@@ -117,14 +125,16 @@ def draw_scene(
     objects: int | None = None,
     recolour: Mapping[int, str] | None = None,
     new_place: str | None = None,
+    replace: Mapping[int, str | None] | None = None,
 ) -> Drawn:
     """The scene that belongs to `seed`, or an edit of it, exact to the pixel outside of what is edited.
 
     crisp: True or False draws it so; None leaves it to the seed (two in three are crisp).
     objects: how many boxes, 1 to MAX_OBJECTS; None leaves it to the seed. Fewer stand there where no more
     fit.
-    recolour: box -> the colour that it has instead; new_place: key of PLACES, the place instead. Everything
-    else is drawn with the same random numbers.
+    recolour: box -> the colour that it has instead, of COLOURS or UNNAMED; new_place: key of PLACES, the
+    place instead; replace: box -> the kind that fills it instead, None where nothing does. Everything else is
+    drawn with the same random numbers.
     """
     rng = np.random.default_rng(seed)
     place = tuple(PLACES)[rng.integers(len(PLACES))]
@@ -133,10 +143,13 @@ def draw_scene(
     kinds, boxes = _arrange(rng, objects or drawn_objects)
     colours = tuple(tuple(COLOURS)[i] for i in rng.integers(len(COLOURS), size=len(kinds)))
     colours = tuple((recolour or {}).get(i, colour) for i, colour in enumerate(colours))
-    image = _paint(rng, place, kinds, colours, boxes, new_place)
+    shown = tuple((replace or {}).get(i, kind) for i, kind in enumerate(kinds))
+    image = _paint(rng, place, kinds, shown, colours, boxes, new_place)
     if not crisp:
         image = _spoil(rng, image)
-    return Drawn(image, boxes, kinds, colours, new_place or place, crisp, seed)
+    there = [i for i, kind in enumerate(shown) if kind]
+    left = (tuple(values[i] for i in there) for values in (shown, colours))
+    return Drawn(image, boxes[there], *left, new_place or place, crisp, seed)
 
 
 def _arrange(rng: np.random.Generator, objects: int) -> tuple[tuple[str, ...], np.ndarray]:
@@ -168,11 +181,16 @@ def _paint(
     rng: np.random.Generator,
     place: str,
     kinds: tuple[str, ...],
+    shown: tuple[str | None, ...],
     colours: tuple[str, ...],
     boxes: np.ndarray,
     new_place: str | None = None,
 ) -> Image.Image:
-    """Backdrop, soft shadows, sprites back to front; averaged down to SIZE."""
+    """Backdrop, soft shadows, sprites back to front; averaged down to SIZE.
+
+    shown: what stands in each box, None for nothing; kinds: what stands there without an edit, whose random
+    numbers are drawn anyway.
+    """
     big = SIZE * OVERSAMPLING
     other = deepcopy(rng)
     image = BACKDROPS[place](rng, big)  # drawn for a new place as well: the sprites' numbers come after its
@@ -180,14 +198,18 @@ def _paint(
         image = BACKDROPS[new_place](other, big)
     shadows = Image.new("L", (big, big), 0)
     pen = ImageDraw.Draw(shadows)
-    for x0, _, x1, y1 in boxes * big:
+    for x0, _, x1, y1 in boxes[[kind is not None for kind in shown]] * big:
         reach = 0.08 * (x1 - x0)
         pen.ellipse([x0 - reach, y1 - 0.022 * big, x1 + 2.2 * reach, y1 + 0.02 * big], fill=105)
     image.paste((20, 22, 30), mask=shadows.filter(ImageFilter.BoxBlur(3)))
-    canvas = ImageDraw.Draw(image)
-    for kind, colour, box in zip(kinds, colours, boxes * big, strict=True):
-        tint = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.92, 1.06) + rng.uniform(-6, 6, 3), 0, 255)
-        SPRITES[kind](canvas, box, tuple(int(c) for c in tint), rng)
+    canvas, unseen = ImageDraw.Draw(image), ImageDraw.Draw(Image.new("RGB", (big, big)))
+    for kind, new, colour, box in zip(kinds, shown, colours, boxes * big, strict=True):
+        rgb = np.array((COLOURS | UNNAMED)[colour])
+        tint = np.clip(rgb * rng.uniform(0.92, 1.06) + rng.uniform(-6, 6, 3), 0, 255)
+        tint = tuple(int(c) for c in tint)
+        if new not in (kind, None):
+            SPRITES[new](canvas, box, tint, deepcopy(rng))
+        SPRITES[kind](canvas if new == kind else unseen, box, tint, rng)
     return image.reduce(OVERSAMPLING)
 
 

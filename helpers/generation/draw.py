@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from helpers.files import claimed
@@ -19,6 +20,7 @@ from helpers.runs.methods import EDIT, METHODS
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
+from helpers.scoring.colours import Colour, object_colour
 from helpers.scoring.scores import ROUND_TRIP
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def request(
         raise ParameterError(problem)
     crops = Crops(scene, layout.boxes, protocol["fit"])
     inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
-    inputs |= {"photo": crops.photo, "source_phrases": own.phrases}
+    inputs |= {"photo": crops.photo, "source_phrases": own.phrases, "labels": layout.labels}
+    if "colours" in method.reads:
+        inputs["colours"] = _colours(crops.photo(), own, protocol["size"], edit.get("box"))
     inputs |= {name: edit[name] for name in ("source_prompt", "instruction") if name in edit}
     if method.paints_boxes and edit:
         painted = [] if edit["box"] is None else [int(edit["box"])]
@@ -74,6 +78,15 @@ def request(
         **{name: getattr(arm, name) for name in shared},
         crop_fit=protocol.get("crops", "squash"),
     )
+
+
+def _colours(photo: Image.Image, layout: Scene, size: int, edited: int | None) -> list[Colour]:
+    """The colour of the object in each box, measured in the photo at the size of pictures."""
+    pixels = np.asarray(photo.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
+    return [
+        "the edit changes it" if k == edited else object_colour(pixels, box)
+        for k, box in enumerate(layout.boxes)
+    ]
 
 
 def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int = 0) -> list[dict]:
@@ -181,7 +194,7 @@ def _draw(
         if not wanted:
             return []
         protocol, parts, own = run.card["protocol"], loaded(), Arm.parse(names[0])  # a series shares all else
-        side = protocol["size"]
+        side = int(next(iter(wanted)).knobs.get("size", protocol["size"]))
         # The scenes of the run, not the pictures that it lacks: a resumed run makes the same pictures.
         batch_size = min(batch_size or fitting(parts, (side, side)), len(run.scenes))
         for note in notes:

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from helpers.captioning.prompts import truncate
 from helpers.generation.requests import Request, entries
+from helpers.runs.methods import METHODS
 from helpers.scenes import images
 
 INPUTS = {"boxes", "phrases", "crops", "photo", "knobs"}  # fields of a request; the others are settings
@@ -39,11 +39,9 @@ def record(request: Request, tokenizer, **more: object) -> dict:
     return {
         **{key: value for key, value in vars(request).items() if key not in INPUTS},
         **request.knobs,
-        "boxes": used.boxes.tolist(),
-        "phrases": list(used.phrases),
-        "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),
-        "dropped_phrases": [request.phrases[index] for index in used.dropped],
+        **used.facts,
         "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
+        **({"licence": licence} if (licence := METHODS[request.grounding].licence) else {}),
         **more,
     }
 

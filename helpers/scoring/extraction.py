@@ -3,7 +3,7 @@ only where the hash of its input changed."""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from helpers.scenes import images
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import Detections
+from helpers.scoring.colours import object_colour, rgb_distance
 from helpers.scoring.judges import Judges
 
 PHOTOS = "photos"  # the arm that is the photos themselves
@@ -90,6 +91,7 @@ class Pictures:
             "detector": lambda layout: self.labels,
             "clip-crops": lambda layout: layout.boxes.tobytes(),
             "colours": lambda layout: (layout.boxes.tobytes(), layout.phrases),
+            "rgb": lambda layout: (layout.boxes.tobytes(), layout.content),
         }
         if extractor not in asked:
             return self.digests
@@ -119,6 +121,9 @@ class Pictures:
                 return np.split(embeds, np.cumsum([len(one.boxes) for one in layouts])[:-1])
             case "colours":
                 return [_colours(*pair) for pair in zip(pictures, layouts, strict=True)]
+            case "rgb":
+                protocol = self.run.card["protocol"]
+                return [_rgb(*pair, protocol) for pair in zip(pictures, layouts, strict=True)]
 
 
 class Cache:
@@ -216,3 +221,11 @@ def _colours(picture: Image.Image, layout: Scene) -> np.ndarray:
             crop = np.asarray(images.crop(picture, layout.boxes[k]))
             distances[k] = alignment.colour_distance(crop, colour)
     return distances
+
+
+def _rgb(picture: Image.Image, layout: Scene, protocol: Mapping) -> np.ndarray:
+    """Distances (k, 1) of the objects' colours to those in the photo; NaN where that has none."""
+    photo = images.fit(layout.photo(), NO_BOXES, protocol["size"], protocol["fit"])[0]
+    photo, picture = np.asarray(photo), np.asarray(picture)
+    pairs = [(box, object_colour(photo, box)) for box in layout.boxes]
+    return np.array([[rgb_distance(picture, *pair)] for pair in pairs]).reshape(-1, 1)

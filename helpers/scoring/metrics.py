@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from helpers.models.sets import extractor_name
+from helpers.scenes.boxes import PLACES
 from helpers.scoring import adherence, alignment, box_values, distances, edits, intervals
 from helpers.scoring.attributes import divergence
-from helpers.scoring.intervals import Estimate
+from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.shares import share_interval
@@ -18,29 +19,13 @@ from helpers.scoring.shares import share_interval
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS, EDITS, ATTRIBUTES = "Captions", "Two seeds", "Edits", "Attributes"
 FOUND = "found at IoU 0.5"
+COMMON = f"{FOUND}, of the {PLACES} largest boxes"  # which every model is given
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
-SHARE = (0, 1)
-OWN_PHOTOS = "to their own photos"
+SHARE, OWN_PHOTOS = (0, 1), "to their own photos"
 REWARDED = "a picture resembles the photo that it is made from, and this distance rewards that"
 
 # precision and recall come from one computation, also where arms are measured side by side
 _manifolds: WeakKeyDictionary[Measurements, dict[tuple[str, str], Manifolds]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
-
-    sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
-    sum(counts). pair_variance, bias: where it is a mean over pairs of scenes, see `intervals.quadratic`.
-    """
-
-    value: float
-    left_out: np.ndarray
-    sums: np.ndarray | None = None
-    counts: np.ndarray | None = None
-    pair_variance: float | None = None
-    bias: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +33,10 @@ class Metric:
     """A score of an arm: how it is computed, from what, and how people read it.
 
     needs: the fields of Measurements without which there is no such score. group: the heading of its table.
-    digits: decimals that people read. limits: between which the metric lies whatever the pictures: an
-    interval ends there. share: whether it is a share of boxes or photos, sums of counts. fewest: scenes from
-    which it can be measured without one of them. no_verdict: why no arm is called better by it. halves: what
-    two random halves of the photos get, photos (n, d) and number of splits -> (splits,).
+    digits: decimals that people read. limits: what it never leaves, where an interval ends. share: whether it
+    is a share of boxes or photos, sums of counts. fewest: scenes that leave enough when one is left out.
+    no_verdict: why no arm is called better by it. halves: what two random halves of the photos get, photos
+    (n, d) and number of splits -> (splits,). crowded: only where a scene has more than PLACES boxes.
     """
 
     measure: Callable[[Measurements], Measured]
@@ -64,6 +49,7 @@ class Metric:
     fewest: int = 3
     no_verdict: str = ""
     halves: Callable[[np.ndarray, int], np.ndarray] | None = None
+    crowded: bool = False
 
 
 def metrics(inception: bool) -> dict[str, Metric]:
@@ -77,19 +63,18 @@ def metrics(inception: bool) -> dict[str, Metric]:
         **(_published() if inception else {}),
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
         FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
-        **{
-            name: Metric(lambda e, name=name: Measured(*e.precision.over[name]), found, **boxes)
-            for name in adherence.PRECISIONS
-        },
+        COMMON: Metric(_mean(box_values.found_of_common), found, BOXES, **share, crowded=True),
+        **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CLIP score": Metric(_of_texts(alignment.clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
-        "R-precision": Metric(_of_texts(alignment.r_precision), prompt, PROMPT, **share),
+        "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
+        "CLIP score": Metric(_mean(_pairs(alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)),
+        "R-precision": Metric(_mean(_pairs(alignment.r_precision)), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
         "attribute KL": Metric(
-            lambda e: Measured(**divergence(e.categories)), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
+            lambda e: divergence(e.categories), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
         ),
         "hit rate": Metric(_mean(lambda e: e.hits), ("hits",), ATTRIBUTES, **share),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
@@ -130,9 +115,10 @@ def applies(metric: Metric, measurements: Measurements) -> bool:
     names a colour where it looks at colours."""
     if any(getattr(measurements, field) is None for field in metric.needs):
         return False
-    if "colours" in metric.needs:
-        return any(np.isfinite(rows).any() for rows in measurements.colours)
-    return "layouts" not in metric.needs or any(len(one.boxes) for one in measurements.layouts)
+    if metric.needs in (("colours",), ("rgb",)):
+        return any(np.isfinite(rows).any() for rows in getattr(measurements, *metric.needs))
+    least = PLACES + 1 if metric.crowded else 1
+    return "layouts" not in metric.needs or any(len(one.boxes) >= least for one in measurements.layouts)
 
 
 def measure(metric: Metric, measurements: Measurements) -> Measured:
@@ -212,6 +198,10 @@ def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
 
 
+def _precision(name: str, e: Measurements) -> Measured:
+    return Measured(*e.precision.over[name])
+
+
 def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Measurements], Measured]:
     """A mean over boxes, rows (k,) of each photo, or over photos, rows (n,); a photo leaves with all of its
     boxes, and NaN is not counted."""
@@ -228,8 +218,8 @@ def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Mea
     return measured
 
 
-def _of_texts(measure: Callable[..., np.ndarray]) -> Callable[[Measurements], Measured]:
-    return _mean(lambda e: measure(e.image_embeds, e.text_embeds))
+def _pairs(score: Callable[..., np.ndarray]) -> Callable[[Measurements], np.ndarray]:
+    return lambda e: score(e.image_embeds, e.text_embeds)
 
 
 def _variety(e: Measurements) -> np.ndarray:

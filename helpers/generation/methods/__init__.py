@@ -8,8 +8,12 @@ A module holds a class `Sampler`, made once for many batches:
   called after each call with how many are done, and how many there are.
 - `rows(request)`: network rows that a picture takes, for the report's column of costs.
 
-and, unless it draws with the model set's GLIGEN, `load(models)`: the parts, on their device. Their line in
-`runs.methods.METHODS` says what they read and their knobs.
+- if it likes, `prepare(requests)`: called with all that are left to draw; makes ready as many of the first
+  as it can hold and returns how many, whose batches then come;
+- if it likes, `facts(request)`: more for the record of a picture.
+
+and, where its parts are not those of a Stable Diffusion, `load(models, safety)`: the parts, on their device.
+Their line in `runs.methods.METHODS` says what they read and their knobs.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,9 +40,14 @@ def sampler(requests: Sequence["Request"]) -> type:
 
 def loader(name: str, models: ModelSet, safety: Checkpoint | None) -> tuple[str, Callable[[], object]]:
     """What a method draws with, as a key that methods with the same models share, and how it is loaded."""
-    from helpers.models.loading import load_gligen  # here, because who names a method waits for no torch
+    # here, because who names a method waits for no torch
+    from helpers.models.loading import load_gligen, load_stable_diffusion
 
     method = METHODS[name]
-    if kind := method.checkpoint:
-        return kind, lambda: load_gligen(models.gligen[kind], kind, safety=safety)
-    return method.module, lambda: import_module(method.module).load(models)
+    own = models.methods.get(method.own)
+    if not method.checkpoint:
+        return method.module, lambda: import_module(method.module).load(models, safety)
+    if own:
+        return own.source, lambda: load_stable_diffusion(own, safety=safety)
+    kind = method.checkpoint
+    return kind, lambda: load_gligen(models.gligen[kind], kind, safety=safety)
