@@ -222,15 +222,16 @@ def test_make_hands_every_variable_over_blanks_and_quotes_included(command):
     plain = {"DATASET": "Bob's photos", "RUN": "runs/my run", "MODELS": "published", "STEPS": "75"}
     plain |= {"SCHEDULER": "ddim", "FIT": "crop", "BEAMS": "2", "SAFETY": "1", "YES": "1"}
     plain |= {"SPLIT": "train", "LIMIT": "10", "LABELS": "hat=helmet vest=", "SKIP_BAD": "1"}
-    plain |= {"GUIDANCE": "11"} if command != "tune" else {"SCENES": "12"}
+    own = {"tune": {"SCENES": "12"}, "tokens": {"ATTRIBUTE": "place"}}
+    plain |= own.get(command, {"GUIDANCE": "11"})
     options = read_options(made(command, **plain))
     assert (options.command, options.dataset, options.run) == (command, "Bob's photos", "runs/my run")
     assert (options.models, options.steps, options.scheduler) == ("published", 75, "ddim")
     assert (options.fit, options.beams, options.safety) == ("crop", 2, 1)
     assert (options.split, options.limit, options.labels) == ("train", 10, "hat=helmet vest=")
     assert (options.skip_bad, options.yes) == (1, 1)
-    if command == "tune":
-        assert options.scenes == 12
+    if command in own:
+        assert getattr(options, "scenes", 12) == 12 and getattr(options, "attribute", "place") == "place"
     else:
         assert options.guidance == (11 if command in ("report", "edit") else [11])
 
@@ -498,6 +499,7 @@ def test_tuning_prints_what_it_found(tmp_path, scenes, monkeypatch, capsys):
 def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
     tmp_path, scenes, monkeypatch, capsys
 ):
+    write_clip(tmp_path / "data" / "models" / "clip")
     run = begun(tmp_path, scenes)
     words = ["tokens", "--run", str(run.folder)]
     assert main(words) == 2 and "name a field of annotations.json" in capsys.readouterr().err
@@ -506,7 +508,6 @@ def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
     for kind in ("rain", "sun"):
         (tmp_path / "weather" / kind).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "weather" / kind / "a.png")
-    write_clip(tmp_path / "data" / "models" / "clip")
     monkeypatch.setattr(tokens, "STEPS", 2)
     assert main([*words, "--attribute", "weather", "--photos", str(tmp_path / "weather")]) == 0
     shown = capsys.readouterr().out
