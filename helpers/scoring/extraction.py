@@ -21,6 +21,7 @@ from helpers.scoring.judges import Judges
 PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
 FACTS = ("spread", "flagged", "dropped", "damaged")
+PATCH = 32, 32  # pixels of what is inside a box, as LayoutDiffusion's classifier sees it
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
@@ -89,6 +90,7 @@ class Pictures:
         asked = {
             "detector": lambda layout: self.labels,
             "clip-crops": lambda layout: layout.boxes.tobytes(),
+            "patches": lambda layout: layout.boxes.tobytes(),
             "colours": lambda layout: (layout.boxes.tobytes(), layout.phrases),
         }
         if extractor not in asked:
@@ -117,6 +119,8 @@ class Pictures:
                 ]
                 embeds = features.image_features(self.judges.clip, cut)
                 return np.split(embeds, np.cumsum([len(one.boxes) for one in layouts])[:-1])
+            case "patches":
+                return [_patches(*pair) for pair in zip(pictures, layouts, strict=True)]
             case "colours":
                 return [_colours(*pair) for pair in zip(pictures, layouts, strict=True)]
 
@@ -216,3 +220,9 @@ def _colours(picture: Image.Image, layout: Scene) -> np.ndarray:
             crop = np.asarray(images.crop(picture, layout.boxes[k]))
             distances[k] = alignment.colour_distance(crop, colour)
     return distances
+
+
+def _patches(picture: Image.Image, layout: Scene) -> np.ndarray:
+    """The inside of each box at PATCH, (k, d) uint8."""
+    cut = (images.crop(picture, box).resize(PATCH, Image.Resampling.BILINEAR) for box in layout.boxes)
+    return np.array([np.asarray(one).ravel() for one in cut], np.uint8).reshape(-1, PATCH[0] * PATCH[1] * 3)

@@ -79,8 +79,9 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CLIP score": Metric(_mean(_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
-        "R-precision": Metric(_mean(_r_precision), prompt, PROMPT, **share),
+        "CAS": Metric(_mean(lambda e: e.classified), ("layouts", "classified"), BOXES, **share),
+        "CLIP score": Metric(_of_texts(alignment.clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
+        "R-precision": Metric(_of_texts(alignment.r_precision), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
@@ -224,12 +225,8 @@ def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Mea
     return measured
 
 
-def _clip_score(e: Measurements) -> np.ndarray:
-    return alignment.clip_score(e.image_embeds, e.text_embeds)
-
-
-def _r_precision(e: Measurements) -> np.ndarray:
-    return alignment.r_precision(e.image_embeds, e.text_embeds)
+def _of_texts(measure: Callable[..., np.ndarray]) -> Callable[[Measurements], Measured]:
+    return _mean(lambda e: measure(e.image_embeds, e.text_embeds))
 
 
 def _variety(e: Measurements) -> np.ndarray:
