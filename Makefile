@@ -9,7 +9,7 @@ GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHO
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: help report sweep dry-run status tune edit dataset fetch doctor check-data study-detector lab test check bench rehearsal demo-models demo-quality clean
+.PHONY: help report sweep dry-run status tune edit methods dataset fetch doctor check-data study-detector lab test check bench rehearsal demo-models demo-quality clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -20,10 +20,11 @@ dry-run:  ## what `make sweep` would make with the same variables, and how long 
 status:  ## what a run has: notebooks, arms, scores, and what failed and why
 tune:  ## the cheapest scheduler, steps and guidance that are not worse than the run's
 edit:  ## photos with one thing changed, by every editor: make edit EDITS=night
+methods:  ## the same scenes by every other method
 dataset:  ## a training set: make dataset RUN=runs/demo TO=my_set FORMAT=coco (yolo, voc)
 fetch:  ## download the published models; goes on where it was stopped
 doctor:  ## what this machine can run, and which weights are there
-report sweep dry-run status tune edit dataset fetch doctor: $(BIN)/ready
+report sweep dry-run status tune edit methods dataset fetch doctor: $(BIN)/ready
 	$(BIN)/python -m helpers $@ $(OPTIONS)
 
 check-data: $(BIN)/ready  ## read a data set: what was recognised, what was put in order, what is wrong

@@ -16,6 +16,7 @@ COMMANDS = {
     "status": "what a run has: notebooks, arms, scores, and what failed and why",
     "tune": "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
     "edit": "photos with one thing changed, by every editor: notebook 07_edits, then the report",
+    "methods": "the same scenes by every other method: notebook 08_methods, then the report",
     "dataset": "a training set of the pictures whose boxes hold what was asked for",
     "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
     "check": "read a data set: what was recognised, what was put in order, what is wrong",
@@ -29,6 +30,7 @@ EXAMPLES = {
     "status": "--run runs/mine",
     "tune": "--run runs/mine --scenes 24",
     "edit": "--run runs/mine --edits night",
+    "methods": "--run runs/mine",
     "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
     "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
 }
@@ -37,7 +39,7 @@ RUN = ("data", "models", "run", "protocol", "yes")
 GROUPS = dict.fromkeys(COMMANDS, (*RUN, "arms", "work"))  # of OPTIONS
 GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune"), "edit": (*RUN, "editing")}
 GROUPS |= {"dataset": ("pictures", "training set"), "study-detector": ("pictures", "training")}
-GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",)}
+GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",), "methods": RUN}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
         "dataset": ("FOLDER", str, "photos and annotations; default data/demo"),

@@ -9,6 +9,7 @@ FOLDER = "helpers.generation.methods."
 READS = ("prompt", "boxes", "phrases", "crops", "photo")
 EDIT = ("source_prompt", "source_phrases", "instruction")  # what an edit set tells of a scene as well
 READS += EDIT
+GROUPS = ("caption only", "layout", "edit")  # by what methods are given: those of one group compare
 DIFFUSION = ("guidance_scale", "guidance_share", "steps", "scheduler")
 GROUNDED = (*DIFFUSION, "grounded_fraction")
 
@@ -57,6 +58,12 @@ class Method:
     def is_edit(self) -> bool:
         """Whether it starts from the photo: no distance to the photos is then a measure of realism."""
         return "photo" in self.reads
+
+    @property
+    def group(self) -> str:
+        """Of GROUPS, by what it reads."""
+        own = "caption only" if set(self.reads) <= {"prompt"} else "layout"
+        return "edit" if self.is_edit else own
 
 
 METHODS = {

@@ -10,8 +10,10 @@ from helpers.captioning import edits
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
+from helpers.report.methods import lacking
 from helpers.runs import external
 from helpers.runs.arms import check
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import at, scenes_of
 from helpers.runs.run import Run
 from helpers.scenes.problems import DatasetError
@@ -86,6 +88,18 @@ def edit(options: argparse.Namespace) -> Work:
     return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
+def methods(options: argparse.Namespace) -> Work:
+    """Every method that can draw the same scenes, and the report with what came out."""
+    run = open_run(options)
+    run.read_json("choices/template.json")  # the report's, for all of them
+    if not (tasks := [*plan.methods(run)]):
+        reasons = (f"{METHODS[name].title}: {why}" for name, why in lacking(run).items() if why)
+        raise ParameterError("\n  ".join(["no method but the study's can draw here", *reasons]))
+    pictures = progress.Costs(run).need(tasks[0].arms).pictures
+    _require(Workers(1), run.card["protocol"], False, pictures, options)
+    return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
+
+
 def dry_run(options: argparse.Namespace) -> Work:
     """What a sweep would take."""
     run = open_run(options)
@@ -151,7 +165,7 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
-COMMANDS |= {"edit": edit, "dataset": dataset, "study-detector": study_detector}
+COMMANDS |= {"edit": edit, "methods": methods, "dataset": dataset, "study-detector": study_detector}
 COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
 
 

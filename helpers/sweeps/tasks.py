@@ -22,6 +22,7 @@ READS = {  # files of the run folder after whose change a notebook runs again, b
     "02_template_comparison": ("captions/*", "prompts/*", "choices/*"),
     "03_gligen_grounding": ("prompts/*", "choices/template.json"),
     "06_visual_comparison": (*RESULTS, "training.json"),
+    "08_methods": ("prompts/*", "choices/template.json"),
     "07_edits": ("edits/*", "prompts/caption.jsonl"),
     "10_training": ("choices/template.json", "boxes/*", "training.json"),
     "09_cost": ("prompts/*", "choices/template.json", "09_cost/*/scores/*", "09_cost/*/cost.json"),
