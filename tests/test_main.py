@@ -219,7 +219,7 @@ def test_make_hands_every_variable_over_blanks_and_quotes_included(command):
     plain = {"DATASET": "Bob's photos", "RUN": "runs/my run", "MODELS": "published", "STEPS": "75"}
     plain |= {"SCHEDULER": "ddim", "FIT": "crop", "BEAMS": "2", "SAFETY": "1", "YES": "1"}
     plain |= {"SPLIT": "train", "LIMIT": "10", "LABELS": "hat=helmet vest=", "SKIP_BAD": "1"}
-    plain |= {"GUIDANCE": "11"} if command != "tune" else {"SCENES": "12"}
+    plain |= {"tune": {"SCENES": "12"}, "methods": {}}.get(command, {"GUIDANCE": "11"})
     options = read_options(made(command, **plain))
     assert (options.command, options.dataset, options.run) == (command, "Bob's photos", "runs/my run")
     assert (options.models, options.steps, options.scheduler) == ("published", 75, "ddim")
@@ -228,7 +228,7 @@ def test_make_hands_every_variable_over_blanks_and_quotes_included(command):
     assert (options.skip_bad, options.yes) == (1, 1)
     if command == "tune":
         assert options.scenes == 12
-    else:
+    elif command != "methods":
         assert options.guidance == (11 if command in ("report", "edit") else [11])
 
 

@@ -1,4 +1,4 @@
-"""Other methods in the report: in the group of those that are given the same, and in no sentence with others."""
+"""Other methods in the report: each stands beside those that are given the same, and beside no others."""
 
 from dataclasses import replace
 
@@ -80,7 +80,7 @@ def test_methods_stand_beside_those_that_are_given_the_same(run):
     caption, layout = methods.compare(run).values()
     assert caption.names == {"suffix-none-g2": "no grounding", "suffix-gan": "a GAN"}
     assert list(layout.names.values()) == ["text grounding", "text + image grounding", "a layout model"]
-    assert list(caption.metrics)[0] == "R-precision" and {"CAS", "variety"} <= set(layout.metrics)
+    assert next(iter(caption.metrics)) == "R-precision" and {"CAS", "variety"} <= set(layout.metrics)
     assert "hit rate" not in caption.metrics  # no arm has it
     assert caption.costs["suffix-gan"] == (3, 0.5)
 
