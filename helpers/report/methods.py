@@ -34,12 +34,13 @@ SEEDS = " Variety: CLIP's distance between two seeds; LPIPS, which is usual, has
 SHOWN = 3  # scenes in the report
 
 
-def arms(run: Run) -> list[str]:
-    """An arm of every method that compares by its group and can draw here: the chosen template, and the run's
-    guidance_scale where the method has one. The study's groundings are among them."""
+def arms(run: Run, quick: bool = False) -> list[str]:
+    """An arm of every method that compares by its group and can draw here, or of the quick ones alone: the
+    chosen template, and the run's guidance_scale where the method has one. The study's groundings are among
+    them."""
     choice = run.read_json("choices/template.json")
     scale = {name: choice["guidance_scale"] for name in METHODS if "guidance_scale" in METHODS[name].knobs}
-    here = [name for name, why in lacking(run).items() if not why]
+    here = [name for name, why in lacking(run).items() if not why and (METHODS[name].quick or not quick)]
     return [Arm(choice["template"], name, scale.get(name, 1)).name for name in here]
 
 
@@ -120,7 +121,7 @@ def answers(run: Run) -> HTML:
 def _answer(run: Run, group: str, comparison: Comparison) -> tables.Answer:
     names, question = comparison.names, QUESTIONS[group]
     if len(names) < 2:
-        return tables.Answer(question, f"{', '.join(names.values()) or 'None'} was drawn: nothing compares.")
+        return tables.Answer(question, "There is nothing to compare: one method was drawn.")
     short = " ".join(claims.best(run, metric, names) for metric in comparison.pair)
     grounds = [line for metric in comparison.pair for line in claims.differences(run, metric, names)]
     carried = claims.carried(run, next(iter(comparison.pair)), names)

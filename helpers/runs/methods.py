@@ -39,6 +39,7 @@ class Method:
     names another one in its `methods`; "" where the module has a function `load(models, safety)` of its own.
     module: holds its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run.
     paints_boxes: whether it draws inside the boxes alone, and of an edit set in the edited box alone.
+    quick: whether a report draws it unasked; `make methods` draws the others, too.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Method:
     module: str = f"{FOLDER}gligen"
     steps: int = 0
     paints_boxes: bool = False
+    quick: bool = True
 
     @property
     def needs_photo(self) -> bool:

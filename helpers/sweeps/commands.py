@@ -92,7 +92,7 @@ def methods(options: argparse.Namespace) -> Work:
     """Every method that can draw the same scenes, and the report with what came out."""
     run = open_run(options)
     run.read_json("choices/template.json")  # the report's, for all of them
-    if not (tasks := [*plan.methods(run)]):
+    if not (tasks := [*plan.methods(run, quick=False)]):
         reasons = (f"{METHODS[name].title}: {why}" for name, why in lacking(run).items() if why)
         raise ParameterError("\n  ".join(["no method but the study's can draw here", *reasons]))
     pictures = progress.Costs(run).need(tasks[0].arms).pictures

@@ -45,7 +45,7 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     dropped = None in known.get("selection", {}).get("labels", {}).values()  # boxes, which edits count
     if EDITS in edits.names(known["dataset"]) and not dropped:
         yield edit(run, EDITS, guidance)
-    yield from methods(run)
+    yield from methods(run, quick=True)
     yield from closing(external)
 
 
@@ -61,10 +61,11 @@ def edit(run: Run, name: str, guidance: float) -> Task:
     return Task(EDIT, f"{EDIT}_{name}", parameters, tuple(edit_arms(run, name, guidance)))
 
 
-def methods(run: Run) -> Iterator[Task]:
-    """The notebook of every method that can draw here, if there is one beside the study's."""
-    if (names := method_arms(run)) != grounding_arms(run):
-        yield Task(METHODS, "", QUIET, tuple(names))
+def methods(run: Run, quick: bool) -> Iterator[Task]:
+    """The notebook of every method that can draw here, or of the quick ones alone, if there is one beside the
+    study's."""
+    if (names := method_arms(run, quick)) != grounding_arms(run):
+        yield Task(METHODS, METHODS + "_all" * (not quick), {"quick": quick, **QUIET}, tuple(names))
 
 
 def detector_study(**parameters: object) -> Iterator[Task]:
