@@ -93,12 +93,12 @@ def save_instruct_pix2pix(
     ).save_pretrained(folder)
 
 
-def share(folder: Path, part: str, owner: Path) -> None:
-    """Files of a pipeline's part that is equal in another pipeline beside it: links to those of `owner`, so
-    that neither the repository nor a disk holds them twice. Stock diffusers reads them as its own."""
-    for file in (folder / part).iterdir():
+def share(folder: Path, *parts: str) -> None:
+    """Parts of a pipeline that equal those of gligen-text beside it: links to its files, so that neither the
+    repository nor a disk holds them twice. diffusers reads links as files."""
+    for file in (file for part in parts for file in (folder / part).iterdir()):
         file.unlink()
-        file.symlink_to(Path("..", "..", owner.name, part, file.name))
+        file.symlink_to(Path("..", "..", "gligen-text", file.parent.name, file.name))
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:

@@ -167,14 +167,17 @@ class Workshop:
 
     @cached_property
     def instruct_pix2pix(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-        """UNet and text encoder of the editor: from the UNet grounded by text, whatever there was before."""
+        """UNet and text encoder of the editor, which begin as the UNet grounded by text and CLIP's half."""
         file = self.work / f"pairs-{self.latent_count}-{saving.digest(self.autoencoder.encoder)}.npz"
         pairs = instruct_pix2pix.load_pairs(self.latent_count, self.autoencoder, file)
-        unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
+        if self._has(folder := self.models / "instruct-pix2pix"):
+            unet = saving.read(UNet2DConditionModel, folder / "unet")
+            text = saving.read(CLIPTextModel, folder / "text_encoder")
+        else:
+            unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
         recipe, factor = self.recipe(instruct_pix2pix.RECIPE), self.autoencoder.config.scaling_factor
-        return instruct_pix2pix.fit_instruct_pix2pix(
-            pairs, factor, unet, text, self.tokenizer, self.work, recipe
-        )
+        rest = self.tokenizer, self.work, recipe
+        return instruct_pix2pix.fit_instruct_pix2pix(pairs, factor, unet, text, *rest)
 
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
@@ -186,9 +189,8 @@ def save_clip(shop: Workshop) -> None:
 
 
 def save_vae(shop: Workshop) -> None:
-    """models/gligen-text/vae and models/gligen-text-image/vae, the same twice"""
-    for folder in ("gligen-text", "gligen-text-image"):
-        saving.halved(shop.vae).save_pretrained(shop.models / folder / "vae")
+    """models/gligen-text/vae, which the others share"""
+    saving.halved(shop.vae).save_pretrained(shop.models / "gligen-text" / "vae")
 
 
 def save_gligen_text(shop: Workshop) -> None:
@@ -200,14 +202,16 @@ def save_gligen_text(shop: Workshop) -> None:
 def save_gligen_image(shop: Workshop) -> None:
     """models/gligen-text-image"""
     parts = shop.gligen_image, shop.vae, shop.clip, shop.tokenizer
-    saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
+    folder = shop.models / "gligen-text-image"
+    saving.save_gligen(*parts, folder, shop.projection)
+    saving.share(folder, "vae", "text_encoder")
 
 
 def save_instruct_pix2pix(shop: Workshop) -> None:
     """models/instruct-pix2pix"""
     folder = shop.models / "instruct-pix2pix"
     saving.save_instruct_pix2pix(*shop.instruct_pix2pix, shop.vae, shop.tokenizer, folder)
-    saving.share(folder, "vae", shop.models / "gligen-text")
+    saving.share(folder, "vae")
 
 
 def save_detector(shop: Workshop) -> None:

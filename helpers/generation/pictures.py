@@ -47,6 +47,7 @@ def record(request: Request, tokenizer, **more: object) -> dict:
         "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),
         "dropped_phrases": [request.phrases[index] for index in used.dropped],
         "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
+        **({"licence": licence} if (licence := METHODS[request.grounding].licence) else {}),
         **more,
     }
     return {key: value for key, value in told.items() if key not in absent}

@@ -50,13 +50,15 @@ def lacking(run: Run) -> dict[str, str]:
     for name, method in METHODS.items():
         if method.group not in MEASURES:
             continue
-        own, found[name] = models.methods.get(name), ""
+        own, found[name] = models.methods.get(method.own), ""
         if not (own or method.checkpoint):
             found[name] = f"no weights of it in the {models.name} models"
         elif own and (missing := find(own)[1]):
             found[name] = f"{missing.problem}: {own.source}"
         elif method.needs_photo and not run.has_photos:
             found[name] = "needs photos"
+        elif not method.in_verdicts:
+            found[name] = "by sweeps alone"
     return found
 
 
@@ -64,7 +66,7 @@ def given(run: Run) -> HTML:
     """What every method is given and draws with, and why it does not draw here."""
     models, why, rows = model_set(run.card["protocol"]["models"]), lacking(run), []
     for name, method in METHODS.items():
-        checkpoint = models.methods.get(name) or models.gligen.get(method.checkpoint)
+        checkpoint = models.methods.get(method.own) or models.gligen.get(method.checkpoint)
         here = "see the edits" if method.group == "edit" else why[name] or "yes"
         facts = ", ".join(method.reads), checkpoint.name if checkpoint else "", here
         rows.append((method.title, method.group, *facts))
@@ -96,7 +98,9 @@ def compare(run: Run) -> dict[str, Comparison]:
         metrics = {one: LOWER if known[one].lower_is_better else HIGHER for one in columns}
         controls = {scores.PHOTOS: "photos, against other photos"} if run.has_photos else {}
         costs = {arm: cost for arm in names if (cost := run.costs(arm))}
-        compared[group] = Comparison(names, metrics, NOTES[group] + SEEDS, controls=controls, costs=costs)
+        notes = {METHODS[Arm.parse(arm).grounding].note for arm in names} - {""}
+        caption = " ".join([NOTES[group] + SEEDS, *sorted(notes)])
+        compared[group] = Comparison(names, metrics, caption, controls=controls, costs=costs)
     return compared
 
 

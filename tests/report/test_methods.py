@@ -13,9 +13,9 @@ from helpers.runs.methods import GROUPS, METHODS, Method
 from helpers.scoring import scores
 from tests.fakes.judged import draw, load_small_judges, start
 
-GAN = Method("a GAN", ("prompt",), (), checkpoint="")
+GAN = Method("a GAN", ("prompt",), (), checkpoint="", own="gan")
 NEW = {"gan": GAN, "layouts": Method("a layout model", ("boxes", "phrases"))}
-NEW |= {"absent": replace(GAN, title="an absent GAN"), "unknown": replace(GAN, title="an unknown GAN")}
+NEW |= {name: replace(GAN, title=f"an {name} GAN", own=name) for name in ("absent", "unknown")}
 OTHERS = ["suffix-gan", "suffix-layouts-g2"]
 
 

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
+from helpers.runs.methods import METHODS
 from helpers.scenes import images
 from helpers.scoring import intervals, scores, sentences, verdicts
 from helpers.scoring.measurements import Measurements, collect
@@ -128,6 +129,13 @@ def test_the_best_arm_goes_by_the_metric(run):
     table = run.scores()
     highest = table[table.metric == "CLIP score"].set_index("arm").value.idxmax()
     assert verdicts.best(run, "CLIP score", [ARM, OTHER, THIRD]) == highest
+
+
+def test_arms_that_are_in_no_verdicts_are_left_out_of_them(run):
+    table = verdicts.compare(run, KID, [ARM, OTHER, THIRD])
+    again = verdicts.compare(run, KID, [ARM, "upsampled-flux3_up", OTHER, THIRD])
+    assert again.equals(table)
+    assert [name for name, one in METHODS.items() if not one.in_verdicts] == ["flux3_up"]
 
 
 def test_the_best_arm_is_held_against_all_pairs(run):
