@@ -16,11 +16,22 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from data.training import autoencoder, captioner, clip, decoder, detector, gligen, instruct_pix2pix, saving
+from data.training import (
+    autoencoder,
+    captioner,
+    clip,
+    decoder,
+    detector,
+    gligen,
+    instruct_pix2pix,
+    layoutdiffusion,
+    saving,
+)
 from data.training.drawn_scenes import load_scenes
 from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
+from helpers.models.layout_unet import LayoutDiffusionModel
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
@@ -146,6 +157,17 @@ class Workshop:
         return self.made("gligen-text-image", UNet2DConditionModel, "gligen-text-image/unet", fit)
 
     @cached_property
+    def layoutdiffusion(self) -> LayoutDiffusionModel:
+        """The UNet that reads classes and boxes."""
+
+        def fit(known: LayoutDiffusionModel | None) -> LayoutDiffusionModel:
+            start = known or layoutdiffusion.from_gligen(self.gligen_text)
+            recipe = self.recipe(layoutdiffusion.RECIPE)
+            return layoutdiffusion.fit_layoutdiffusion(self.frozen, self.work, start, recipe)
+
+        return self.made("layoutdiffusion", LayoutDiffusionModel, "layoutdiffusion/unet", fit)
+
+    @cached_property
     def detector(self) -> Owlv2ForObjectDetection:
         """The detector, which begins with CLIP's vision transformer."""
 
@@ -214,6 +236,13 @@ def save_instruct_pix2pix(shop: Workshop) -> None:
     saving.share(folder, "vae")
 
 
+def save_layoutdiffusion(shop: Workshop) -> None:
+    """models/layoutdiffusion"""
+    folder = shop.models / "layoutdiffusion"
+    saving.save_layoutdiffusion(shop.layoutdiffusion, shop.vae, folder)
+    saving.share(folder, "vae")
+
+
 def save_detector(shop: Workshop) -> None:
     """models/owlv2"""
     saving.save(shop.detector, detector.processor(shop.tokenizer), shop.models / "owlv2")
@@ -232,6 +261,7 @@ PARTS = {
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
     "instruct-pix2pix": save_instruct_pix2pix,
+    "layoutdiffusion": save_layoutdiffusion,
     "detector": save_detector,
     "captioners": save_captioners,
 }

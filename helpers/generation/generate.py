@@ -54,7 +54,7 @@ def generate(
     requests, unet = list(requests), getattr(parts, "unet", None)
     if not requests:
         return iter(())
-    check(requests, unet and unet.config.attention_type)
+    check(requests, unet and getattr(unet.config, "attention_type", None))
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")

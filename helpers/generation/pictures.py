@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from helpers.captioning.prompts import truncate
@@ -42,10 +41,7 @@ def record(request: Request, tokenizer, **more: object) -> dict:
     told = {
         **{key: value for key, value in vars(request).items() if key not in INPUTS},
         **request.knobs,
-        "boxes": used.boxes.tolist(),
-        "phrases": list(used.phrases),
-        "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),
-        "dropped_phrases": [request.phrases[index] for index in used.dropped],
+        **used.facts,
         "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
         **({"licence": licence} if (licence := METHODS[request.grounding].licence) else {}),
         **more,

@@ -16,6 +16,8 @@ FLUX_LICENCE = (  # as pages about it say; nobody here has read the licence itse
     "black-forest-labs/flux-3-image-klein first"
 )
 
+CONVERTER = "python -m data.converters.layoutdiffusion FILE.pt"
+
 
 def data_folder() -> Path:
     """The folder that holds `demo/` and `models/`: `GROUNDED_DATA`, or `data/` of this repository."""
@@ -33,7 +35,8 @@ class Checkpoint:
     parts: the folders of a pipeline that are wanted; empty: all but SAFETY.
     size: bytes to download; parameters: numbers in its weights; both to three digits, 0 where unknown.
     mirror: a hub repository of the same files without the gate that this one has; taken where it is here.
-    licence: where pictures that it makes may not be used as one likes.
+    licence: where pictures that it makes may not be used as one likes. converter: of a local folder, the
+    command that makes it from a file of weights that is on no hub.
     """
 
     name: str
@@ -46,12 +49,14 @@ class Checkpoint:
     parameters: int = 0
     mirror: str = ""
     licence: str = ""
+    converter: str = ""
 
     @property
     def terms(self) -> str:
         """What has to be done and read before its weights are used; "" where there is nothing."""
         gate = "gated: accept its licence on its page and log in (hf auth login); without a gate: "
-        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence]))
+        file = "on no hub: download its file as data/README.md says, and convert it" * bool(self.converter)
+        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence, file]))
 
     @property
     def files(self) -> list[str]:
@@ -133,7 +138,7 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
-        methods={"ip2p": local("instruct-pix2pix")},
+        methods={"ip2p": local("instruct-pix2pix"), "layoutdiffusion": local("layoutdiffusion")},
     )
 
 
@@ -153,6 +158,7 @@ def _published() -> ModelSet:
     opt = "Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
     t5 = "Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28"
     clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
+    converted = str(data_folder() / "converted" / "layoutdiffusion")
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
     ip2p = "timbrooks/instruct-pix2pix", "31519b5cb02a7fd89b906d88731cd4d6a7bbf88d"
     turbo = "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2"
@@ -166,6 +172,9 @@ def _published() -> ModelSet:
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
             "flux3": _flux3(),
+            "layoutdiffusion": Checkpoint(
+                "LayoutDiffusion", converted, parameters=569_000_000, converter=CONVERTER
+            ),
         },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,

@@ -14,12 +14,14 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metric import ATTRIBUTES, CAPTIONS, EDITS, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import FOUND
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
 LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
 LAYOUT |= {"random": "random boxes"}
+ELSEWHERE = (CAPTIONS, SEEDS, EDITS, ATTRIBUTES)  # groups of metrics with tables of their own
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -77,7 +79,7 @@ def everything(run: Run) -> list[Comparison]:
     """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
     groups, known, scored = {}, scores.metrics_of(run), set(run.scores().metric)
     for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS, EDITS) and (name in scored or not metric.crowded):
+        if metric.group not in ELSEWHERE and (name in scored or not metric.crowded):
             groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")

@@ -8,7 +8,7 @@ from helpers.models.sets import FLUX_LICENCE, ModelSet
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
-READS = ("prompt", "boxes", "phrases", "crops", "photo")
+READS = ("prompt", "boxes", "phrases", "crops", "photo", "labels", "colours")
 EDIT = ("source_prompt", "source_phrases", "instruction")  # what an edit set tells of a scene as well
 READS += EDIT
 GROUPS = ("caption only", "layout", "edit")  # by what methods are given: those of one group compare
@@ -36,6 +36,9 @@ KNOBS = {
     "image_guidance": Knob("k", 1.5, number(Real, 0, 100, "give a number from 0; more keeps more")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
     "size": Knob("p", 512, multiple_of_16),
+    "colour_weight": Knob("c", 1, number(Real, 0, 10, "give a number from 0, no colour but by words, to 10")),
+    "decodings": Knob("x", 0, number(Real, 0, 100, "give a number of steps through the decoder, from 0")),
+    "threshold": Knob("e", 0.4, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
 }
 
 
@@ -71,7 +74,7 @@ class Method:
     @property
     def needs_photo(self) -> bool:
         """Whether it is given pixels of the photo: its pictures can then have no other layout than that."""
-        return bool({"photo", "crops"} & set(self.reads))
+        return bool({"photo", "crops", "colours"} & set(self.reads))
 
     @property
     def is_edit(self) -> bool:
@@ -127,6 +130,30 @@ METHODS |= {
         **_FLUX3,
         note=f"{_NOISE} {_UPSAMPLED}",
         in_verdicts=False,
+    ),
+}
+METHODS["layoutdiffusion"] = Method(
+    "LayoutDiffusion",
+    ("boxes", "phrases"),
+    checkpoint="",
+    module=f"{FOLDER}layoutdiffusion",
+    own="layoutdiffusion",
+    note="LayoutDiffusion is given boxes and what stands in them, and no prompt.",
+)
+_RICH = {"module": f"{FOLDER}rich"}
+METHODS |= {
+    "rich": Method(
+        "Rich Text",
+        ("prompt", "phrases", "labels", "colours"),
+        (*DIFFUSION, "colour_weight", "decodings", "threshold"),
+        **_RICH,
+        quick=False,
+    ),
+    "rich_text": Method(
+        "Rich Text with boxes",
+        ("prompt", "boxes", "phrases", "colours"),
+        (*GROUNDED, "colour_weight", "decodings"),
+        **_RICH,
     ),
 }
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers.captioning import edits, prompt_files
+from helpers.captioning import attributes, edits, prompt_files
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
 from helpers.report.methods import lacking
@@ -17,7 +17,7 @@ from helpers.scenes.problems import DatasetError
 from helpers.scenes.scenes import read_scenes
 from helpers.scoring.scores import ROUND_TRIP
 from helpers.sweeps import grids, machine, plan, progress, settings
-from helpers.sweeps.settings import externals, given, guidance, open_run
+from helpers.sweeps.settings import given, open_run
 from helpers.sweeps.tasks import Task, is_done
 from helpers.sweeps.workers import Cluster, Workers
 
@@ -28,10 +28,10 @@ Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks ag
 def report(options: argparse.Namespace) -> Work:
     """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
     languages.check(options.language or languages.ENGLISH)
-    joined = externals(options.external)
+    joined = settings.externals(options.external)
     folder, protocol, is_known = settings.protocol_of(options)
     run = settings.begin(folder, protocol) if is_known else None
-    scale = guidance(run, protocol, options)
+    scale = settings.guidance(run, protocol, options)
     if not (run and all(is_done(run, task) for task in plan.study(run, scale, joined))):
         pictures = plan.ARMS * len(scenes_of(protocol)) - (run.count_pictures() if run else 0)
         _require(Workers(1), protocol, True, max(0, pictures), options)
@@ -78,17 +78,30 @@ def edit(options: argparse.Namespace) -> Work:
         none = f"this data set has none of its own; name one of {', '.join(known)}"
         said = nearest(unknown[0], known) if chosen else none
         raise ParameterError(f"edits = {', '.join(chosen)!r}: {said}")
-    scale = guidance(run, protocol, options)
+    scale = settings.guidance(run, protocol, options)
     tasks = [plan.edit(run, name, scale) for name in chosen]
     pictures = sum(len(task.arms) for task in tasks) * len(run.scenes)
     _require(Workers(1), protocol, False, pictures, options)
     return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
+def tokens(options: argparse.Namespace) -> Work:
+    """Inclusive tokens, learnt before the lines about them are given, and what draws with them."""
+    from helpers.generation.tokens import learn  # here, for it waits for torch
+
+    if not (name := options.attribute):
+        raise ParameterError("attribute: name a field of annotations.json, or give photos, too, and any name")
+    run = open_run(options)
+    about = learn(run, name, options.photos or "")
+    lines = [f"{', '.join(about['tokens'])}: {about['seconds']} s of training, in {run.folder / 'tokens'}"]
+    lines += [f"  CLIP names {about['right']:.2f} of the reference photos rightly"]
+    lines += [f"  grounded sweep --run {run.folder} --template {' '.join(attributes.templates(name))}"]
+    return partial(print, *lines, sep="\n")
+
+
 def methods(options: argparse.Namespace) -> Work:
     """Every method that can draw the same scenes, and the report with what came out."""
     run = open_run(options)
-    run.read_json("choices/template.json")  # the report's, for all of them
     if not (tasks := [*plan.methods(run, quick=False)]):
         reasons = (f"{METHODS[name].title}: {why}" for name, why in lacking(run).items() if why)
         raise ParameterError("\n  ".join(["no method but the study's can draw here", *reasons]))
@@ -174,8 +187,9 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
-COMMANDS |= {"edit": edit, "methods": methods, "dataset": dataset, "study-detector": study_detector}
-COMMANDS |= {"prompts": prompts, "check": check_data, "fetch": fetch, "doctor": doctor}
+COMMANDS |= {"edit": edit, "tokens": tokens, "methods": methods, "dataset": dataset}
+COMMANDS |= {"study-detector": study_detector, "prompts": prompts, "check": check_data}
+COMMANDS |= {"fetch": fetch, "doctor": doctor}
 
 
 def arms_of(run: Run, options: argparse.Namespace) -> list[str]:

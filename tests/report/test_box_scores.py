@@ -3,9 +3,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 from helpers.report import answers, box_scores, comparisons, gallery
+from helpers.report.comparisons import ELSEWHERE
 from helpers.runs.arms import Arm
 from helpers.runs.layouts import given_boxes
-from helpers.scoring import metrics, scores
+from helpers.scoring import scores
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARMS = [Arm("suffix", grounding, 2).name for grounding in ("none", "text", "image")]
@@ -32,9 +33,8 @@ def test_every_metric_of_pictures_stands_in_one_table_and_what_is_counted_in_the
     *groups, counted = (one.metrics for one in comparisons.everything(run))
     shown = [metric for group in groups for metric in group]
     assert len(shown) == len(set(shown))
-    others = (metrics.CAPTIONS, metrics.SEEDS, metrics.EDITS)  # have tables of their own
     known = {name: one for name, one in scores.metrics_of(run).items() if not one.crowded}
-    assert set(shown) == {name for name, one in known.items() if one.group not in others}
+    assert set(shown) == {name for name, one in known.items() if one.group not in ELSEWHERE}
     assert {"missing pictures", "constant pictures", "truncated prompts"} <= set(counted)
     assert not set(counted) & set(shown)
 

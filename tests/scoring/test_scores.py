@@ -14,7 +14,8 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import extraction, features, measurements, scores
 from helpers.scoring.measurements import Measurements, collect
-from helpers.scoring.metrics import CAPTIONS, COMMON, EDITS, FOUND, SEEDS, applies, measure, metrics
+from helpers.scoring.metric import CAPTIONS, EDITS, SEEDS, applies, measure
+from helpers.scoring.metrics import COMMON, FOUND, metrics
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"
