@@ -9,6 +9,7 @@ import numpy as np
 from helpers.runs.arms import own_arm
 from helpers.runs.run import Run
 from helpers.scoring.extraction import text_embeds
+from helpers.scoring.intervals import Measured
 from helpers.scoring.judges import Judges
 
 RIGHT = 0.98  # share of the reference photos that CLIP has to name rightly, else pictures are not judged
@@ -52,8 +53,8 @@ def chance(count: int, n: int) -> float:
     return (count - 1) / (2 * n)
 
 
-def divergence(shown: Categories) -> dict[str, object]:
-    """Fields of `metric.Measured` of `kl_to_uniform`: value, left_out, pair_variance and bias.
+def divergence(shown: Categories) -> Measured:
+    """`kl_to_uniform` of pictures, with what its interval is made of.
 
     Of n pictures where the truth is even, 2 n times the value is chi-squared with count - 1 degrees of
     freedom; the variance of pairs is what gives that variance. In simulations (2 to 5 categories, 24 to 200
@@ -63,7 +64,7 @@ def divergence(shown: Categories) -> dict[str, object]:
     counts = np.bincount(seen, minlength=count)
     left_out = np.array([kl_to_uniform(counts - np.eye(count)[category]) for category in seen])
     facts = {"pair_variance": (count - 1) / 4, "bias": chance(count, len(seen))}
-    return {"value": kl_to_uniform(counts), "left_out": left_out, **facts}
+    return Measured(kl_to_uniform(counts), left_out, **facts)
 
 
 def collect_categories(

@@ -46,6 +46,22 @@ class Estimate:
         return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
+
+    sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
+    sum(counts). pair_variance, bias: where it is a mean over pairs of scenes, see `quadratic`.
+    """
+
+    value: float
+    left_out: np.ndarray
+    sums: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    pair_variance: float | None = None
+    bias: float | None = None
+
+
 def estimate(value: float, standard_error: float, n: int) -> Estimate:
     """The Student interval with n - 1 degrees of freedom. Raises TooFew for n below 2, ValueError for NaN."""
     if n < 2:

@@ -131,7 +131,7 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     withheld |= {} if run.has_photos else PHOTOLESS
     if edits or (parsed and METHODS[parsed.grounding].is_edit):
         withheld |= dict.fromkeys(PHOTOLESS, EDITED)
-    found = {"counts": counts, "layouts": pictures.layouts, "withheld": withheld}
+    found = {"counts": counts, "layouts": pictures.layouts}
     found |= {name: tuple(rows[:, 0] for rows in own[name]) for name in simple}
     if run.has_photos:
         photos = Pictures(run, scenes, PHOTOS, judges)

@@ -7,29 +7,13 @@ import numpy as np
 
 from helpers.scenes.boxes import PLACES
 from helpers.scoring import intervals
-from helpers.scoring.intervals import Estimate
+from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.measurements import Measurements
 from helpers.scoring.shares import share_interval
 
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS, EDITS, ATTRIBUTES = "Captions", "Two seeds", "Edits", "Attributes"
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
-
-    sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
-    sum(counts). pair_variance, bias: where it is a mean over pairs of scenes, see `intervals.quadratic`.
-    """
-
-    value: float
-    left_out: np.ndarray
-    sums: np.ndarray | None = None
-    counts: np.ndarray | None = None
-    pair_variance: float | None = None
-    bias: float | None = None
 
 
 @dataclass(frozen=True)

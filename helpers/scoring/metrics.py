@@ -59,7 +59,7 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
         "attribute KL": Metric(
-            lambda e: Measured(**divergence(e.categories)), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
+            lambda e: divergence(e.categories), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
         ),
         "hit rate": Metric(_mean(lambda e: e.hits), ("hits",), ATTRIBUTES, **share),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
@@ -143,6 +143,10 @@ def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     m = known[fields]
     value, left_out = ((m.precision, m.precision_left_out), (m.recall, m.recall_left_out))[which]
     return Measured(value, left_out, m.inside[which].astype(float), np.ones(len(left_out)))
+
+
+def _precision(name: str, e: Measurements) -> Measured:
+    return Measured(*e.precision.over[name])
 
 
 def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Measurements], Measured]:

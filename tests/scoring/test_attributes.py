@@ -7,7 +7,7 @@ import pytest
 
 from helpers.scoring import scores, verdicts
 from helpers.scoring.attributes import Categories, chance, classify, divergence, kl_to_uniform
-from helpers.scoring.metric import Measured, interval
+from helpers.scoring.metric import interval
 from helpers.scoring.metrics import metrics
 from helpers.scoring.verdicts import NotJudged
 from tests.fakes.judged import draw, load_small_judges, start
@@ -42,13 +42,13 @@ def test_a_picture_is_of_the_category_whose_mean_text_is_nearest():
 
 def test_divergence_is_left_out_scene_by_scene():
     found = divergence(Categories(np.array([0, 0, 1]), 2))
-    assert found["value"] == pytest.approx(kl_to_uniform(np.array([2, 1])))
-    assert found["left_out"] == pytest.approx([0, 0, math.log(2)])
+    assert found.value == pytest.approx(kl_to_uniform(np.array([2, 1])))
+    assert found.left_out == pytest.approx([0, 0, math.log(2)])
 
 
 def test_categories_that_are_perfectly_even_are_not_known_exactly():
     for n in (12, 48, 96):
-        found = interval(KL, Measured(**divergence(Categories(np.arange(n) % 3, 3))))
+        found = interval(KL, divergence(Categories(np.arange(n) % 3, 3)))
         assert found.value == 0 and found.low == 0 and 0.4 / n < found.high < 2 / n
 
 
@@ -56,7 +56,7 @@ def test_categories_that_are_perfectly_even_are_not_known_exactly():
 def test_the_interval_holds_the_truth_as_often_as_it_says(shares):
     rng, truth, held = np.random.default_rng(1), kl_to_uniform(np.array(shares)), []
     for _ in range(400):
-        found = interval(KL, Measured(**divergence(Categories(rng.choice(3, 96, p=shares), 3))))
+        found = interval(KL, divergence(Categories(rng.choice(3, 96, p=shares), 3)))
         held.append(found.low <= truth + 1e-12 and truth <= found.high)
     assert 0.91 <= np.mean(held) <= 0.99
 
