@@ -10,7 +10,7 @@ GIVEN = $(foreach name,$(VARIABLES),$(if $($(name)),$(name))) $(filter-out PYTHO
 	name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 OPTIONS = $(foreach name,$(GIVEN),$(name)='$(subst ','\'',$($(name)))')
 
-.PHONY: help report sweep dry-run status tune edit tokens dataset prompts fetch doctor check-data study-detector lab test check bench rehearsal demo-models demo-quality clean
+.PHONY: help report sweep dry-run status tune edit tokens methods dataset prompts fetch doctor check-data study-detector lab test check bench rehearsal demo-models demo-quality clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -22,11 +22,12 @@ status:  ## what a run has: notebooks, arms, scores, and what failed and why
 tune:  ## the cheapest scheduler, steps and guidance that are not worse than the run's
 edit:  ## photos with one thing changed, by every editor: make edit EDITS=night
 tokens:  ## prompts whose pictures show an attribute's categories evenly: make tokens ATTRIBUTE=place
+methods:  ## the same scenes by every other method
 dataset:  ## a training set: make dataset RUN=runs/demo TO=my_set FORMAT=coco (yolo, voc)
 prompts:  ## layout prompts as files, for generators elsewhere: make prompts FORMAT=flux3 TO=my_prompts
 fetch:  ## download the published models; goes on where it was stopped
 doctor:  ## what this machine can run, and which weights are there
-report sweep dry-run status tune edit tokens dataset prompts fetch doctor: $(BIN)/ready
+report sweep dry-run status tune edit tokens methods dataset prompts fetch doctor: $(BIN)/ready
 	$(BIN)/python -m helpers $@ $(OPTIONS)
 
 check-data: $(BIN)/ready  ## read a data set: what was recognised, what was put in order, what is wrong

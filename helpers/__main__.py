@@ -17,6 +17,7 @@ COMMANDS = {
     "tune": "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
     "edit": "photos with one thing changed, by every editor: notebook 07_edits, then the report",
     "tokens": "inclusive tokens of an attribute: prompts whose pictures show its categories evenly",
+    "methods": "the same scenes by every other method: notebook 08_methods, then the report",
     "dataset": "a training set of the pictures whose boxes hold what was asked for",
     "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
     "prompts": "a run's layout prompts as files, for generators elsewhere; or upsampled ones, read back",
@@ -32,6 +33,7 @@ EXAMPLES = {
     "tune": "--run runs/mine --scenes 24",
     "edit": "--run runs/mine --edits night",
     "tokens": "--run runs/mine --attribute weather --photos my_weather",
+    "methods": "--run runs/mine",
     "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
     "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
     "prompts": "--run runs/mine --format flux3 --to my_prompts",
@@ -43,7 +45,7 @@ GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune"), "edit": (*RUN, "e
 GROUPS |= {"tokens": (*RUN, "attribute")}
 GROUPS |= {"dataset": ("pictures", "training set"), "study-detector": ("pictures", "training")}
 GROUPS |= {"prompts": ("layout prompts",), "check": ("data",), "fetch": ("models", "own weights")}
-GROUPS["doctor"] = ("models",)
+GROUPS |= {"doctor": ("models",), "methods": RUN}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
         "dataset": ("FOLDER", str, "photos and annotations; default data/demo"),

@@ -11,6 +11,7 @@ FOLDER = "helpers.generation.methods."
 READS = ("prompt", "boxes", "phrases", "crops", "photo", "labels", "colours")
 EDIT = ("source_prompt", "source_phrases", "instruction")  # what an edit set tells of a scene as well
 READS += EDIT
+GROUPS = ("caption only", "layout", "edit")  # by what methods are given: those of one group compare
 DIFFUSION = ("guidance_scale", "guidance_share", "steps", "scheduler")
 GROUNDED = (*DIFFUSION, "grounded_fraction")
 
@@ -52,7 +53,8 @@ class Method:
     its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes:
     whether it draws inside the boxes alone, and of an edit set in the edited box alone. takes_all_boxes: of a
     scene, and not its 30 largest. licence: of its pictures. note: what whoever compares it has to know, in
-    sentences. in_verdicts: whether sentences may call it better or worse than others.
+    sentences. in_verdicts: whether sentences may call it better or worse than others. quick: whether a report
+    draws it unasked; `make methods` draws the others, too.
     """
 
     title: str
@@ -67,6 +69,7 @@ class Method:
     licence: str = ""
     note: str = ""
     in_verdicts: bool = True
+    quick: bool = True
 
     @property
     def needs_photo(self) -> bool:
@@ -77,6 +80,12 @@ class Method:
     def is_edit(self) -> bool:
         """Whether it starts from the photo: no distance to the photos is then a measure of realism."""
         return "photo" in self.reads
+
+    @property
+    def group(self) -> str:
+        """Of GROUPS, by what it reads."""
+        own = "caption only" if set(self.reads) <= {"prompt"} else "layout"
+        return "edit" if self.is_edit else own
 
 
 METHODS = {
@@ -138,6 +147,7 @@ METHODS |= {
         ("prompt", "phrases", "labels", "colours"),
         (*DIFFUSION, "colour_weight", "decodings", "threshold"),
         **_RICH,
+        quick=False,
     ),
     "rich_text": Method(
         "Rich Text with boxes",

@@ -22,6 +22,7 @@ from helpers.scoring.judges import Judges
 PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
 FACTS = ("spread", "flagged", "dropped", "damaged")
+PATCH = 32, 32  # pixels of what is inside a box, as LayoutDiffusion's classifier sees it
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
@@ -89,7 +90,7 @@ class Pictures:
         """What the arrays of each picture depend on: its bytes, and what is asked of it."""
         asked = {
             "detector": lambda layout: self.labels,
-            "clip-crops": lambda layout: layout.boxes.tobytes(),
+            **dict.fromkeys(("clip-crops", "patches"), lambda layout: layout.boxes.tobytes()),
             "colours": lambda layout: (layout.boxes.tobytes(), layout.phrases),
             "rgb": lambda layout: (layout.boxes.tobytes(), layout.content),
         }
@@ -98,12 +99,10 @@ class Pictures:
         pairs = zip(self.digests, map(asked[extractor], self.layouts), strict=True)
         return [hashlib.sha256(repr(pair).encode()).hexdigest()[:32] for pair in pairs]
 
-    def _extract(
-        self, extractor: str, pictures: list[Image.Image], layouts: list[Scene]
-    ) -> Sequence[np.ndarray]:
+    def _extract(self, name: str, pictures: list[Image.Image], layouts: list[Scene]) -> Sequence[np.ndarray]:
         from helpers.scoring import features
 
-        match extractor:
+        match name:
             case "clip":
                 return features.image_features(self.judges.clip, pictures)[:, None]
             case "inception":
@@ -113,12 +112,12 @@ class Pictures:
             case "detector":
                 found = features.detect(self.judges.detector, pictures, [self.labels] * len(pictures))
                 return [_as_rows(one, self.labels) for one in found]
-            case "clip-crops":
+            case "clip-crops" | "patches":
                 cut = [
                     images.crop(p, box) for p, one in zip(pictures, layouts, strict=True) for box in one.boxes
                 ]
-                embeds = features.image_features(self.judges.clip, cut)
-                return np.split(embeds, np.cumsum([len(one.boxes) for one in layouts])[:-1])
+                rows = _pixels(cut) if name == "patches" else features.image_features(self.judges.clip, cut)
+                return np.split(rows, np.cumsum([len(one.boxes) for one in layouts])[:-1])
             case "colours":
                 return [_colours(*pair) for pair in zip(pictures, layouts, strict=True)]
             case "rgb":
@@ -221,6 +220,12 @@ def _colours(picture: Image.Image, layout: Scene) -> np.ndarray:
             crop = np.asarray(images.crop(picture, layout.boxes[k]))
             distances[k] = alignment.colour_distance(crop, colour)
     return distances
+
+
+def _pixels(crops: Sequence[Image.Image]) -> np.ndarray:
+    """Crops at PATCH, (n, d) uint8."""
+    small = [np.asarray(one.resize(PATCH, Image.Resampling.BILINEAR)).ravel() for one in crops]
+    return np.array(small, np.uint8).reshape(len(small), PATCH[0] * PATCH[1] * 3)
 
 
 def _rgb(picture: Image.Image, layout: Scene, protocol: Mapping) -> np.ndarray:

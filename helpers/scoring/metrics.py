@@ -45,10 +45,14 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
         FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
         COMMON: Metric(_mean(box_values.found_of_common), found, BOXES, **share, crowded=True),
-        **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
+        **{
+            name: Metric(lambda e, name=name: Measured(*e.precision.over[name]), found, **boxes)
+            for name in adherence.PRECISIONS
+        },
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
+        "CAS": Metric(_mean(lambda e: e.classified), ("layouts", "classified"), BOXES, **share),
         "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
         "CLIP score": Metric(_mean(_pairs(alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)),
         "R-precision": Metric(_mean(_pairs(alignment.r_precision)), prompt, PROMPT, **share),

@@ -8,7 +8,9 @@ from pathlib import Path
 from helpers.captioning import attributes, edits, prompt_files
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
+from helpers.report.methods import lacking
 from helpers.runs.arms import Arm, check
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import at, scenes_of
 from helpers.runs.run import Run
 from helpers.scenes.problems import DatasetError
@@ -97,6 +99,17 @@ def tokens(options: argparse.Namespace) -> Work:
     return partial(print, *lines, sep="\n")
 
 
+def methods(options: argparse.Namespace) -> Work:
+    """Every method that can draw the same scenes, and the report with what came out."""
+    run = open_run(options)
+    if not (tasks := [*plan.methods(run, quick=False)]):
+        reasons = (f"{METHODS[name].title}: {why}" for name, why in lacking(run).items() if why)
+        raise ParameterError("\n  ".join(["no method but the study's can draw here", *reasons]))
+    pictures = progress.Costs(run).need(tasks[0].arms).pictures
+    _require(Workers(1), run.card["protocol"], False, pictures, options)
+    return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
+
+
 def dry_run(options: argparse.Namespace) -> Work:
     """What a sweep would take."""
     run = open_run(options)
@@ -174,8 +187,9 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
-COMMANDS |= {"edit": edit, "tokens": tokens, "dataset": dataset, "study-detector": study_detector}
-COMMANDS |= {"prompts": prompts, "check": check_data, "fetch": fetch, "doctor": doctor}
+COMMANDS |= {"edit": edit, "tokens": tokens, "methods": methods, "dataset": dataset}
+COMMANDS |= {"study-detector": study_detector, "prompts": prompts, "check": check_data}
+COMMANDS |= {"fetch": fetch, "doctor": doctor}
 
 
 def arms_of(run: Run, options: argparse.Namespace) -> list[str]:

@@ -136,4 +136,4 @@ def test_a_sweep_knows_every_arm_and_names_those_without_scores(run):
     assert set(table.guidance_scale) == {2} and set(table.grounding) == {"none", "text", "image"}
     draw(run, "suffix-text-g11")
     with pytest.raises(FileNotFoundError, match=r"no scores of suffix-text-g11; .* 04_fid"):
-        comparisons.over_guidance(run, comparisons.sweep(run).names)
+        comparisons.sweep(run)
