@@ -507,7 +507,7 @@ def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
     for kind in ("rain", "sun"):
         (tmp_path / "weather" / kind).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "weather" / kind / "a.png")
-    monkeypatch.setattr(tokens, "STEPS", 2)
+    monkeypatch.setattr(tokens, "STEPS", 3)
     assert main([*words, "--attribute", "weather", "--photos", str(tmp_path / "weather")]) == 0
     shown = capsys.readouterr().out
     assert "<weather-0>, <weather-1>" in shown and "of the reference photos rightly" in shown

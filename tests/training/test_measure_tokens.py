@@ -23,7 +23,7 @@ def test_spoilt_photos_are_dark_or_noisy_and_the_others_crisp(tmp_path):
 def test_every_bar_of_tokens_has_its_row(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measure_tokens, "DEMO", replace(measure_tokens.DEMO, guidance_scale=1.0))
     monkeypatch.setattr(tokens, "STEPS", 3)
-    measure_tokens.main(["--scenes", "3", "--work", str(tmp_path)])
+    measure_tokens.main(["--scenes", "4", "--work", str(tmp_path)])
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     rows = {(cells[0].removeprefix("| "), cells[1].split(",")[0]): cells for cells in lines}
     bars = {key: cells[2] for key, cells in rows.items() if cells[2]}
