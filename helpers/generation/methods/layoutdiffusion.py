@@ -113,8 +113,10 @@ class Sampler(Denoiser):
             picture.resize(self.size[::-1], Image.Resampling.LANCZOS) for picture in images.to_images(latents)
         ]
 
-    def _conditions(self, requests: Sequence[Request], guided: list[int]) -> tuple[Layout, Layout]:
-        """The layouts of the conditional rows, then null layouts: as embeddings and as tokens."""
+    def _conditions(
+        self, requests: Sequence[Request], guided: list[int], regions: list
+    ) -> tuple[Layout, Layout]:
+        """The layouts of the conditional rows, then null layouts: as embeddings and as tokens. regions: none."""
         rows = len(requests) + len(guided)
         classes = torch.full((rows, self.gligen.model.config.length), len(self.classes) - 1)
         boxes = torch.zeros(*classes.shape, 4)
