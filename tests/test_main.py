@@ -498,6 +498,7 @@ def test_tuning_prints_what_it_found(tmp_path, scenes, monkeypatch, capsys):
 def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
     tmp_path, scenes, monkeypatch, capsys
 ):
+    write_clip(tmp_path / "data" / "models" / "clip")
     run = begun(tmp_path, scenes)
     words = ["tokens", "--run", str(run.folder)]
     assert main(words) == 2 and "name a field of annotations.json" in capsys.readouterr().err
@@ -506,7 +507,6 @@ def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
     for kind in ("rain", "sun"):
         (tmp_path / "weather" / kind).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "weather" / kind / "a.png")
-    write_clip(tmp_path / "data" / "models" / "clip")
     monkeypatch.setattr(tokens, "STEPS", 2)
     assert main([*words, "--attribute", "weather", "--photos", str(tmp_path / "weather")]) == 0
     shown = capsys.readouterr().out

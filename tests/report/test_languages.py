@@ -42,7 +42,7 @@ NAMES += "grounding guidance scale make opt precision published px pytorch-fid s
 NAMES += (
     "text image one This Which Because lead warning More Scores Section Curves Intervals table photo- cone "
 )
-NAMES += "crate img src https example org"  # of `pieces`
+NAMES += "crate img src https example org RGB KL"  # of `pieces`
 
 
 @pytest.fixture(params=OTHERS)
