@@ -116,7 +116,7 @@ class Sampler(Denoiser):
     def _conditions(
         self, requests: Sequence[Request], guided: list[int], regions: list
     ) -> tuple[Layout, Layout]:
-        """The layouts of the conditional rows, then null layouts: as embeddings and as tokens. regions: none."""
+        """The layouts of the conditional rows, then null layouts: as embeddings and as tokens."""
         rows = len(requests) + len(guided)
         classes = torch.full((rows, self.gligen.model.config.length), len(self.classes) - 1)
         boxes = torch.zeros(*classes.shape, 4)
