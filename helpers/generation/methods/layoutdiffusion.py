@@ -113,7 +113,9 @@ class Sampler(Denoiser):
             picture.resize(self.size[::-1], Image.Resampling.LANCZOS) for picture in images.to_images(latents)
         ]
 
-    def _conditions(self, requests: Sequence[Request], guided: list[int]) -> tuple[Layout, Layout]:
+    def _conditions(
+        self, requests: Sequence[Request], guided: list[int], regions: list
+    ) -> tuple[Layout, Layout]:
         """The layouts of the conditional rows, then null layouts: as embeddings and as tokens."""
         rows = len(requests) + len(guided)
         classes = torch.full((rows, self.gligen.model.config.length), len(self.classes) - 1)
