@@ -117,9 +117,12 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
 
 
 def _with_tokens(load: Callable[[], "Gligen"], run: Run) -> "Gligen":
-    from helpers.generation.tokens import read_tokens
+    parts, folder = load(), run.folder / "tokens"
+    if folder.is_dir():
+        from helpers.generation.tokens import read_tokens  # here, because most runs have none
 
-    return read_tokens(load(), run.folder / "tokens")
+        read_tokens(parts, folder)
+    return parts
 
 
 def draw_round_trip(run: Run, batch_size: int = 8) -> int:

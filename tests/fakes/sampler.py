@@ -56,7 +56,7 @@ def prepare(folder: Path, log: Path, pause: float, shown: bool = True) -> str:
 def install(log: str, pause: float) -> None:
     """Take the place of the models and the loop. log: gets a line for every picture that was saved."""
     models, grounding = ModuleType("helpers.models.loading"), ModuleType("helpers.generation.generate")
-    models.load_gligen = lambda *_, **__: SimpleNamespace()
+    models.load_gligen = models.load_stable_diffusion = lambda *_, **__: SimpleNamespace()
     models.release = lambda *_: None
     grounding.fitting, grounding.write = lambda *_: AT_ONCE, write
 
