@@ -18,7 +18,6 @@ from data.training.autoencoder import LATENT_CHANNELS
 from data.training.clip import WIDTH
 from data.training.damsm import Captioned, Damsm, matching_loss
 from data.training.duel import duel
-from data.training.gligen import Frozen
 from data.training.training_loop import Recipe
 from helpers.generation.methods.attngan import AttnGan, Drawn, Text
 
@@ -81,17 +80,19 @@ def spread(seen: torch.Tensor) -> torch.Tensor:
     return torch.cat([seen, deviation.to(seen).expand(len(seen), 1, *seen.shape[2:])], 1)
 
 
-def fit_attngan(data: Captioned, damsm: Damsm, folder: Path, recipe: Recipe = RECIPE, watch=None) -> AttnGan:
-    """Train a generator."""
+def fit_attngan(
+    data: Captioned, damsm: Damsm, folder: Path, recipe: Recipe = RECIPE, model: AttnGan | None = None
+) -> AttnGan:
+    """Train a generator; a given one is trained on, in place."""
     torch.manual_seed(recipe.seed)
-    model = build().to(memory_format=torch.channels_last)
+    model = (model or build()).to(memory_format=torch.channels_last)
     judges = nn.ModuleList(map(Discriminator, STAGES)).to(memory_format=torch.channels_last)
 
     def draw(rng: np.random.Generator) -> tuple[list[torch.Tensor], Text, Drawn]:
         latents, text = data[rng.integers(len(data.latents), size=recipe.batch_size)]
         noises = torch.randn(2, recipe.batch_size, 100)
         real = [F.avg_pool2d(latents, STAGES[-1] // side) for side in STAGES]
-        return real, text, model(*noises, text)
+        return real, text, model(noises[0], text, noises[1])
 
     def judge(batch: tuple[list[torch.Tensor], Text, Drawn], step: int) -> dict[str, torch.Tensor]:
         (real, text, drawn), losses = batch, {}
@@ -116,4 +117,4 @@ def fit_attngan(data: Captioned, damsm: Damsm, folder: Path, recipe: Recipe = RE
         divergence = (mean**2 + logvar.exp() - 1 - logvar).mean() / 2
         return losses | {"likeness": LIKENESS / 10 * fits, "condition": divergence}
 
-    return duel("attngan", model, judges, draw, judge, please, recipe, JUDGING, folder, watch, 500)
+    return duel("attngan", model, judges, draw, judge, please, recipe, JUDGING, folder)

@@ -25,8 +25,6 @@ def duel(
     recipe: Recipe,
     judging: float,
     folder: Path,
-    watch: Callable[[int], dict[str, float]] | None = None,
-    watch_every: int = 0,
 ) -> torch.nn.Module:
     """Train both and return the generator with its averaged weights, in eval mode; see `train`.
 
@@ -49,11 +47,7 @@ def duel(
         discriminator.requires_grad_(True)
         return losses | ours.update(pleased, step)
 
-    def settled_watch(step: int) -> dict[str, float]:
-        settle(generator, draw)
-        return watch(step)
-
-    ours.run(step_of, watch and settled_watch, watch_every)
+    ours.run(step_of)
     ours.average.copy_to(generator.parameters())
     return settle(generator, draw)
 

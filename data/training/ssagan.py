@@ -62,15 +62,17 @@ class Discriminator(nn.Module):
         return self.joint(spread(torch.cat([seen, said], 1))).flatten().float()
 
 
-def fit_ssagan(data: Captioned, damsm: Damsm, folder: Path, recipe: Recipe = RECIPE) -> SsaGan:
-    """Train a generator."""
+def fit_ssagan(
+    data: Captioned, damsm: Damsm, folder: Path, recipe: Recipe = RECIPE, model: SsaGan | None = None
+) -> SsaGan:
+    """Train a generator; a given one is trained on, in place."""
     torch.manual_seed(recipe.seed)
-    model = build().to(memory_format=torch.channels_last)
+    model = (model or build()).to(memory_format=torch.channels_last)
     one = Discriminator().to(memory_format=torch.channels_last)
 
     def draw(rng: np.random.Generator) -> tuple[torch.Tensor, Text, torch.Tensor]:
         latents, text = data[rng.integers(len(data.latents), size=recipe.batch_size)]
-        return latents, text, model(torch.randn(recipe.batch_size, 100), text.sentence)[0]
+        return latents, text, model(torch.randn(recipe.batch_size, 100), text).pictures[-1]
 
     def judge(batch: tuple[torch.Tensor, Text, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         latents, text, made = batch

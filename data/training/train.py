@@ -16,11 +16,25 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPImageProjection
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, Owlv2ForObjectDetection
 
-from data.training import autoencoder, captioner, clip, decoder, detector, gligen, instruct_pix2pix, saving
+from data.training import (
+    attngan,
+    autoencoder,
+    captioner,
+    clip,
+    damsm,
+    decoder,
+    detector,
+    gligen,
+    instruct_pix2pix,
+    saving,
+    ssagan,
+)
 from data.training.drawn_scenes import load_scenes
 from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
+from helpers.generation.methods.attngan import AttnGan
+from helpers.generation.methods.ssagan import SsaGan
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
@@ -176,6 +190,36 @@ class Workshop:
             pairs, factor, unet, text, self.tokenizer, self.work, recipe
         )
 
+    @cached_property
+    def captioned(self) -> damsm.Captioned:
+        """What the GANs are trained on."""
+        return damsm.captioned(self.frozen)
+
+    @cached_property
+    def damsm(self) -> damsm.Damsm:
+        """How well captions fit latents; it is in no checkpoint, for only training asks it."""
+        return damsm.fit_damsm(self.captioned, self.work, self.recipe(damsm.RECIPE))
+
+    @cached_property
+    def attngan(self) -> AttnGan:
+        """The generator of AttnGAN."""
+
+        def fit(known: AttnGan | None) -> AttnGan:
+            recipe = self.recipe(attngan.RECIPE)
+            return attngan.fit_attngan(self.captioned, self.damsm, self.work, recipe, known)
+
+        return self.made("attngan", AttnGan, "attngan", fit)
+
+    @cached_property
+    def ssagan(self) -> SsaGan:
+        """The generator of SSA-GAN."""
+
+        def fit(known: SsaGan | None) -> SsaGan:
+            recipe = self.recipe(ssagan.RECIPE)
+            return ssagan.fit_ssagan(self.captioned, self.damsm, self.work, recipe, known)
+
+        return self.made("ssagan", SsaGan, "ssagan", fit)
+
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
 
@@ -210,6 +254,16 @@ def save_instruct_pix2pix(shop: Workshop) -> None:
     saving.share(folder, "vae", shop.models / "gligen-text")
 
 
+def save_attngan(shop: Workshop) -> None:
+    """models/attngan, whose autoencoder and text encoder are those of models/gligen-text"""
+    saving.halved(shop.attngan).save_pretrained(shop.models / "attngan")
+
+
+def save_ssagan(shop: Workshop) -> None:
+    """models/ssagan, with the same"""
+    saving.halved(shop.ssagan).save_pretrained(shop.models / "ssagan")
+
+
 def save_detector(shop: Workshop) -> None:
     """models/owlv2"""
     saving.save(shop.detector, detector.processor(shop.tokenizer), shop.models / "owlv2")
@@ -228,6 +282,8 @@ PARTS = {
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
     "instruct-pix2pix": save_instruct_pix2pix,
+    "attngan": save_attngan,
+    "ssagan": save_ssagan,
     "detector": save_detector,
     "captioners": save_captioners,
 }

@@ -7,12 +7,18 @@ and seed.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
+
+from helpers.generation.methods import attngan
+from helpers.generation.methods.attngan import Drawn, Gan, Text, load_gan
+from helpers.generation.requests import Request
+from helpers.models.sets import Checkpoint, ModelSet
 
 
 class ConditionalNorm(nn.Module):
@@ -76,20 +82,31 @@ class SsaGan(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(noise, channels[0] * sides[0] ** 2)
-        pairs = zip(channels, channels[1:], strict=False)
-        self.blocks = nn.ModuleList(Block(*pair, width) for pair in pairs)
+        self.blocks = nn.ModuleList(Block(*pair, width) for pair in pairwise(channels))
         self.masks = nn.ModuleList(map(mask_predictor, channels[:-1]))
         self.norm, self.paint = nn.BatchNorm2d(channels[-1]), nn.Conv2d(channels[-1], outputs, 3, padding=1)
 
-    def forward(self, noise: torch.Tensor, sentence: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Pictures (n, outputs, side, side), latents or pixels in [-1, 1], and the mask of each block,
-        (n, 1, side, side). noise: (n, noise), standard normal; sentence: (n, width)."""
+    def forward(self, noise: torch.Tensor, text: Text) -> Drawn:
+        """noise: (n, noise), standard normal."""
         first = self.config.sides[0]
         hidden, masks = self.linear(noise).unflatten(1, (-1, first, first)), []
         for side, block, predict in zip(self.config.sides, self.blocks, self.masks, strict=True):
             logits = F.interpolate(predict(hidden), (side, side), mode="bilinear", align_corners=True)
             hidden = F.interpolate(hidden, (side, side))
             masks.append(logits.sigmoid())
-            hidden = block(hidden, sentence, masks[-1])
+            hidden = block(hidden, text.sentence, masks[-1])
         picture = self.paint(F.leaky_relu(self.norm(hidden), 0.2))
-        return picture if self.config.vae else picture.tanh(), masks
+        return Drawn([picture if self.config.vae else picture.tanh()], [mask[:, 0] for mask in masks])
+
+
+def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
+    """The parts of a model set's SSA-GAN. Raises CheckpointMissing."""
+    return load_gan(models.methods["ssagan"], SsaGan)
+
+
+class Sampler(attngan.Sampler):
+    """Pictures of prompts, in one pass."""
+
+    def generate(self, requests: Sequence[Request], text: Text) -> Drawn:
+        """What the generator makes of requests with these text states."""
+        return self.parts.generator(self.noises(requests, self.parts.generator.config.noise), text)
