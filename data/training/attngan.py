@@ -22,13 +22,12 @@ from data.training.training_loop import Recipe
 from helpers.generation.methods.attngan import AttnGan, Drawn, Text
 
 RECIPE = Recipe(
-    steps=9000, batch_size=24, learning_rate=4e-4, warmup=50, decay=0, betas=(0.5, 0.99), average=0.999
+    steps=7000, batch_size=24, learning_rate=4e-4, warmup=50, decay=0, betas=(0.5, 0.99), average=0.999
 )
 JUDGING = 4e-4  # the discriminators' learning rate
 STAGES = (4, 8, 16)
 CHANNELS = (128, 64, 48)
-LIKENESS = 5.0  # weight of the words' loss, lambda of the paper
-
+LIKENESS = 1.0  # weight of the words' loss: lambda of the paper
 
 TEXT, VAE = "../gligen-text", "../gligen-text/vae"
 
@@ -115,6 +114,6 @@ def fit_attngan(
         fits = sum(matching_loss(damsm, drawn.pictures[-1], text).values())
         mean, logvar = drawn.mean.float(), drawn.logvar.float()
         divergence = (mean**2 + logvar.exp() - 1 - logvar).mean() / 2
-        return losses | {"likeness": LIKENESS / 10 * fits, "condition": divergence}
+        return losses | {"likeness": LIKENESS * fits, "condition": divergence}
 
     return duel("attngan", model, judges, draw, judge, please, recipe, JUDGING, folder)

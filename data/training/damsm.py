@@ -20,7 +20,7 @@ from data.training.gligen import Frozen
 from data.training.training_loop import Recipe, train
 from helpers.generation.methods.attngan import Text, encode
 
-RECIPE = Recipe(steps=800, batch_size=48, learning_rate=2e-3, warmup=50, decay=0.01)
+RECIPE = Recipe(steps=450, batch_size=48, learning_rate=2e-3, warmup=50, decay=0.01)
 WORDS, WHICH, SURE = 4.0, 5.0, 10.0  # gamma 1 to 3: of regions per word, of words, of the caption
 NOISE = 0.3  # standard deviation, where the latents' is 1
 
