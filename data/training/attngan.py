@@ -19,7 +19,8 @@ from data.training.clip import WIDTH
 from data.training.damsm import Captioned, Damsm, matching_loss
 from data.training.duel import duel
 from data.training.training_loop import Recipe
-from helpers.generation.methods.attngan import AttnGan, Drawn, Text
+from helpers.generation.methods.attngan import AttnGan
+from helpers.generation.methods.gans import Drawn, Text
 
 RECIPE = Recipe(
     steps=7000, batch_size=24, learning_rate=4e-4, warmup=50, decay=0, betas=(0.5, 0.99), average=0.999

@@ -18,7 +18,7 @@ from data.training.autoencoder import LATENT_CHANNELS
 from data.training.clip import WIDTH
 from data.training.gligen import Frozen
 from data.training.training_loop import Recipe, train
-from helpers.generation.methods.attngan import Text, encode
+from helpers.generation.methods.gans import Text, encode
 
 RECIPE = Recipe(steps=450, batch_size=48, learning_rate=2e-3, warmup=50, decay=0.01)
 WORDS, WHICH, SURE = 4.0, 5.0, 10.0  # gamma 1 to 3: of regions per word, of words, of the caption

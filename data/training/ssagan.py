@@ -18,7 +18,7 @@ from data.training.clip import WIDTH
 from data.training.damsm import Captioned, Damsm, matching_loss
 from data.training.duel import duel
 from data.training.training_loop import Recipe
-from helpers.generation.methods.attngan import Text
+from helpers.generation.methods.gans import Text
 from helpers.generation.methods.ssagan import SsaGan
 
 RECIPE = Recipe(steps=7000, batch_size=24, learning_rate=3e-4, warmup=50, decay=0, betas=(0.0, 0.9))

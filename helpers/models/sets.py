@@ -115,7 +115,11 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
-        methods={"ip2p": local("instruct-pix2pix")},
+        methods={
+            "ip2p": local("instruct-pix2pix"),
+            "attngan": local("attngan"),
+            "ssagan": local("ssagan"),
+        },
     )
 
 
@@ -127,6 +131,9 @@ def _published() -> ModelSet:
     def hub(source: str, revision: str, size: float, parameters: float, **options) -> Checkpoint:
         numbers = {"size": int(size), "parameters": int(parameters)}
         return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
+
+    def converted(name: str) -> Checkpoint:  # by data.converters, from files that are on no hub in this form
+        return Checkpoint(f"published {name}", str(data_folder() / "converted" / name))
 
     half = {"variant": "fp16", "safetensors": False}
     boxes = "masterful/gligen-1-4-generation-text-box", "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
@@ -147,6 +154,8 @@ def _published() -> ModelSet:
         methods={
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
+            "attngan": converted("attngan"),
+            "ssagan": converted("ssagan"),
         },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,

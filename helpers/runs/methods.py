@@ -87,6 +87,8 @@ METHODS["ip2p"] = Method(
     ("guidance_scale", "image_guidance", "steps", "scheduler"),
     module=f"{FOLDER}instruct_pix2pix",
 )
+METHODS["attngan"] = Method("AttnGAN", ("prompt",), (), "", f"{FOLDER}attngan")
+METHODS["ssagan"] = Method("SSA-GAN", ("prompt",), (), "", f"{FOLDER}ssagan")
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions
 NEUTRAL = {"guidance_scale": 1, "guidance_share": 1, "grounded_fraction": 1, "steps": 0, "scheduler": ""}
 

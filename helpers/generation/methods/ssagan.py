@@ -15,8 +15,8 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
-from helpers.generation.methods import attngan
-from helpers.generation.methods.attngan import Drawn, Gan, Text, load_gan
+from helpers.generation.methods import gans
+from helpers.generation.methods.gans import Drawn, Gan, Text
 from helpers.generation.requests import Request
 from helpers.models.sets import Checkpoint, ModelSet
 
@@ -77,7 +77,7 @@ class SsaGan(ModelMixin, ConfigMixin):
         width: int = 256,
         noise: int = 100,
         outputs: int = 3,
-        text: str = "..",
+        text: str = "",
         vae: str = "",
     ) -> None:
         super().__init__()
@@ -100,11 +100,11 @@ class SsaGan(ModelMixin, ConfigMixin):
 
 
 def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
-    """The parts of a model set's SSA-GAN. Raises CheckpointMissing."""
-    return load_gan(models.methods["ssagan"], SsaGan)
+    """The parts of a model set's SSA-GAN. See `gans.load`."""
+    return gans.load(models, "ssagan", SsaGan)
 
 
-class Sampler(attngan.Sampler):
+class Sampler(gans.Sampler):
     """Pictures of prompts, in one pass."""
 
     def generate(self, requests: Sequence[Request], text: Text) -> Drawn:
