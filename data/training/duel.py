@@ -49,11 +49,11 @@ def duel(
 
     ours.run(step_of)
     ours.average.copy_to(generator.parameters())
-    return settle(generator, draw)
+    return settle(generator, draw, SETTLING)
 
 
 def settle(
-    generator: torch.nn.Module, draw: Callable[[np.random.Generator], Batch], batches: int = SETTLING
+    generator: torch.nn.Module, draw: Callable[[np.random.Generator], Batch], batches: int
 ) -> torch.nn.Module:
     """The statistics of batch norms anew, for the weights are averages; in eval mode."""
     norms = [one for one in generator.modules() if isinstance(one, torch.nn.modules.batchnorm._BatchNorm)]
