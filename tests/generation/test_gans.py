@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ import torch
 from data.training.attngan import build as build_attngan
 from data.training.ssagan import build as build_ssagan
 from helpers.generation.generate import generate
-from helpers.generation.methods import attngan, gans, ssagan
+from helpers.generation.methods import attngan, ssagan
 from helpers.generation.methods.gans import Gan, Text, Words
 from helpers.generation.requests import Request
 from helpers.models.checkpoints import CheckpointMissing
@@ -33,11 +32,8 @@ def gligen(tmp_path_factory):
 def drawing(request, gligen):
     """A method's name, module and parts."""
     module, make = KINDS[request.param]
-    encode = partial(gans.encode, gligen["tokenizer"], gligen["text_encoder"])
-    vae = gligen["vae"]
-    scale = 64 // 2 ** (len(vae.config.block_out_channels) - 1) // 8
-    assert scale == 1 or scale == 4, "8 x 8 latents of the fakes"
-    return request.param, module, Gan(make(text="gligen", vae="vae"), encode, gligen["tokenizer"], vae)
+    parts = gligen["text_encoder"], gligen["tokenizer"], gligen["vae"]
+    return request.param, module, Gan(make(text="gligen", vae="vae"), *parts)
 
 
 def asked(name: str, prompts=PROMPTS) -> list[Request]:
@@ -110,9 +106,9 @@ def test_masks_are_predicted_from_the_block_before_and_grow_with_the_picture():
 def test_one_prompt_alone_is_drawn_as_in_a_batch(drawing):
     name, module, parts = drawing
     sampler, requests = module.Sampler(parts, 8, "ddim", SIZE), asked(name)
-    together = sampler.make(requests)[0].pictures[-1]
+    together = sampler.make(requests).pictures[-1]
     for row, request in enumerate(requests):
-        alone = sampler.make([request], least=3)[0].pictures[-1]
+        alone = sampler.make([request], least=3).pictures[-1]
         assert len(alone) == 3
         torch.testing.assert_close(alone[:1], together[row : row + 1], rtol=1e-4, atol=1e-4)
     others = [
@@ -120,7 +116,7 @@ def test_one_prompt_alone_is_drawn_as_in_a_batch(drawing):
         replace(requests[0], scene="other"),
         replace(requests[0], prompt="a"),
     ]
-    for other in sampler.make(others)[0].pictures[-1]:
+    for other in sampler.make(others).pictures[-1]:
         assert (other - together[0]).abs().max() > 1e-3
 
 

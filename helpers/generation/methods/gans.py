@@ -2,9 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -87,16 +86,21 @@ def encode(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, prompts: Sequence[s
 
 @dataclass
 class Gan:
-    """What a GAN draws with. encode: text states of prompts. tokenizer: None for `Words`; vae: None for a
-    generator of pixels."""
+    """What a GAN draws with. text_encoder: CLIP's, with its tokenizer, or `Words`; vae: None for a generator
+    of pixels."""
 
     generator: ModelMixin
-    encode: Callable[[Sequence[str]], Text]
+    text_encoder: CLIPTextModel | Words
     tokenizer: CLIPTokenizer | None = None
     vae: AutoencoderKL | None = None
     device: torch.device = CPU
     checkpoint: Checkpoint | None = None
     commit: str | None = None
+
+    def encode(self, prompts: Sequence[str]) -> Text:
+        """Text states of prompts."""
+        own = self.text_encoder
+        return encode(self.tokenizer, own, prompts) if self.tokenizer else own(prompts)
 
 
 def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
@@ -113,15 +117,13 @@ def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
         )
     (folder, commit), (device, dtype) = locate(checkpoint), placed(None, None, "clip")
     given = checkpoint, folder, device, dtype
-    generator, tokenizer = network(kind, *given), None
-    text, vae = generator.config.text, generator.config.vae
+    generator = network(kind, *given)
+    text, vae, tokenizer = generator.config.text, generator.config.vae, None
     if text:
         tokenizer = read(CLIPTokenizer, checkpoint, folder, f"{text}/tokenizer")
-        words = partial(encode, tokenizer, network(CLIPTextModel, *given, f"{text}/text_encoder"))
-    else:
-        words = network(Words, *given, "words")
+    own = (CLIPTextModel, *given, f"{text}/text_encoder") if text else (Words, *given, "words")
     vae = network(AutoencoderKL, *given, vae) if vae else None
-    return Gan(generator, words, tokenizer, vae, device, checkpoint, commit)
+    return Gan(generator, network(*own), tokenizer, vae, device, checkpoint, commit)
 
 
 class Sampler:
@@ -140,7 +142,7 @@ class Sampler:
     @torch.inference_mode()
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures, in the order of the requests."""
-        pictures, vae = self.make(requests, least)[0].pictures[-1], self.parts.vae
+        pictures, vae = self.make(requests, least).pictures[-1], self.parts.vae
         step(1, 1)
         if vae:
             parts = (pictures / vae.config.scaling_factor).split(DECODED_AT_ONCE)
@@ -148,14 +150,13 @@ class Sampler:
         return [picture.resize(self.size[::-1]) for picture in images.to_images(pictures[: len(requests)])]
 
     @torch.inference_mode()
-    def make(self, requests: Sequence[Request], least: int = 0) -> tuple[Drawn, Text]:
+    def make(self, requests: Sequence[Request], least: int = 0) -> Drawn:
         """What the generator makes of the requests, and then of the first of them again, up to `least`."""
         for one in requests:
             if not re.search(r"\w", one.prompt):
                 raise ParameterError(f"scene {one.scene!r}, prompt {one.prompt!r}: no word; give a prompt")
         filled = [requests[row % len(requests)] for row in range(max(len(requests), least))]
-        text = self.parts.encode([request.prompt for request in filled])
-        return self.generate(filled, text), text
+        return self.generate(filled, self.parts.encode([request.prompt for request in filled]))
 
     def noises(self, requests: Sequence[Request], length: int, name: str = "") -> torch.Tensor:
         """Standard normal (n, length), one per picture; name: of another than the first."""
