@@ -73,7 +73,7 @@ def generate(
         seconds = round((time.monotonic() - began) / len(some), 4)
         for request, picture, flag in zip(some, pictures, flags, strict=True):
             own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
-            told = record(request, tokenizer, **known, **own)
+            told = record(request, tokenizer, **known, **own, **picture.info)
             made.append(Picture(request, None if flag else picture, told))
         return made
 

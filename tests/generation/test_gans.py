@@ -1,20 +1,25 @@
 """AttnGAN and SSA-GAN as methods: words and masks, batches, checkpoints, and prompts that cannot be drawn."""
 
 import re
+from base64 import b64decode
 from dataclasses import replace
+from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data.training.attngan import build as build_attngan
 from data.training.ssagan import build as build_ssagan
-from helpers.generation.generate import generate
+from helpers.generation.generate import generate, write
 from helpers.generation.methods import attngan, ssagan
 from helpers.generation.methods.gans import Gan, Text, Words
 from helpers.generation.requests import Request
 from helpers.models.checkpoints import CheckpointMissing
 from helpers.models.sets import Checkpoint, model_set
 from helpers.parameters import ParameterError
+from helpers.scenes.images import read_text
 from tests.fakes import gans as fakes
 from tests.fakes import gligen as gligen_fakes
 
@@ -127,6 +132,17 @@ def test_pictures_have_the_size_of_the_run_and_say_what_was_cut(drawing):
     assert [picture.image.size for picture in pictures] == [(48, 64)] * 2
     assert [len(picture.record["cut_texts"]) for picture in pictures] == [0, 1]
     assert pictures[0].record["unet_rows"] == 1
+    assert ("mask" in pictures[0].record) == (name == "ssagan")
+
+
+def test_the_last_mask_is_kept_as_a_picture(gligen, tmp_path):
+    parts = Gan(fakes.ssagan(vae="vae"), gligen["text_encoder"], gligen["tokenizer"], gligen["vae"])
+    (request,), file = asked("ssagan", ("a cone",)), tmp_path / "a.png"
+    write(generate(parts, [request], height=64, width=64, progress=False), lambda _: file)
+    kept = np.asarray(Image.open(BytesIO(b64decode(read_text(file)["mask"]))))
+    mask = ssagan.Sampler(parts, 8, "ddim", SIZE).make([request]).maps[-1][0]
+    np.testing.assert_allclose(kept, 255 * mask, atol=0.6)
+    assert kept.std() > 1
 
 
 def test_a_prompt_without_a_word_is_refused(drawing):

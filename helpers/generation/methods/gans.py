@@ -142,12 +142,17 @@ class Sampler:
     @torch.inference_mode()
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures, in the order of the requests."""
-        pictures, vae = self.make(requests, least).pictures[-1], self.parts.vae
+        drawn = self.make(requests, least)
         step(1, 1)
+        return self.paint(drawn)[: len(requests)]
+
+    def paint(self, drawn: Drawn) -> list[Image.Image]:
+        """The last pictures that a generator made; what they have in `info` enters their records."""
+        pixels, vae = drawn.pictures[-1], self.parts.vae
         if vae:
-            parts = (pictures / vae.config.scaling_factor).split(DECODED_AT_ONCE)
-            pictures = torch.cat([vae.decode(part).sample for part in parts])
-        return [picture.resize(self.size[::-1]) for picture in images.to_images(pictures[: len(requests)])]
+            parts = (pixels / vae.config.scaling_factor).split(DECODED_AT_ONCE)
+            pixels = torch.cat([vae.decode(part).sample for part in parts])
+        return [picture.resize(self.size[::-1]) for picture in images.to_images(pixels)]
 
     @torch.inference_mode()
     def make(self, requests: Sequence[Request], least: int = 0) -> Drawn:

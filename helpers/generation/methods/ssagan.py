@@ -6,13 +6,16 @@ code a mask of 0 leaves the norm as it is; the paper's equation would erase. No 
 and seed.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from PIL import Image
 from torch import nn
 
 from helpers.generation.methods import gans
@@ -105,7 +108,16 @@ def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
 
 
 class Sampler(gans.Sampler):
-    """Pictures of prompts, in one pass."""
+    """Pictures of prompts, in one pass, each with its last mask, a grey PNG in base64, in its record."""
+
+    def paint(self, drawn: Drawn) -> list[Image.Image]:
+        """The pictures with their masks."""
+        pictures = super().paint(drawn)
+        for picture, mask in zip(pictures, drawn.maps[-1], strict=True):
+            file = BytesIO()
+            Image.fromarray((255 * mask).round().byte().cpu().numpy()).save(file, "PNG")
+            picture.info["mask"] = b64encode(file.getvalue()).decode()
+        return pictures
 
     def generate(self, requests: Sequence[Request], text: Text) -> Drawn:
         """What the generator makes of requests with these text states."""
