@@ -18,6 +18,7 @@ COMMANDS = {
     "edit": "photos with one thing changed, by every editor: notebook 07_edits, then the report",
     "dataset": "a training set of the pictures whose boxes hold what was asked for",
     "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
+    "prompts": "a run's layout prompts as files, for generators elsewhere; or upsampled ones, read back",
     "check": "read a data set: what was recognised, what was put in order, what is wrong",
     "fetch": "download the published models; goes on where it was stopped",
     "doctor": "what this machine can run, and which weights are there",
@@ -31,13 +32,15 @@ EXAMPLES = {
     "edit": "--run runs/mine --edits night",
     "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
     "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
+    "prompts": "--run runs/mine --format flux3 --to my_prompts",
 }
 EXAMPLES |= {"check": "--dataset my_photos --split train", "fetch": "--models published", "doctor": ""}
 RUN = ("data", "models", "run", "protocol", "yes")
 GROUPS = dict.fromkeys(COMMANDS, (*RUN, "arms", "work"))  # of OPTIONS
 GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune"), "edit": (*RUN, "editing")}
 GROUPS |= {"dataset": ("pictures", "training set"), "study-detector": ("pictures", "training")}
-GROUPS |= {"check": ("data",), "fetch": ("models",), "doctor": ("models",)}
+GROUPS |= {"prompts": ("layout prompts",), "check": ("data",), "fetch": ("models", "own weights")}
+GROUPS["doctor"] = ("models",)
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
         "dataset": ("FOLDER", str, "photos and annotations; default data/demo"),
@@ -109,6 +112,15 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
         "steps": ("N", int, "of each training; default 200"),
         "checkpoint": ("NAME", str, "a detector of transformers to fine-tune; default a small new one"),
     },
+    "layout prompts": {
+        "run": ("FOLDER", str, "a run with prompts; default runs/demo"),
+        "format": ("NAME", str, "of a model: flux3 (default), moss or gligen"),
+        "to": ("FOLDER", str, "absent, or with prompts of the same run, which are replaced"),
+        "template": ("NAME", str, "whose prompts; default the one that the report chose"),
+        "size": ("PIXELS", int, "side of the pictures, which moss counts boxes in; default 1024"),
+        "upsampled": ("FILE", str, "prompts.jsonl after FLUX 3's upsampler: becomes template upsampled"),
+    },
+    "own weights": {"grounding": ("METHOD", [str], "methods whose own weights are wanted, too: flux3")},
     "yes": {"yes": ("", bool, "go on where the start says that it would take long")},
 }
 NOTES = {"protocol": "fixed once a run is begun; a run knows its own"}

@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers.__main__ import COMMANDS, GROUPS, main, parser, read_options
 from helpers.models import checkpoints, devices
+from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs import run as runs
 from helpers.runs.run import Run
@@ -237,6 +238,10 @@ def test_make_hands_the_variables_of_the_other_commands_over():
     assert (options.command, options.dataset, options.limit) == ("check", "Bob's photos", 9)
     assert read_options(made("fetch", MODELS="published")).models == "published"
     assert read_options(made("doctor", SAFETY="1")).safety == 1
+    assert read_options(made("fetch", GROUNDING="flux3")).grounding == ["flux3"]
+    options = read_options(made("prompts", RUN="a", FORMAT="moss", TO="my set", SIZE="512", TEMPLATE="b"))
+    assert (options.format, options.to, options.size, options.template) == ("moss", "my set", 512, "b")
+    assert read_options(made("prompts", UPSAMPLED="a.jsonl")).upsampled == "a.jsonl"
 
 
 def test_make_hands_the_variables_of_a_sweep_over():
@@ -350,6 +355,29 @@ def test_everything_missing_is_listed_before_a_run_is_begun(tmp_path, published,
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_of_a_method_are_missed_before_a_notebook_runs(
+    tmp_path, scenes, capsys, nothing_runs, monkeypatch
+):
+    run = begun(tmp_path, scenes)
+    sweep = ["sweep", "--run", str(run.folder), "--grounding", "flux3"]
+    assert main(sweep) == 2
+    assert "'demo': no checkpoint of 'flux3' in this set" in capsys.readouterr().err
+    run.card["protocol"] |= {"models": "published"}
+    lack = checkpoints.Missing(model_set("published").methods["flux3"], "the cache", "not downloaded yet")
+    monkeypatch.setattr(machine, "missing", lambda models, _: [lack] if models.own else [])
+    with pytest.raises(ParameterError) as error:
+        machine.require(run.card["protocol"], False, 4, True, ["flux3", "text"])
+    first, own, way = str(error.value).splitlines()
+    assert first == "1 checkpoint is missing (20.2 GB to download); nothing was begun"
+    for said in ("looked in the cache", "gated", "unsloth/flux-3-image-klein", "Kommunity", "LICENSE.md"):
+        assert said in own
+    assert way.strip() == "download: grounded fetch --models published --grounding flux3"
+    monkeypatch.setattr(machine, "missing", lambda *_: [])
+    with pytest.raises(ParameterError, match=r"no GPU: .* several times that with flux3 .* say so: --yes"):
+        machine.require(run.card["protocol"], False, 4, False, ["flux3"])
+    assert "no GPU" in machine.require(run.card["protocol"], False, 4, True, ["flux3"])[0]
+
+
 def test_demo_models_that_are_not_there_name_their_own_ways(tmp_path, monkeypatch, capsys, nothing_runs):
     photos = write_scenes(tmp_path / "photos")
     monkeypatch.setenv("GROUNDED_DATA", str(tmp_path / "none"))
@@ -431,15 +459,19 @@ def test_fetching_says_what_it_would_take_and_refuses_a_full_disk(published, mon
     assert "42.6 GB to download, 0.0 MB free" in told.err and not told.out
 
 
-def test_the_doctor_says_in_ten_lines_what_this_machine_can_run(published, monkeypatch, capsys):
+def test_the_doctor_says_on_one_screen_what_this_machine_can_run(published, monkeypatch, capsys):
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
+    assert len(lines) == 16 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
     assert lines[1].startswith("demo models, here: demo blip2-opt")
     assert lines[2] == "published models, here: none"
     assert "missing (42.6 GB to download)" in lines[3] and lines[3].endswith("fetch --models published")
-    assert all(" GB of " in line for line in lines[4:9]) and "no GPU: 100 pictures" in lines[9]
+    assert "for ip2p: instruct-pix2pix" in lines[4] and "for turboedit: sd-turbo" in lines[5]
+    assert lines[6].startswith("published, for flux3: flux-3-image-klein, missing (20.2 GB to download)")
+    assert "fetch --models published --grounding flux3; gated" in lines[6] and "unsloth/" in lines[6]
+    assert all(" GB of " in line for line in lines[7:15]) and "no GPU: 100 pictures" in lines[15]
+    assert any("pictures by flux3: 28.1 GB of" in line for line in lines)
 
 
 def test_tuning_prints_what_it_found(tmp_path, scenes, monkeypatch, capsys):

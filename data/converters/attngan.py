@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from helpers.generation.methods.attngan import AttnGan
-from helpers.generation.methods.gans import Words
+from helpers.generation.methods.gans import GanPipeline, Words
 from helpers.models.sets import model_set
 
 RENAMED = (  # official names -> ours, one after the other
@@ -89,8 +89,8 @@ def save(model: torch.nn.Module, folder: Path, target: Path) -> None:
     """Write a checkpoint of a generator with AttnGAN's text encoder, which `folder` holds."""
     with (folder / "captions.pickle").open("rb") as file:
         vocabulary = PlainUnpickler(file, encoding="latin1").load()[2]
-    words(read(folder / "text_encoder100.pth"), vocabulary).save_pretrained(target / "words")
-    model.save_pretrained(target)
+    text_encoder = words(read(folder / "text_encoder100.pth"), vocabulary)
+    GanPipeline(model, text_encoder, tokenizer=None, vae=None).save_pretrained(target)
 
 
 def read(file: Path) -> dict[str, torch.Tensor]:

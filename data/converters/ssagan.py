@@ -15,10 +15,6 @@ from data.converters import attngan
 from helpers.generation.methods.ssagan import SsaGan
 from helpers.models.sets import model_set
 
-LICENCE = (
-    "SSA-GAN's repository has no licence file; its README allows academic use only: these weights must not "
-    "be passed on, and pictures made with them are for research."
-)
 RENAMED = (  # official names -> ours, one after the other
     (r"^module\.", ""),
     (r"^fc", "linear"),
@@ -58,8 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the licence and convert."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds the three files")
-    given, target = parser.parse_args(arguments), Path(model_set("published").methods["ssagan"].source)
-    print(LICENCE)
+    given, checkpoint = parser.parse_args(arguments), model_set("published").methods["ssagan"]
+    print(f"SSA-GAN has {checkpoint.licence}: do not pass its weights on")
+    target = Path(checkpoint.source)
     attngan.save(generator(attngan.read(given.folder / "netG_120.pth")), given.folder, target)
     print(f"{target}: written")
 

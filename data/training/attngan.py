@@ -32,13 +32,11 @@ STAGES = (4, 8, 16)
 CHANNELS = (128, 64, 48)
 LIKENESS = 1.0  # weight of the words' loss: lambda of the paper
 
-TEXT, VAE = "../gligen-text", "../gligen-text/vae"
-
 
 def build() -> AttnGan:
     """An untrained generator of latents."""
-    shared = {"outputs": LATENT_CHANNELS, "text": TEXT, "vae": VAE}
-    return AttnGan(CHANNELS, doublings=0, residual_blocks=2, width=WIDTH, **shared)
+    options = {"outputs": LATENT_CHANNELS, "latents": True}
+    return AttnGan(CHANNELS, doublings=0, residual_blocks=2, width=WIDTH, **options)
 
 
 class Discriminator(nn.Module):

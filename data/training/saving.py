@@ -32,6 +32,7 @@ from transformers import (
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
+from helpers.generation.methods.gans import GanPipeline
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -93,12 +94,21 @@ def save_instruct_pix2pix(
     ).save_pretrained(folder)
 
 
-def share(folder: Path, part: str, owner: Path) -> None:
-    """Files of a pipeline's part that is equal in another pipeline beside it: links to those of `owner`, so
-    that neither the repository nor a disk holds them twice. Stock diffusers reads them as its own."""
-    for file in (folder / part).iterdir():
+def save_gan(
+    generator: ModelMixin, vae: AutoencoderKL, clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path
+) -> None:
+    """A generator of latents, and links to what gligen-text has as well."""
+    shared = {"vae": halved(vae), "text_encoder": halved(text_half(clip)), "tokenizer": tokenizer}
+    GanPipeline(halved(generator), **shared).save_pretrained(folder)
+    share(folder, *shared)
+
+
+def share(folder: Path, *parts: str) -> None:
+    """Parts of a pipeline that equal those of gligen-text beside it: links to its files, so that neither the
+    repository nor a disk holds them twice. diffusers reads links as files."""
+    for file in (file for part in parts for file in (folder / part).iterdir()):
         file.unlink()
-        file.symlink_to(Path("..", "..", owner.name, part, file.name))
+        file.symlink_to(Path("..", "..", "gligen-text", file.parent.name, file.name))
 
 
 def read(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data.training.attngan import TEXT, VAE, head, spread
+from data.training.attngan import head, spread
 from data.training.autoencoder import LATENT_CHANNELS
 from data.training.clip import WIDTH
 from data.training.damsm import Captioned, Damsm, matching_loss
@@ -30,7 +30,7 @@ PENALTY, POWER, EVERY = 2.0, 6, 2  # of gradients: weight and power as in the pa
 
 def build() -> SsaGan:
     """An untrained generator of latents."""
-    return SsaGan(SIDES, CHANNELS, WIDTH, outputs=LATENT_CHANNELS, text=TEXT, vae=VAE)
+    return SsaGan(SIDES, CHANNELS, WIDTH, outputs=LATENT_CHANNELS, latents=True)
 
 
 class Halving(nn.Module):

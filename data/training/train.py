@@ -208,7 +208,7 @@ class Workshop:
             recipe = self.recipe(attngan.RECIPE)
             return attngan.fit_attngan(self.captioned, self.damsm, self.work, recipe, known)
 
-        return self.made("attngan", AttnGan, "attngan", fit)
+        return self.made("attngan", AttnGan, "attngan/generator", fit)
 
     @cached_property
     def ssagan(self) -> SsaGan:
@@ -218,7 +218,7 @@ class Workshop:
             recipe = self.recipe(ssagan.RECIPE)
             return ssagan.fit_ssagan(self.captioned, self.damsm, self.work, recipe, known)
 
-        return self.made("ssagan", SsaGan, "ssagan", fit)
+        return self.made("ssagan", SsaGan, "ssagan/generator", fit)
 
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
@@ -230,9 +230,8 @@ def save_clip(shop: Workshop) -> None:
 
 
 def save_vae(shop: Workshop) -> None:
-    """models/gligen-text/vae and models/gligen-text-image/vae, the same twice"""
-    for folder in ("gligen-text", "gligen-text-image"):
-        saving.halved(shop.vae).save_pretrained(shop.models / folder / "vae")
+    """models/gligen-text/vae, which the others share"""
+    saving.halved(shop.vae).save_pretrained(shop.models / "gligen-text" / "vae")
 
 
 def save_gligen_text(shop: Workshop) -> None:
@@ -244,24 +243,26 @@ def save_gligen_text(shop: Workshop) -> None:
 def save_gligen_image(shop: Workshop) -> None:
     """models/gligen-text-image"""
     parts = shop.gligen_image, shop.vae, shop.clip, shop.tokenizer
-    saving.save_gligen(*parts, shop.models / "gligen-text-image", shop.projection)
+    folder = shop.models / "gligen-text-image"
+    saving.save_gligen(*parts, folder, shop.projection)
+    saving.share(folder, "vae", "text_encoder")
 
 
 def save_instruct_pix2pix(shop: Workshop) -> None:
     """models/instruct-pix2pix"""
     folder = shop.models / "instruct-pix2pix"
     saving.save_instruct_pix2pix(*shop.instruct_pix2pix, shop.vae, shop.tokenizer, folder)
-    saving.share(folder, "vae", shop.models / "gligen-text")
+    saving.share(folder, "vae")
 
 
 def save_attngan(shop: Workshop) -> None:
-    """models/attngan, whose autoencoder and text encoder are those of models/gligen-text"""
-    saving.halved(shop.attngan).save_pretrained(shop.models / "attngan")
+    """models/attngan"""
+    saving.save_gan(shop.attngan, shop.vae, shop.clip, shop.tokenizer, shop.models / "attngan")
 
 
 def save_ssagan(shop: Workshop) -> None:
-    """models/ssagan, with the same"""
-    saving.halved(shop.ssagan).save_pretrained(shop.models / "ssagan")
+    """models/ssagan"""
+    saving.save_gan(shop.ssagan, shop.vae, shop.clip, shop.tokenizer, shop.models / "ssagan")
 
 
 def save_detector(shop: Workshop) -> None:

@@ -175,7 +175,7 @@ def _draw(
         if not wanted:
             return []
         protocol, parts, own = run.card["protocol"], loaded(), Arm.parse(names[0])  # a series shares all else
-        side = protocol["size"]
+        side = int(next(iter(wanted)).knobs.get("size", protocol["size"]))
         # The scenes of the run, not the pictures that it lacks: a resumed run makes the same pictures.
         batch_size = min(batch_size or fitting(parts, (side, side)), len(run.scenes))
         for note in notes:

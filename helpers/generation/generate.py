@@ -60,11 +60,13 @@ def generate(
         raise ParameterError("safety = True: the models were loaded without a safety checker")
     size, tokenizer = _size(parts, height, width), getattr(parts, "tokenizer", None)
     sampler = sampler_of(requests)(parts, steps, scheduler, size)
+    prepare, facts = getattr(sampler, "prepare", len), getattr(sampler, "facts", lambda _: {})
     rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
     checkpoint = getattr(parts, "checkpoint", None)
     known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]}
     known |= {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
-    known |= {"dtype": unet and str(unet.dtype).removeprefix("torch.")}
+    dtype = getattr(unet or parts, "dtype", None)
+    known |= {"dtype": dtype and str(dtype).removeprefix("torch.")}
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
         began, made = time.monotonic(), []
@@ -73,18 +75,18 @@ def generate(
         seconds = round((time.monotonic() - began) / len(some), 4)
         for request, picture, flag in zip(some, pictures, flags, strict=True):
             own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
-            told = record(request, tokenizer, **known, **own, **picture.info)
+            told = record(request, tokenizer, **(known | own | facts(request)))
             made.append(Picture(request, None if flag else picture, told))
         return made
 
-    return _stream(make, requests, batch_size or fitting(parts, size), progress)
+    return _stream(make, requests, batch_size or fitting(parts, size), progress, prepare)
 
 
 def fitting(parts: "Gligen", size: tuple[int, int]) -> int:
     """How many pictures of (height, width) pixels a batch may have: as many as should fit into 80 % of
     the free memory, two rows each; never more than pays off."""
     kind, unet, factor = parts.device.type, getattr(parts, "unet", None), _factor(parts)
-    most = MOST_AT_ONCE.get(kind, 8)
+    most = getattr(parts, "most_at_once", MOST_AT_ONCE.get(kind, 8))
     if unet is None:
         return most
     free = torch.cuda.mem_get_info(parts.device)[0] if kind == "cuda" else psutil.virtual_memory().available
@@ -94,14 +96,21 @@ def fitting(parts: "Gligen", size: tuple[int, int]) -> int:
 
 
 def _stream(
-    make: Callable[[list[Request], int], list[Picture]], requests: list[Request], size: int, progress: bool
+    make: Callable[[list[Request], int], list[Picture]],
+    requests: list[Request],
+    size: int,
+    progress: bool,
+    prepare: Callable[[list[Request]], int],
 ) -> Iterator[Picture]:
-    """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out."""
-    done = 0
+    """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out.
+    prepare: what goes before, for the first so many requests, which it returns."""
+    done = ready = 0
     with tqdm(total=len(requests), unit="picture", disable=not progress) as bar:
         while done < len(requests):
+            if done == ready:
+                ready += prepare(requests[done:])
             try:
-                made = make(requests[done : done + size], size)
+                made = make(requests[done : min(done + size, ready)], size)
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise

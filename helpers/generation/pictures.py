@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers.captioning.prompts import truncate
 from helpers.generation.requests import Request, entries
+from helpers.runs.methods import METHODS
 from helpers.scenes import images
 
 INPUTS = {"boxes", "phrases", "crops", "photo", "knobs"}  # fields of a request; the others are settings
@@ -44,6 +45,7 @@ def record(request: Request, tokenizer, **more: object) -> dict:
         "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),
         "dropped_phrases": [request.phrases[index] for index in used.dropped],
         "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
+        **({"licence": licence} if (licence := METHODS[request.grounding].licence) else {}),
         **more,
     }
 

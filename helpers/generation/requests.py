@@ -11,9 +11,9 @@ from helpers.runs.arms import CROPS, RULES
 from helpers.runs.methods import METHODS, NEUTRAL, READS, defaults, problems
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import images
+from helpers.scenes.boxes import PLACES
 from helpers.scenes.scenes import Scene
 
-PLACES = 30  # GLIGEN reads this many boxes
 ROUNDING = 1e-5  # boxes may leave the picture by this much
 SETTINGS = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed")  # as of an arm
 
@@ -94,9 +94,10 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """The content of GLIGEN's 30 places for a picture: k boxes (k, 4) float32 with a phrase, perhaps a crop.
+    """The boxes that a picture's model is given: k boxes (k, 4) float32 with a phrase, perhaps a crop.
 
-    kept, dropped: indices of the request's boxes with a place and without one; the largest get the places.
+    kept, dropped: indices of the request's boxes with a place and without one; the largest get the 30 places
+    that GLIGEN has.
     """
 
     request: Request
@@ -116,11 +117,12 @@ class Entries:
 
 def entries(request: Request) -> Entries:
     """The largest boxes that fit; nothing at all for a method that does not read boxes."""
-    if "boxes" not in METHODS[request.grounding].reads:
+    method = METHODS[request.grounding]
+    if "boxes" not in method.reads:
         none = np.empty(0, np.int64)
         return Entries(request, np.empty((0, 4), np.float32), (), none, none)
     boxes = rectangles.clip(request.boxes)
-    kept, dropped = rectangles.largest(boxes, PLACES)
+    kept, dropped = rectangles.largest(boxes, len(boxes) if method.takes_all_boxes else PLACES)
     phrases = tuple(request.phrases[index] for index in kept)
     return Entries(request, boxes[kept], phrases, kept, dropped)
 

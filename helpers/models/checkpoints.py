@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
@@ -64,7 +64,8 @@ class Missing:
     def __str__(self) -> str:
         one = self.checkpoint
         source = one.source if one.revision is None else f"{one.source} at {one.revision}"
-        return f"checkpoint {one.name!r} ({source}): {self.problem}\nlooked in {self.place}"
+        lines = [f"checkpoint {one.name!r} ({source}): {self.problem}", f"looked in {self.place}", one.terms]
+        return "\n".join(filter(None, lines))
 
 
 class CheckpointMissing(OSError):
@@ -115,6 +116,9 @@ def find(checkpoint: Checkpoint) -> tuple[Path, Missing | None]:
     try:
         folder = Path(snapshot_download(**_wanted(checkpoint), local_files_only=True))
     except LocalEntryNotFoundError:
+        mirror = replace(checkpoint, source=checkpoint.mirror, mirror="")
+        if checkpoint.mirror and not (there := find(mirror))[1]:
+            return there
         cache = constants.HF_HUB_CACHE
         return Path(cache), Missing(checkpoint, cache, "not downloaded yet, or not to its end")
     return _examined(checkpoint, folder)
@@ -140,7 +144,7 @@ def fetch(models: ModelSet, safety: bool = False, say: Callable[[str], object] =
         if (free := shutil.disk_usage(folder).free) < one.checkpoint.size:
             room = f"{one.checkpoint.size / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free"
             raise OSError(f"{one.checkpoint.name} needs {room} in {folder}; free some, or set HF_HOME")
-        say(f"  {one.checkpoint.name} ...")
+        say("; ".join(filter(None, [f"  {one.checkpoint.name} ...", one.checkpoint.terms])))
         if one.checkpoint is INCEPTION:
             import torch  # here, because locating should not wait for it
 

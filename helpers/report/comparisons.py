@@ -68,15 +68,16 @@ def main(run: Run) -> Comparison:
     columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances * run.has_photos, LOWER) | measures
     methods = {METHODS[arm.grounding] for arm in others}
     notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
+    notes += "".join(f" {note}" for note in sorted({one.note for one in methods} - {""}))
     costs = {name: cost for name in names if (cost := run.costs(name))}
     return _noted(run, Comparison(names, columns, _how(run) + notes, chosen, controls, costs))
 
 
 def everything(run: Run) -> list[Comparison]:
     """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
-    groups, known = {}, scores.metrics_of(run)
+    groups, known, scored = {}, scores.metrics_of(run), set(run.scores().metric)
     for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS, EDITS):
+        if metric.group not in (CAPTIONS, SEEDS, EDITS) and (name in scored or not metric.crowded):
             groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")

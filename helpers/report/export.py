@@ -15,16 +15,17 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
-from helpers.models.sets import model_set
+from helpers.models.sets import model_set, with_own
 from helpers.parameters import ParameterError, nearest, number
 from helpers.report import qualification
 from helpers.report.export_formats import FORMATS, SPLITS, Example
 from helpers.report.tables import FOLDER
-from helpers.runs.layouts import arm_layouts
+from helpers.runs.arms import licences, own_arm
+from helpers.runs.layouts import arm_layouts, given_boxes
+from helpers.runs.methods import own_checkpoints
 from helpers.runs.protocol import at, spelling
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.scenes.boxes import largest
 from helpers.scenes.scenes import Scene
 from helpers.scoring.adherence import FOUND as IOU
 from helpers.scoring.scores import PHOTOS
@@ -35,6 +36,7 @@ LICENCES = {  # of the published checkpoints, as their pages state them
     "Salesforce/blip2-opt-2.7b": "MIT; for its language half, see also the model card of facebook/opt-2.7b",
     "Salesforce/blip2-flan-t5-xl": "MIT",
     "google/owlv2-base-patch16-ensemble": "Apache 2.0",
+    "timbrooks/instruct-pix2pix": "MIT",
     "masterful/gligen-1-4-generation-text-box": "CreativeML OpenRAIL-M",
 }
 
@@ -121,7 +123,7 @@ def _table(run: Run, arms: Sequence[str], every: bool, *thresholds: float) -> pd
 
 def _example(run: Run, arm: str, scene: Scene, side: str) -> Example:
     """scene: the arm's layout. Of a crowded one the boxes that the model was given."""
-    size, given = (run.card["protocol"]["size"],) * 2, largest(scene.boxes)[0]
+    size, given = (run.card["protocol"]["size"],) * 2, given_boxes(arm, scene.boxes)[0]
     source = partial(_write_photo, scene, run.card["protocol"])
     if arm != PHOTOS:
         source = partial(shutil.copyfile, run.picture(arm, scene))
@@ -150,6 +152,7 @@ def _files(
     command = ["grounded", "dataset", "--run", place, "--arm", *arms, "--to", spelling(folder), *words]
     facts = {"run": place, "arms": list(arms), **options, "command": shlex.join(command)}
     facts["names"] = sorted({label for scene in run.scenes for label in scene.labels})
+    facts["licences"] = licences(arms)
     rows = [(one.file, one.split, one.arm, one.scene, len(one.boxes)) for one in examples]
     pictures = pd.DataFrame(rows, columns=["file", "split", "arm", "scene", "boxes"])
     files = dict(FORMATS[options["format"]](examples, facts["names"]))
@@ -168,11 +171,16 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
         there = pictures[pictures.split == side]
         numbers = {"boxes": there.boxes.sum(), "photos": there.scene.nunique()}
         counts.append({"split": side, "pictures": len(there), **numbers})
-    for one in model_set(protocol["models"]).checkpoints(bool(protocol.get("safety"))):
+    models = model_set(protocol["models"])
+    own = own_checkpoints([arm.grounding for arm in map(own_arm, facts["arms"]) if arm], models)
+    for one in with_own(models, own).checkpoints(bool(protocol.get("safety"))):
         source, licence = "this project", "this project's own"
         if one.revision is not None:
-            source, licence = one.source, LICENCES.get(one.source, f"see the model card of {one.source}")
-        commit = protocol.get("checkpoints", {}).get(one.name, "not noted by the run")
+            usual = LICENCES.get(one.source, f"see the model card of {one.source}")
+            source, licence = one.source, one.licence or usual
+        commit = protocol.get("checkpoints", {}).get(
+            one.name, "not noted by the run, see a picture's PNG text"
+        )
         checkpoints.append({"name": one.name, "source": source, "commit": commit, "licence": licence})
     stated = [scene.extra.get(key) for scene in run.scenes for key in ("license", "licence")]
     environment = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
@@ -180,7 +188,7 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
         **facts,
         **{"pictures": pictures, "table": table, "counts": counts, "checkpoints": checkpoints},
         **{"protocol": protocol, "card": run.card, "causes": qualification.causes(table)},
-        licences=sorted({str(one) for one in stated if one is not None}),
+        photo_licences=sorted({str(one) for one in stated if one is not None}),
         photos=PHOTOS,
     )
 
@@ -191,6 +199,8 @@ def _summary(
     counts = {side: sum(one.split == side for one in examples) for side in SPLITS}
     sides = ", ".join(f"{count} {side}" for side, count in counts.items())
     lines = [f"{len(examples)} of {len(table)} pictures ({sides}) -> {folder}, {format}"]
+    terms = licences([one.arm for one in examples])
+    lines += [f"read before you train: pictures of {title} are under {text}" for title, text in terms.items()]
     lines += [f"not taken: {number} {cause}" for cause, number in qualification.causes(table).items()]
     empty = [side for side, count in counts.items() if not count and (side == "train" or val)]
     return lines + [f"no picture in {side}: give another --val or --seed" for side in empty]

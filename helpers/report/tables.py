@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from helpers.report.comparisons import Comparison
+from helpers.runs.arms import licences
+from helpers.runs.run import Run
 from helpers.scoring.measurements import EDITED
 from helpers.scoring.metrics import NOT_JUDGED
 
@@ -45,6 +47,12 @@ def piece(name: str, *values: object) -> HTML:
 def card(entries: Mapping[str, object], name: str = "this run") -> HTML:
     """The protocol card: names and values, and what is itself a mapping as a card of its own."""
     return piece("card", name, entries)
+
+
+def protocol(run: Run) -> HTML:
+    """The protocol card of a run, with the licences of the pictures that it has."""
+    terms = licences(run.arms())
+    return card(run.card | ({"licences of pictures": terms} if terms else {}))
 
 
 def decimals(scores: pd.DataFrame) -> int | None:

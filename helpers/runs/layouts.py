@@ -9,6 +9,7 @@ import numpy as np
 
 from helpers.parameters import ParameterError
 from helpers.runs.arms import own_arm
+from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes import boxes as rectangles
 from helpers.scenes.scenes import Scene, fitted
@@ -32,6 +33,13 @@ def arm_layouts(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...
         return own
     every = _fitted(tuple(run.scenes), *square)
     return tuple(apply(parsed.layout, every, scene, parsed.seed) for scene in own)
+
+
+def given_boxes(arm: str, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the boxes of a scene that the model of an arm takes, and of those that it does not."""
+    parsed = own_arm(arm)
+    every = parsed and METHODS[parsed.grounding].takes_all_boxes
+    return rectangles.largest(boxes, len(boxes) if every else rectangles.PLACES)
 
 
 def _edited(scene: Scene, edit: Mapping) -> Scene:

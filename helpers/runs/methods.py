@@ -1,8 +1,10 @@
 """The methods that draw pictures: what each reads of a scene, its knobs, and where its code is. No torch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 
+from helpers.models.sets import FLUX_LICENCE, ModelSet
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
@@ -22,10 +24,17 @@ class Knob:
     rule: Rule
 
 
+def multiple_of_16(value: object) -> str | None:
+    """The value is a side of a picture in pixels, as FLUX 3 takes it."""
+    fits = isinstance(value, Real) and 64 <= value <= 4096 and value % 16 == 0
+    return None if fits else "give pixels, a multiple of 16 from 64 to 4096"
+
+
 KNOBS = {
     "strength": Knob("t", 0.6, number(Real, 0.001, 1, "give the share of the steps that redraw, up to 1")),
-    "image_guidance": Knob("p", 1.5, number(Real, 0, 100, "give a number from 0; more keeps more")),
+    "image_guidance": Knob("k", 1.5, number(Real, 0, 100, "give a number from 0; more keeps more")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
+    "size": Knob("p", 512, multiple_of_16),
 }
 
 
@@ -34,10 +43,13 @@ class Method:
     """One way to draw a scene.
 
     title: what people call it. reads: of READS. knobs: its settings, of GROUNDED and KNOBS.
-    checkpoint: the GLIGEN checkpoint of the model set that it draws with, "text" or "image", unless the set
-    names another one in its `methods`; "" where the module has a function `load(models, safety)` of its own.
-    module: holds its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run.
-    paints_boxes: whether it draws inside the boxes alone, and of an edit set in the edited box alone.
+    checkpoint: the GLIGEN checkpoint of the model set that it draws with, "text" or "image"; "" where the
+    module has a function `load(models, safety)` of its own. own: name of the checkpoint that it brings, of
+    `ModelSet.methods`, "" for none; where a model set has none of that name, GLIGEN's serves. module: holds
+    its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes:
+    whether it draws inside the boxes alone, and of an edit set in the edited box alone. takes_all_boxes: of a
+    scene, and not its 30 largest. licence: of its pictures. note: what whoever compares it has to know, in
+    sentences. in_verdicts: whether sentences may call it better or worse than others.
     """
 
     title: str
@@ -47,6 +59,11 @@ class Method:
     module: str = f"{FOLDER}gligen"
     steps: int = 0
     paints_boxes: bool = False
+    own: str = ""
+    takes_all_boxes: bool = False
+    licence: str = ""
+    note: str = ""
+    in_verdicts: bool = True
 
     @property
     def needs_photo(self) -> bool:
@@ -74,7 +91,7 @@ METHODS = {
 }
 _TURBO = {"knobs": ("pseudo_guidance", "steps"), "module": f"{FOLDER}turboedit", "steps": 4}
 METHODS |= {
-    "turboedit": Method("TurboEdit", ("prompt", "source_prompt", "photo"), **_TURBO),
+    "turboedit": Method("TurboEdit", ("prompt", "source_prompt", "photo"), **_TURBO, own="turboedit"),
     "turboedit_text": Method(
         "TurboEdit with boxes",
         ("prompt", "source_prompt", "photo", "boxes", "phrases", "source_phrases"),
@@ -86,9 +103,25 @@ METHODS["ip2p"] = Method(
     ("instruction", "photo"),
     ("guidance_scale", "image_guidance", "steps", "scheduler"),
     module=f"{FOLDER}instruct_pix2pix",
+    own="ip2p",
 )
-METHODS["attngan"] = Method("AttnGAN", ("prompt",), (), "", f"{FOLDER}attngan")
-METHODS["ssagan"] = Method("SSA-GAN", ("prompt",), (), "", f"{FOLDER}ssagan")
+METHODS["attngan"] = Method("AttnGAN", ("prompt",), (), "", f"{FOLDER}attngan", own="attngan")
+METHODS["ssagan"] = Method("SSA-GAN", ("prompt",), (), "", f"{FOLDER}ssagan", own="ssagan")
+_FLUX3 = {"knobs": ("size", "steps"), "checkpoint": "", "module": f"{FOLDER}flux3", "steps": 16}
+_FLUX3 |= {"own": "flux3", "takes_all_boxes": True, "licence": FLUX_LICENCE}
+_NOISE = "FLUX 3 and GLIGEN have different latents: they share seeds, and no noise."
+_UPSAMPLED = "Upsampled prompts say more than the other arms are given: no verdict is made of them."
+METHODS |= {
+    "flux3": Method("FLUX 3 Image Klein", ("prompt", "boxes", "phrases"), **_FLUX3, note=_NOISE),
+    "flux3_none": Method("FLUX 3 Image Klein without boxes", ("prompt",), **_FLUX3, note=_NOISE),
+    "flux3_up": Method(
+        "FLUX 3 Image Klein with upsampled prompts",
+        ("prompt", "boxes", "phrases"),
+        **_FLUX3,
+        note=f"{_NOISE} {_UPSAMPLED}",
+        in_verdicts=False,
+    ),
+}
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions
 NEUTRAL = {"guidance_scale": 1, "guidance_share": 1, "grounded_fraction": 1, "steps": 0, "scheduler": ""}
 
@@ -104,6 +137,13 @@ def problems(method: str, settings: dict[str, object]) -> list[str]:
         elif name in KNOBS and (advice := KNOBS[name].rule(value)):
             found.append(f"{name} = {value!r}: {advice}")
     return found
+
+
+def own_checkpoints(groundings: Iterable[str], models: ModelSet) -> set[str]:
+    """Names of the checkpoints that methods bring in a model set: those that it has, and those that it would
+    have to have."""
+    some = (METHODS[name] for name in groundings)
+    return {one.own for one in some if one.own and (one.own in models.methods or not one.checkpoint)}
 
 
 def defaults(method: str) -> dict[str, float]:

@@ -5,14 +5,15 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from helpers.models.detectors import classes_of, detector_checkpoint, match_labels, parse_labels
-from helpers.models.sets import Checkpoint, ModelSet, extractor_versions, model_set
+from helpers.models.sets import Checkpoint, ModelSet, extractor_versions, model_set, with_own
 from helpers.parameters import ParameterError
 from helpers.runs.arms import check
+from helpers.runs.methods import own_checkpoints
 from helpers.scenes.scenes import Scene, Scenes, checksum, read_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,10 +138,11 @@ def _own_detector(source: str, labels: str | Mapping[str, str | None], scenes: S
     return {"detector": place, "detector_labels": matched} | ({"not_judged": text} if unknown else {})
 
 
-def models_of(protocol: Mapping) -> ModelSet:
-    """The models of a run: those of its model set, without what photos alone need where it has none, and its
-    own detector, if it has one."""
+def models_of(protocol: Mapping, groundings: Iterable[str] = ()) -> ModelSet:
+    """The models of a run: those of its model set, without what photos alone need where it has none, its own
+    detector, if it has one, and the weights that these methods bring. Raises ParameterError as `with_own`."""
     models = model_set(protocol["models"])
+    models = with_own(models, own_checkpoints(groundings, models))
     if not has_photos(protocol):
         models = replace(models, captioners={}, gligen={"text": models.gligen["text"]})
     if not (named := protocol.get("detector")):

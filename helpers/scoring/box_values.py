@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from helpers.scenes.boxes import largest
 from helpers.scoring import adherence, alignment
 from helpers.scoring.measurements import Measurements
 
@@ -35,6 +36,11 @@ def rows(measurements: Measurements) -> list[dict]:
 def found(e: Measurements) -> tuple[np.ndarray, ...]:
     """Whether each box is found, as 0 and 1; NaN where the detector does not know its label."""
     return tuple(np.where(np.isnan(iou), np.nan, adherence.reaches(iou)) for iou in e.ious)
+
+
+def found_of_common(e: Measurements) -> tuple[np.ndarray, ...]:
+    """The same of the largest boxes, which every model is given."""
+    return tuple(one[largest(asked.boxes)[0]] for one, asked in zip(found(e), e.layouts, strict=True))
 
 
 def crop_correct(e: Measurements) -> tuple[np.ndarray, ...]:

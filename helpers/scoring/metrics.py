@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from helpers.models.sets import extractor_name
+from helpers.scenes.boxes import PLACES
 from helpers.scoring import adherence, alignment, box_values, distances, edits, intervals
 from helpers.scoring.intervals import Estimate
 from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
@@ -17,9 +18,9 @@ from helpers.scoring.shares import share_interval
 REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
 CAPTIONS, SEEDS, EDITS = "Captions", "Two seeds", "Edits"
 FOUND = "found at IoU 0.5"
+COMMON = f"{FOUND}, of the {PLACES} largest boxes"  # which every model is given
 NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
-SHARE = (0, 1)
-OWN_PHOTOS = "to their own photos"
+SHARE, OWN_PHOTOS = (0, 1), "to their own photos"
 REWARDED = "a picture resembles the photo that it is made from, and this distance rewards that"
 
 # precision and recall come from one computation, also where arms are measured side by side
@@ -46,10 +47,10 @@ class Metric:
     """A score of an arm: how it is computed, from what, and how people read it.
 
     needs: the fields of Measurements without which there is no such score. group: the heading of its table.
-    digits: decimals that people read. limits: between which the metric lies whatever the pictures: an
-    interval ends there. share: whether it is a share of boxes or photos, sums of counts. fewest: scenes from
-    which it can be measured without one of them. no_verdict: why no arm is called better by it. halves: what
-    two random halves of the photos get, photos (n, d) and number of splits -> (splits,).
+    digits: decimals that people read. limits: what it never leaves, where an interval ends. share: whether it
+    is a share of boxes or photos, sums of counts. fewest: scenes that leave enough when one is left out.
+    no_verdict: why no arm is called better by it. halves: what two random halves of the photos get, photos
+    (n, d) and number of splits -> (splits,). crowded: only where a scene has more than PLACES boxes.
     """
 
     measure: Callable[[Measurements], Measured]
@@ -62,6 +63,7 @@ class Metric:
     fewest: int = 3
     no_verdict: str = ""
     halves: Callable[[np.ndarray, int], np.ndarray] | None = None
+    crowded: bool = False
 
 
 def metrics(inception: bool) -> dict[str, Metric]:
@@ -75,12 +77,13 @@ def metrics(inception: bool) -> dict[str, Metric]:
         **(_published() if inception else {}),
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
         FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
+        COMMON: Metric(_mean(box_values.found_of_common), found, BOXES, **share, crowded=True),
         **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CLIP score": Metric(_mean(_clip_score), prompt, PROMPT, digits=2, limits=(0, 100)),
-        "R-precision": Metric(_mean(_r_precision), prompt, PROMPT, **share),
+        "CLIP score": Metric(_mean(_pairs(alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)),
+        "R-precision": Metric(_mean(_pairs(alignment.r_precision)), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
@@ -125,7 +128,8 @@ def applies(metric: Metric, measurements: Measurements) -> bool:
         return False
     if "colours" in metric.needs:
         return any(np.isfinite(rows).any() for rows in measurements.colours)
-    return "layouts" not in metric.needs or any(len(one.boxes) for one in measurements.layouts)
+    least = PLACES + 1 if metric.crowded else 1
+    return "layouts" not in metric.needs or any(len(one.boxes) >= least for one in measurements.layouts)
 
 
 def measure(metric: Metric, measurements: Measurements) -> Measured:
@@ -224,12 +228,8 @@ def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Mea
     return measured
 
 
-def _clip_score(e: Measurements) -> np.ndarray:
-    return alignment.clip_score(e.image_embeds, e.text_embeds)
-
-
-def _r_precision(e: Measurements) -> np.ndarray:
-    return alignment.r_precision(e.image_embeds, e.text_embeds)
+def _pairs(score: Callable[..., np.ndarray]) -> Callable[[Measurements], np.ndarray]:
+    return lambda e: score(e.image_embeds, e.text_embeds)
 
 
 def _variety(e: Measurements) -> np.ndarray:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from helpers.files import stamp
 from helpers.parameters import nearest
-from helpers.runs.arms import Arm
+from helpers.runs.arms import Arm, own_arm
+from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scoring import intervals, scores, significance
 from helpers.scoring.distances import kid_swaps
@@ -51,10 +52,11 @@ def compare(run: Run, metric: str, arms: Sequence[str], baseline: str | None = N
     positive difference says that the other arm's value is higher. Columns: COLUMNS, comparisons
     (made), p_holm, different (p_holm < 0.05). p_holm is p corrected (Holm) for the comparisons made; picking
     the best arm from the data is one of all pairs of arms, so all pairs count then: attrs["p"] has the p of
-    them all. Raises NotJudged, TooFew for fewer photos than a verdict needs, ValueError for a metric that
-    gives no verdict.
+    them all. Arms of methods that are in no verdicts are left out. Raises NotJudged, TooFew for fewer photos
+    than a verdict needs, ValueError for a metric that gives no verdict.
     """
     _with_verdict(run, metric)
+    arms = [arm for arm in arms if not (own := own_arm(arm)) or METHODS[own.grounding].in_verdicts]
     held = best(run, metric, list(dict.fromkeys([*arms, *([baseline] if baseline else [])])))
     held = baseline or held
     pairs = [(arm, held) for arm in arms if arm != held]

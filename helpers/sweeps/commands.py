@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers.captioning import edits
+from helpers.captioning import edits, prompt_files
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
 from helpers.runs import external
-from helpers.runs.arms import check
+from helpers.runs.arms import Arm, check
 from helpers.runs.protocol import at, scenes_of
 from helpers.runs.run import Run
 from helpers.scenes.problems import DatasetError
@@ -47,7 +47,7 @@ def sweep(options: argparse.Namespace) -> Work:
     workers = Cluster(options.cluster) if options.cluster else Workers(options.workers)
     names = arms_of(run, options)
     need = progress.Costs(run).need(names, workers.count)
-    _require(workers, run.card["protocol"], False, need.pictures, options)
+    _require(workers, run.card["protocol"], False, need.pictures, options, names)
     return lambda: _end(run, plan.sweep(run, names, workers, options.batch_size or 0))
 
 
@@ -141,8 +141,20 @@ def check_data(options: argparse.Namespace) -> Work:
 
 def fetch(options: argparse.Namespace) -> Work:
     """Download a model set, by default the published one. What cannot be had is an error."""
-    machine.fetch(options.models or "published", bool(options.safety))
+    check(groundings=options.grounding or ["none"])
+    machine.fetch(options.models or "published", bool(options.safety), options.grounding or ())
     return list
+
+
+def prompts(options: argparse.Namespace) -> Work:
+    """Layout prompts for generators elsewhere, written before the lines about them are given."""
+    run, template = Run(options.run or "runs/demo"), options.template or ""
+    if options.upsampled:
+        return partial(print, *prompt_files.bring_upsampled(run, options.upsampled, template), sep="\n")
+    if not options.to:
+        raise ParameterError("to: name the folder of the prompts (TO=my_prompts)")
+    chosen = given(options, "format", "template", "size")
+    return partial(print, *prompt_files.write(run, options.to, **chosen), sep="\n")
 
 
 def doctor(options: argparse.Namespace) -> Work:
@@ -152,7 +164,7 @@ def doctor(options: argparse.Namespace) -> Work:
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
 COMMANDS |= {"edit": edit, "dataset": dataset, "study-detector": study_detector}
-COMMANDS |= {"check": check_data, "fetch": fetch, "doctor": doctor}
+COMMANDS |= {"prompts": prompts, "check": check_data, "fetch": fetch, "doctor": doctor}
 
 
 def guidance(run: Run | None, protocol: dict, options: argparse.Namespace) -> float:
@@ -192,10 +204,16 @@ def arms_of(run: Run, options: argparse.Namespace) -> list[str]:
 
 
 def _require(
-    workers: Workers, protocol: dict, captions: bool, pictures: int, options: argparse.Namespace
+    workers: Workers,
+    protocol: dict,
+    captions: bool,
+    pictures: int,
+    options: argparse.Namespace,
+    arms: Sequence[str] = (),
 ) -> None:
     """Say what is short or slow where the notebooks will run; what is missing there is an error."""
-    for note in workers.ask(machine.require, protocol, captions, pictures, bool(options.yes)):
+    groundings = sorted({Arm.parse(arm).grounding for arm in arms})
+    for note in workers.ask(machine.require, protocol, captions, pictures, bool(options.yes), groundings):
         print(f"  note: {note}", flush=True)
 
 

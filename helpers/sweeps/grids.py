@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers.parameters import ParameterError, nearest
 from helpers.runs.arms import Arm, check
-from helpers.runs.methods import KNOBS, METHODS
+from helpers.runs.methods import KNOBS, METHODS, NEUTRAL
 from helpers.runs.run import Run
 
 # the first varies slowest
@@ -35,14 +35,15 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
     """Names of the arms of a grid, each once, in an order that loads every checkpoint once.
 
     What the grid does not name: every grounding, the chosen template, and the guidance_scale of the
-    comparison; else the defaults of Arm. Without boxes grounded_fraction means nothing, and is 1; with image
-    grounding there are no other layouts than the photos' own.
+    comparison, unless a method has none; else the defaults of Arm. Without boxes grounded_fraction means
+    nothing, and is 1; with image grounding there are no other layouts than the photos' own.
     Raises ParameterError listing every value that cannot be right, a template without prompts among them.
     """
     choice = run.read_json("choices/template.json")
     usual = {axis: [choice[axis] if axis in choice else getattr(Arm, axis, None)] for axis in AXES}
     usual["grounding"] = run.groundings
     knobs = {name: grid[name] for name in KNOBS if grid.get(name)}
+    asked = {name for name in NEUTRAL if grid.get(name)}
     grid = {axis: list(grid.get(axis) or usual[axis]) for axis in AXES}
     files = (path for folder in ("prompts", "edits") for path in run.folder.glob(f"{folder}/*.jsonl"))
     templates = sorted(path.stem for path in files)
@@ -56,6 +57,8 @@ def arms(run: Run, grid: Mapping[str, Sequence]) -> list[str]:
         more = {name: settings.pop(name) for name in knobs}
         if settings["grounding"] == "none":
             settings["grounded_fraction"] = 1
+        lacks = settings.keys() & NEUTRAL.keys() - {*METHODS[settings["grounding"]].knobs} - asked
+        settings |= {name: NEUTRAL[name] for name in lacks}
         if not (settings["layout"] and settings["grounding"] == "image"):
             names[Arm(**settings, knobs=more).name] = None
     return list(names)

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from helpers.models import checkpoints
 from helpers.models.checkpoints import INCEPTION, RESTORE, Missing, missing
-from helpers.models.sets import MODEL_SETS, model_set
+from helpers.models.sets import MODEL_SETS, ModelSet, model_set, with_own
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import ROOT, models_of
 from helpers.sweeps.progress import size
@@ -15,21 +15,27 @@ from helpers.sweeps.progress import size
 USUAL = 100  # pictures, of which `doctor` says how long they take
 
 
-def require(protocol: Mapping, captions: bool, pictures: int, yes: bool) -> list[str]:
+def require(
+    protocol: Mapping, captions: bool, pictures: int, yes: bool, groundings: Iterable[str] = ()
+) -> list[str]:
     """What of a study will be short or slow on this machine, in a sentence each.
 
     protocol: of the run. captions: whether the captioners are needed. yes: that it is slow has been accepted.
-    Raises ParameterError with everything that is missing, its size and one command; and where published
-    models would run without a GPU, until that is accepted.
+    groundings: methods that will draw, which may bring weights of their own.
+    Raises ParameterError with everything that is missing, its size, its terms and one command; where a method
+    has no weights in the model set; and where published models would run without a GPU, until that is
+    accepted.
     """
-    chosen, safety = models_of(protocol), protocol["safety"]
+    chosen, safety = models_of(protocol, groundings), protocol["safety"]
     spared = () if captions else chosen.captioners.values()
     if lacking := [one for one in missing(chosen, safety) if one.checkpoint not in spared]:
         count = f"{len(lacking)} checkpoint{'s are' if len(lacking) > 1 else ' is'} missing"
         lines = [
-            f"{one.checkpoint.name}{_size(one)}: {one.problem}; looked in {one.place}" for one in lacking
+            f"{one.checkpoint.name}{_size(one)}: {one.problem}; looked in {one.place}"
+            + f"; {one.checkpoint.terms}" * bool(one.checkpoint.terms)
+            for one in lacking
         ]
-        lines += _ways(lacking, chosen.name, safety)
+        lines += _ways(lacking, chosen, safety)
         raise ParameterError("\n  ".join([f"{count}{_size(*lacking)}; nothing was begun", *lines]))
     if chosen.name == "demo":
         return []  # which fits everywhere, and who uses it waits for no torch
@@ -45,12 +51,13 @@ def require(protocol: Mapping, captions: bool, pictures: int, yes: bool) -> list
     return notes + [str(need) for need in needs if not need.fits]
 
 
-def fetch(models: str, safety: bool = False) -> None:
+def fetch(models: str, safety: bool = False, groundings: Iterable[str] = ()) -> None:
     """Download what is missing of a model set; says how much before it starts, and what is where at its end.
 
-    Raises CheckpointMissing for what cannot be had, OSError where the disk has no room for all of it.
+    groundings: methods whose own weights are wanted, too. Raises CheckpointMissing for what cannot be had,
+    OSError where the disk has no room for all of it.
     """
-    chosen = model_set(models)
+    chosen = models_of({"models": models}, groundings)
     total = sum(one.checkpoint.size for one in missing(chosen, safety))
     folder, free = _disk(checkpoints.constants.HF_HUB_CACHE)
     if free < total:
@@ -78,19 +85,27 @@ def doctor(safety: bool = False) -> list[str]:
         if lacking:
             gone = ", ".join(one.name for one in absent)
             lines.append(
-                f"{name} models, missing{_size(*lacking)}: {gone}; {_ways(lacking, name, safety)[0]}"
+                f"{name} models, missing{_size(*lacking)}: {gone}; {_ways(lacking, models, safety)[0]}"
             )
+    for method, one in published.methods.items():
+        where = "here"
+        if lack := checkpoints.find(one)[1]:
+            where = f"missing{_size(lack)}; {_ways([lack], with_own(published, [method]), safety)[0]}"
+        lines.append(f"published, for {method}: {one.name}, {where}; {one.terms}")
+    published = with_own(published, published.methods)
     lines += [f"published, {need}" for need in devices.needs(published, safety)]
     slow = devices.slowness(published, USUAL, published.steps)
     return lines + [f"published, {slow}"] * bool(slow)
 
 
-def _ways(lacking: Sequence[Missing], models: str, safety: bool) -> list[str]:
+def _ways(lacking: Sequence[Missing], models: ModelSet, safety: bool) -> list[str]:
     """What to do about missing checkpoints, the nearest first."""
     if any(one.checkpoint.revision is None for one in lacking):
         return list(RESTORE)
-    command = f"grounded fetch --models {models}{' --safety' * safety}"
-    return [f"download: {command}", "or use the models that ship with this project: --models demo"]
+    own = "".join(f" --grounding {name}" for name in models.own)
+    command = f"download: grounded fetch --models {models.name}{' --safety' * safety}{own}"
+    demo = "or use the models that ship with this project: --models demo"
+    return [command] if own else [command, demo]
 
 
 def _size(*lacking: Missing) -> str:

@@ -14,6 +14,7 @@ from diffusers import (
     PNDMScheduler,
     StableDiffusionGLIGENPipeline,
     StableDiffusionGLIGENTextImagePipeline,
+    StableDiffusionInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
@@ -200,6 +201,26 @@ def write_gligen(
     if image:
         (folder / "processor" / "processor_config.json").unlink()
         made.processor.image_processor.save_pretrained(folder / "processor")
+    return folder
+
+
+def editor(parts: dict) -> StableDiffusionInstructPix2PixPipeline:
+    """diffusers' own InstructPix2Pix of components with a UNet of 8 channels, quiet."""
+    parts = {"safety_checker": None, "feature_extractor": None} | parts
+    made = StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def write_editor(folder: Path, seed: int = 0) -> Path:
+    """Save a random InstructPix2Pix repository as timbrooks/instruct-pix2pix, which has the configuration of
+    another scheduler, from before most of its settings. Returns the folder."""
+    options = {"attention_type": "default", "in_channels": 8}
+    editor(components(folder.parent / f"{folder.name}-parts", seed=seed, **options)).save_pretrained(folder)
+    names = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "steps_offset")
+    config = {"_class_name": "EulerAncestralDiscreteScheduler", "_diffusers_version": "0.12.0.dev0"}
+    config |= {name: SCHEDULER[name] for name in names}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
     return folder
 
 

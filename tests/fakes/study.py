@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from tests.fakes.blip2 import write_blip2
 from tests.fakes.clip import write_clip
-from tests.fakes.gligen import write_gligen
+from tests.fakes.gligen import write_editor, write_gligen
 from tests.fakes.owlv2 import write_owlv2
 
 EVIL = '<img src="https://example.org/x">'  # a label that must not become a part of a page
@@ -21,6 +21,7 @@ def write_models(data: Path) -> Path:
     write_blip2(models / "blip2-t5", "t5", seed=2)
     write_gligen(models / "gligen-text", seed=3)
     write_gligen(models / "gligen-text-image", image=True, seed=4)
+    write_editor(models / "instruct-pix2pix", seed=5)
     write_clip(models / "clip", seed=5)
     write_owlv2(models / "owlv2", seed=6)
     return data

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from data.training.attngan import build as build_attngan
+from data.training.saving import share
 from data.training.ssagan import build as build_ssagan
 from helpers.generation.generate import generate, write
 from helpers.generation.methods import attngan, ssagan
-from helpers.generation.methods.gans import Gan, Text, Words
+from helpers.generation.methods.gans import Gan, GanPipeline, Text, Words
 from helpers.generation.requests import Request
 from helpers.models.checkpoints import CheckpointMissing
 from helpers.models.sets import Checkpoint, model_set
@@ -38,7 +39,7 @@ def drawing(request, gligen):
     """A method's name, module and parts."""
     module, make = KINDS[request.param]
     parts = gligen["text_encoder"], gligen["tokenizer"], gligen["vae"]
-    return request.param, module, Gan(make(text="gligen", vae="vae"), *parts)
+    return request.param, module, Gan(make(latents=True), *parts)
 
 
 def asked(name: str, prompts=PROMPTS) -> list[Request]:
@@ -136,7 +137,7 @@ def test_pictures_have_the_size_of_the_run_and_say_what_was_cut(drawing):
 
 
 def test_the_last_mask_is_kept_as_a_picture(gligen, tmp_path):
-    parts = Gan(fakes.ssagan(vae="vae"), gligen["text_encoder"], gligen["tokenizer"], gligen["vae"])
+    parts = Gan(fakes.ssagan(latents=True), gligen["text_encoder"], gligen["tokenizer"], gligen["vae"])
     (request,), file = asked("ssagan", ("a cone",)), tmp_path / "a.png"
     write(generate(parts, [request], height=64, width=64, progress=False), lambda _: file)
     kept = np.asarray(Image.open(BytesIO(b64decode(read_text(file)["mask"]))))
@@ -176,14 +177,16 @@ def test_a_checkpoint_takes_its_shared_parts_from_the_folder_beside_it(name, gli
     for part in ("tokenizer", "text_encoder", "vae"):
         gligen[part].save_pretrained(tmp_path / "gligen-text" / part)
     module, make = KINDS[name]
-    make(text="../gligen-text", vae="../gligen-text/vae").save_pretrained(tmp_path / name)
+    parts = gligen["text_encoder"], gligen["tokenizer"], gligen["vae"]
+    GanPipeline(make(latents=True), *parts).save_pretrained(tmp_path / name)
+    share(tmp_path / name, "text_encoder", "tokenizer", "vae")
     models = replace(model_set("demo"), methods={name: Checkpoint(name, str(tmp_path / name))})
     parts = module.load(models)
     assert isinstance(parts.encode(["a cone"]), Text) and parts.generator.dtype == torch.float32
     (picture,) = module.Sampler(parts, 8, "ddim", SIZE).draw(asked(name)[:1])
     assert picture.size == SIZE
     (tmp_path / "gligen-text" / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(CheckpointMissing, match="gligen-text/vae"):
+    with pytest.raises(CheckpointMissing, match="vae"):
         module.load(models)
 
 

@@ -1,17 +1,24 @@
-"""TurboEdit: its equations, by a network that stands in for the UNet."""
+"""TurboEdit: its equations, by a network that stands in for the UNet, and the published layout."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
+from PIL import Image
 
+from helpers.generation.generate import generate
+from helpers.generation.methods import loader
 from helpers.generation.methods.turboedit import CLIP, TIMESTEPS, edit, posterior_mean
+from helpers.generation.requests import Request
+from helpers.models.sets import Checkpoint, model_set
+from tests.fakes import gligen as fakes
 
 TIMES = TIMESTEPS[4]
-SCHEDULER = DDPMScheduler(
-    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-)
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SCHEDULER = DDPMScheduler(**BETAS, clip_sample=False)
 ALPHAS = SCHEDULER.alphas_cumprod
 
 
@@ -88,3 +95,21 @@ def test_each_picture_of_a_batch_has_its_own_clip_and_guidance():
         alone = edit(network(0.5), photo[row : row + 1], own, ALPHAS, TIMES, weight, clip=CLIP)
         assert torch.allclose(together[row : row + 1], alone, atol=1e-4)
     assert not torch.allclose(run(photo=photo, clip=math.inf)[1], run(photo=photo, clip=CLIP)[1], atol=1e-2)
+
+
+def test_it_draws_with_a_few_step_model_as_that_is_published(tmp_path):
+    """stabilityai/sd-turbo: no gated layers, another scheduler, twins in half precision."""
+    parts = fakes.components(tmp_path, attention_type="default")
+    parts |= {"scheduler": EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="trailing")}
+    pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    pipe.save_pretrained(tmp_path / "published", variant="fp16")
+    own = Checkpoint("turbo", str(tmp_path / "published"), variant="fp16")
+    published = replace(model_set("published"), methods={"turboedit": own})
+    assert model_set("published").methods["turboedit"].source == "stabilityai/sd-turbo"
+    key, load = loader("turboedit", published, None)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), "u1"))
+    prompts = {"prompt": "a red cone", "source_prompt": "a green cone", "photo": lambda: photo}
+    asked = Request("a", grounding="turboedit", guidance_scale=1, **prompts)
+    (picture,) = generate(load(), [asked], 4, height=64, width=64, progress=False)
+    assert key == own.source and picture.record["checkpoint"] == "turbo" and picture.image.size == (64, 64)
+    assert loader("turboedit_text", published, None)[0] == "text"

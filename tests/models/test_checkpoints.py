@@ -15,7 +15,8 @@ from huggingface_hub import constants
 
 from helpers.models import checkpoints, devices
 from helpers.models.checkpoints import INCEPTION, CheckpointMissing, fetch, find, missing
-from helpers.models.sets import SAFETY, Checkpoint, model_set
+from helpers.models.sets import SAFETY, Checkpoint, model_set, with_own
+from tests.fakes.flux3 import write_flux3
 from tests.fakes.published import as_text_image_repository, as_text_repository
 from tests.fakes.study import write_models
 
@@ -105,6 +106,20 @@ def test_the_twins_and_the_other_format_do_not_count_as_weights(published):
     (folder / "diffusion_pytorch_model.bin").unlink()
     assert (folder / "diffusion_pytorch_model.fp16.bin").is_file()
     assert "lacks the weights of unet" in missing(published)[0].problem
+
+
+def test_weights_of_a_method_are_taken_from_a_mirror_that_is_here(published, tmp_path):
+    one = published.methods["flux3"]
+    (lack,) = missing(with_own(published, ["flux3"]))
+    assert lack.checkpoint is one and "accept its licence" in str(lack) and one.mirror in str(lack)
+    assert "--include 'tokenizer/*.jinja'" in lack.command and "--revision main" in lack.command
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{one.mirror.replace('/', '--')}"
+    write_flux3(folder / "snapshots" / COMMIT)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+    assert missing(with_own(published, ["flux3"])) == [] and checkpoints.locate(one)[1] == COMMIT
+    (folder / "snapshots" / COMMIT / "vae" / "config.json").unlink()
+    assert [one.checkpoint.name for one in missing(with_own(published, ["flux3"]))] == ["flux-3-image-klein"]
 
 
 def test_inceptions_file_is_looked_for_where_torch_hub_would_put_it(published, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ from bs4 import BeautifulSoup
 
 from helpers.report import answers, box_scores, comparisons, gallery
 from helpers.runs.arms import Arm
+from helpers.runs.layouts import given_boxes
 from helpers.scoring import metrics, scores
 from tests.fakes.judged import draw, load_small_judges, start
 
@@ -32,7 +33,8 @@ def test_every_metric_of_pictures_stands_in_one_table_and_what_is_counted_in_the
     shown = [metric for group in groups for metric in group]
     assert len(shown) == len(set(shown))
     others = (metrics.CAPTIONS, metrics.SEEDS, metrics.EDITS)  # have tables of their own
-    assert set(shown) == {name for name, one in scores.metrics_of(run).items() if one.group not in others}
+    known = {name: one for name, one in scores.metrics_of(run).items() if not one.crowded}
+    assert set(shown) == {name for name, one in known.items() if one.group not in others}
     assert {"missing pictures", "constant pictures", "truncated prompts"} <= set(counted)
     assert not set(counted) & set(shown)
 
@@ -76,7 +78,7 @@ def test_a_picture_qualifies_when_all_its_boxes_do(run):
 
 def test_boxes_over_30_are_neither_found_nor_missed(run, monkeypatch):
     monkeypatch.setattr(box_scores, "PLACES", 1)
-    monkeypatch.setattr(box_scores, "largest", lambda boxes: ([0], [1]))
+    monkeypatch.setattr(box_scores, "given_boxes", lambda arm, boxes: ([0], [1]))
     write_boxes(run, "crowd", {"photo-0": [True, True], "photo-1": [False, True]})
     assert box_scores.by_box(run, "crowd").mark.tolist() == [
         *("found", "not given to the model"),
@@ -87,6 +89,13 @@ def test_boxes_over_30_are_neither_found_nor_missed(run, monkeypatch):
     assert table.qualifies.tolist() == [True, False]
     lines = [box_scores.count(row) for _, row in table.iterrows()]
     assert lines[1] == "0 of 1 boxes found (1 more were not given)"
+
+
+def test_no_box_is_dropped_of_an_arm_whose_model_takes_them_all(run):
+    crowd = np.tile([0, 0, 0.5, 0.5], (40, 1))
+    for arm, many in (("suffix-text-g2", 30), ("suffix-flux3", 40), ("photos", 30), ("elsewhere", 30)):
+        kept, dropped = given_boxes(arm, crowd)
+        assert len(kept) == many and len(dropped) == 40 - many, arm
 
 
 def test_found_and_missed_boxes_are_marked_in_photo_and_pictures(run):

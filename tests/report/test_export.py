@@ -13,7 +13,7 @@ from torchvision.datasets import CocoDetection
 
 from helpers.parameters import ParameterError
 from helpers.report import export as exports
-from helpers.report import qualification
+from helpers.report import qualification, tables
 from helpers.report.export import export, split
 from helpers.report.export_formats import FORMATS
 from helpers.runs.arms import Arm
@@ -206,6 +206,28 @@ def test_licences_of_photos_and_checkpoints_stand_in_the_card(run, tmp_path):
     card = (tmp_path / "set" / "README.md").read_text()
     assert "licences CC0" in card and "abc123 | Apache 2.0" in card and "OpenRAIL" in card
     assert "see the model card of anhnct/Gligen_Text_Image |" in card  # whose page states no licence
+
+
+def test_pictures_under_a_licence_say_what_to_read_before_training(run, tmp_path):
+    arm = Arm("suffix", "flux3", knobs={"size": 1024}).name
+    run.card["protocol"] |= {"models": "published"}
+    draw(run, arm, 3)
+    judge(run, arm)
+    said = export(run, [A, arm], tmp_path / "set")
+    sentence = "pictures of FLUX 3 Image Klein are under FLUX Kommunity License 1.0: non-commercial"
+    assert any(line.startswith(f"read before you train: {sentence}") for line in said)
+    card = (tmp_path / "set" / "README.md").read_text()
+    assert "**Read before you train.** Pictures of FLUX 3" in card and "LICENSE.md" in card
+    assert (
+        "| flux-3-image-klein | black-forest-labs/flux-3-image-klein | not noted by the run | FLUX Kom"
+        in card
+    )
+    for file in (tmp_path / "set" / "dataset.json", run.folder / "qualifying.json"):
+        (licence,) = json.loads(file.read_text())["licences"].values()
+        assert "what it says of training on pictures was not read here" in licence
+    export(run, [A], tmp_path / "other")
+    assert "Read before" not in (tmp_path / "other" / "README.md").read_text()
+    assert "licences of pictures" in (shown := tables.protocol(run).data) and "Kommunity" in shown
 
 
 def test_the_photos_are_an_arm_of_the_same_size_and_split(run, tmp_path):

@@ -13,8 +13,8 @@ from helpers.models.sets import model_set
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import extraction, features, measurements, scores
-from helpers.scoring.measurements import collect
-from helpers.scoring.metrics import CAPTIONS, EDITS, SEEDS, metrics
+from helpers.scoring.measurements import Measurements, collect
+from helpers.scoring.metrics import CAPTIONS, COMMON, EDITS, FOUND, SEEDS, applies, measure, metrics
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"
@@ -31,12 +31,28 @@ def values(table) -> dict[str, float]:
     return table.set_index("metric")["value"].to_dict()
 
 
+def test_models_that_take_all_boxes_are_compared_on_those_that_every_model_takes():
+    """In the crowd the 30 largest are found and the others are not."""
+    sides = np.linspace(0.9, 0.1, 40)
+    crowd = SimpleNamespace(boxes=np.stack([0 * sides, 0 * sides, sides, sides], axis=1))
+    small = SimpleNamespace(boxes=crowd.boxes[:2])
+    known, scenes = metrics(inception=False), ("a", "b", "c")
+    for layouts, value in (((crowd, small, small), 1.0), ((small,) * 3, None)):
+        e = Measurements(scenes, {}, layouts=layouts, detections=())
+        vars(e)["ious"] = tuple(np.where(np.arange(len(one.boxes)) < 30, 0.9, 0.1) for one in layouts)
+        assert applies(known[COMMON], e) == (value is not None)
+    e = Measurements(scenes, {}, layouts=(crowd, small, small), detections=())
+    vars(e)["ious"] = (np.repeat([0.9, 0.1], [30, 10]), np.full(2, 0.9), np.full(2, 0.9))
+    assert measure(known[COMMON], e).value == 1 and measure(known[FOUND], e).value == 34 / 44
+
+
 def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
     run = start(tmp_path)
     draw(run, ARM)
     table = scores.score(run, run.scenes, [ARM], demo_judges)
     known = metrics(inception=False)
     asked = {name for name in known if known[name].group not in (SEEDS, CAPTIONS, EDITS)}
+    asked -= {name for name in known if known[name].crowded}
     assert asked <= set(table.metric)
     assert (table.low <= table.value).all() and (table.value <= table.high).all()
     for name, metric in metrics(inception=False).items():

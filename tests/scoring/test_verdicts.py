@@ -1,9 +1,11 @@
+import dataclasses
 import re
 import shutil
 
 import numpy as np
 import pytest
 
+from helpers.runs.methods import METHODS
 from helpers.scenes import images
 from helpers.scoring import intervals, scores, sentences, verdicts
 from helpers.scoring.measurements import Measurements, collect
@@ -128,6 +130,14 @@ def test_the_best_arm_goes_by_the_metric(run):
     table = run.scores()
     highest = table[table.metric == "CLIP score"].set_index("arm").value.idxmax()
     assert verdicts.best(run, "CLIP score", [ARM, OTHER, THIRD]) == highest
+
+
+def test_arms_that_are_in_no_verdicts_are_left_out_of_them(run, monkeypatch):
+    apart = dataclasses.replace(METHODS["text"], in_verdicts=False)
+    table = verdicts.compare(run, KID, [ARM, OTHER, THIRD])
+    monkeypatch.setitem(METHODS, "flux3_up", apart)
+    again = verdicts.compare(run, KID, [ARM, "upsampled-flux3_up", OTHER, THIRD])
+    assert again.drop(columns="p").equals(table.drop(columns="p")) and METHODS["flux3"].in_verdicts
 
 
 def test_the_best_arm_is_held_against_all_pairs(run):

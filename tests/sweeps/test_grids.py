@@ -90,5 +90,10 @@ def test_knobs_of_a_method_are_axes_of_their_own(run):
     for wrong, said in (("strenght=1", "did you mean 'strength'"), ("strength=x", "strength=NUMBER")):
         with pytest.raises(ParameterError, match=said):
             grids.parse_knobs([wrong])
+    names = grids.arms(run, {"grounding": ["flux3", "flux3_none"], "size": [512, 1024]})
+    assert names == ["suffix-flux3", "suffix-flux3-p1024", "suffix-flux3_none", "suffix-flux3_none-p1024"]
+    assert grids.arms(run, {"grounding": ["flux3"], "layout": ["other"]}) == ["suffix-flux3-other"]
+    with pytest.raises(ParameterError, match="'flux3' has no such knob"):
+        grids.arms(run, {"grounding": ["flux3"], "guidance_scale": [2]})
     with pytest.raises(ParameterError, match="'text' has no such knob"):
         grids.arms(run, {"grounding": ["text", "sdedit"], "strength": [0.4]})

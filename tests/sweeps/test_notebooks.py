@@ -190,6 +190,8 @@ def test_edits_are_drawn_scored_and_reported(study):
     names = [
         "night-turboedit",
         "night-turboedit_text",
+        "night-ip2p-g2-k1",
+        "night-ip2p-g2",
         "night-sdedit-g2-t0.4",
         "night-sdedit-g2",
         "night-text-g2",

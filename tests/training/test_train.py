@@ -7,19 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from data.training import clip, gligen, saving
+from data.training import clip, gligen, instruct_pix2pix, saving
 from data.training.attention_targets import attention_loss, coverage
 from data.training.autoencoder import encode, pieces
 from data.training.drawn_scenes import load_scenes
 from data.training.train import main
 from data.training.training_loop import Recipe, train
-from helpers.models.loading import load_clip, load_gligen
+from helpers.models.loading import load_clip, load_gligen, load_stable_diffusion
 from helpers.models.sets import Checkpoint
 
-PARTS = ["clip", "gligen-text", "gligen-text-image"]
+PARTS = ["clip", "gligen-text", "gligen-text-image", "instruct-pix2pix"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("part", PARTS[1:])
+@pytest.mark.parametrize("part", PARTS[1:3])
 def test_a_trained_gligen_is_laid_out_as_the_published_one(made, part):
     folder = made / "models" / part
     parts = {name for name, (library, _) in _components(folder).items() if library}
@@ -80,7 +81,7 @@ def changed_by(part, made, folder, share):
     """Train one part of a copy of the checkpoints, folder/models. Returns the folders of the weights that
     changed."""
     models = folder / "models"
-    shutil.copytree(made / "models", models)
+    shutil.copytree(made / "models", models, symlinks=True)
     before = {path: path.read_bytes() for path in models.rglob("*.safetensors")}
     options = ["--scenes", "70", "--latents", "30", "--share", str(share)]
     main([part, "--work", str(folder / "work"), "--models", str(models), *options])
@@ -100,11 +101,9 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
     assert not [path for path in models.rglob("*.json") if str(tmp_path) in path.read_text()]
 
 
-def test_the_decoder_is_fine_tuned_for_both_unets_and_latents_stay(made, tmp_path):
-    models, both = tmp_path / "models", ("gligen-text/vae", "gligen-text-image/vae")
-    assert changed_by("decoder", made, tmp_path, 0.001) == {*both}
-    first, second = (next((models / one).glob("*.safetensors")).read_bytes() for one in both)
-    assert first == second
+def test_the_decoder_is_fine_tuned_for_every_unet_and_latents_stay(made, tmp_path):
+    models, sharing = tmp_path / "models", ("gligen-text", "gligen-text-image", "instruct-pix2pix")
+    assert changed_by("decoder", made, tmp_path, 0.001) == {f"{one}/vae" for one in sharing}
     photos = np.zeros((1, 128, 128, 3), np.uint8)
     old, new = (
         encode(saving.read(AutoencoderKL, one / "gligen-text/vae"), photos)
@@ -113,9 +112,33 @@ def test_the_decoder_is_fine_tuned_for_both_unets_and_latents_stay(made, tmp_pat
     torch.testing.assert_close(old, new)
 
 
+def test_diffusers_own_pipeline_runs_the_trained_editor(made):
+    folder = made / "models" / "instruct-pix2pix"
+    pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    photo = Image.fromarray(np.full((128, 128, 3), 99, np.uint8))
+    edited = pipe("make it red", image=photo, num_inference_steps=1, output_type="np").images
+    assert edited.shape == (1, 128, 128, 3) and np.isfinite(edited).all()
+    shared = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    assert shared.resolve() == made / "models/gligen-text/vae/diffusion_pytorch_model.safetensors"
+    loaded = load_stable_diffusion(Checkpoint("editor", str(folder)))
+    assert loaded.unet.config.in_channels == 2 * loaded.vae.config.latent_channels
+
+
+def test_the_editor_begins_as_the_text_unet_that_ignores_the_photo():
+    torch.manual_seed(0)
+    text = gligen.build().eval()
+    editor = instruct_pix2pix.widened(text).eval()
+    latents, photo = torch.randn(2, 1, text.config.in_channels, 16, 16)
+    states = torch.randn(1, 77, gligen.WIDTH)
+    with torch.no_grad():
+        ours = editor(torch.cat([latents, photo], 1), 500, states).sample
+        torch.testing.assert_close(ours, text(latents, 500, states).sample, rtol=1e-4, atol=1e-5)
+
+
 def test_fresh_begins_from_nothing(made, tmp_path):
     models = tmp_path / "models"
-    shutil.copytree(made / "models", models)
+    shutil.copytree(made / "models", models, symlinks=True)
     options = ["--scenes", "70", "--latents", "30", "--share", "0.0001", "--fresh"]
     main(["clip", "--work", str(tmp_path / "work"), "--models", str(models), *options])
     torch.manual_seed(clip.RECIPE.seed)

@@ -8,6 +8,9 @@ A module holds a class `Sampler`, made once for many batches:
   called after each call with how many are done, and how many there are.
 - `rows(request)`: network rows that a picture takes, for the report's column of costs.
 
+It may have, too, `prepare(requests)`, called before the batches with all that are left, which makes ready as
+many of the first as it can hold at once and returns how many; and `facts(request)`, more for the record;
+
 and, where its parts are not those of a Stable Diffusion, `load(models, safety)`: the parts, on their device.
 Their line in `runs.methods.METHODS` says what they read and their knobs.
 """
@@ -39,7 +42,8 @@ def loader(name: str, models: ModelSet, safety: Checkpoint | None) -> tuple[str,
     # here, because who names a method waits for no torch
     from helpers.models.loading import load_gligen, load_stable_diffusion
 
-    method, own = METHODS[name], models.methods.get(name)
+    method = METHODS[name]
+    own = models.methods.get(method.own)
     if not method.checkpoint:
         return method.module, lambda: import_module(method.module).load(models, safety)
     if own:

@@ -91,8 +91,7 @@ class AttnGan(ModelMixin, ConfigMixin):
     """The generator; its defaults are those of the published one for COCO.
 
     channels: of each stage's hidden states; doublings: of the first stage, from 4 x 4. width: of the text
-    states. noise, condition: lengths. text: the folder, beside its own, with text_encoder and tokenizer;
-    vae: that of the autoencoder whose latents it draws, scaled; "" where it draws pixels.
+    states. noise, condition: lengths. latents: whether it draws an autoencoder's latents, scaled, or pixels.
     """
 
     @register_to_config
@@ -105,8 +104,7 @@ class AttnGan(ModelMixin, ConfigMixin):
         noise: int = 100,
         condition: int = 100,
         outputs: int = 3,
-        text: str = "",
-        vae: str = "",
+        latents: bool = False,
     ) -> None:
         super().__init__()
         self.augmentation = nn.Linear(width, 4 * condition)
@@ -126,7 +124,7 @@ class AttnGan(ModelMixin, ConfigMixin):
             hidden.append(made)
             maps.append(attention)
         pictures = [paint(one) for paint, one in zip(self.pictures, hidden, strict=True)]
-        if not self.config.vae:
+        if not self.config.latents:
             pictures = [picture.tanh() for picture in pictures]
         return Drawn(pictures, maps, mean, logvar)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, ModelMixin
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from PIL import Image
 from torch import nn
@@ -84,6 +84,22 @@ def encode(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, prompts: Sequence[s
     return Text(states.last_hidden_state[:, 1:-1].float(), real[:, 2:], states.pooler_output.float())
 
 
+class GanPipeline(DiffusionPipeline):
+    """The folders of a checkpoint on disk; methods draw with `Gan`."""
+
+    _optional_components = ("tokenizer", "vae")
+
+    def __init__(
+        self,
+        generator: ModelMixin,
+        text_encoder: CLIPTextModel | Words,
+        tokenizer: CLIPTokenizer | None,
+        vae: AutoencoderKL | None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(generator=generator, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae)
+
+
 @dataclass
 class Gan:
     """What a GAN draws with. text_encoder: CLIP's, with its tokenizer, or `Words`; vae: None for a generator
@@ -94,6 +110,7 @@ class Gan:
     tokenizer: CLIPTokenizer | None = None
     vae: AutoencoderKL | None = None
     device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
     checkpoint: Checkpoint | None = None
     commit: str | None = None
 
@@ -104,8 +121,7 @@ class Gan:
 
 
 def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
-    """A method's generator, of that class, and the parts that its configuration names, which may lie in the
-    folder of another checkpoint; in float32, for it is small.
+    """A method's generator, of that class, and the other parts of its checkpoint; in float32: it is small.
 
     Raises CheckpointMissing, and FileNotFoundError where published weights have not been converted yet.
     """
@@ -117,13 +133,13 @@ def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
         )
     (folder, commit), (device, dtype) = locate(checkpoint), placed(None, None, "clip")
     given = checkpoint, folder, device, dtype
-    generator = network(kind, *given)
-    text, vae, tokenizer = generator.config.text, generator.config.vae, None
-    if text:
-        tokenizer = read(CLIPTokenizer, checkpoint, folder, f"{text}/tokenizer")
-    own = (CLIPTextModel, *given, f"{text}/text_encoder") if text else (Words, *given, "words")
-    vae = network(AutoencoderKL, *given, vae) if vae else None
-    return Gan(generator, network(*own), tokenizer, vae, device, checkpoint, commit)
+    generator, tokenizer, vae = network(kind, *given, "generator"), None, None
+    if (folder / "tokenizer").is_dir():
+        tokenizer = read(CLIPTokenizer, checkpoint, folder, "tokenizer")
+    if generator.config.latents:
+        vae = network(AutoencoderKL, *given, "vae")
+    text_encoder = network(CLIPTextModel if tokenizer else Words, *given, "text_encoder")
+    return Gan(generator, text_encoder, tokenizer, vae, device, dtype, checkpoint, commit)
 
 
 class Sampler:
@@ -147,7 +163,7 @@ class Sampler:
         return self.paint(drawn)[: len(requests)]
 
     def paint(self, drawn: Drawn) -> list[Image.Image]:
-        """The last pictures that a generator made; what they have in `info` enters their records."""
+        """The last pictures that a generator made."""
         pixels, vae = drawn.pictures[-1], self.parts.vae
         if vae:
             parts = (pixels / vae.config.scaling_factor).split(DECODED_AT_ONCE)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
@@ -69,7 +70,7 @@ class SsaGan(ModelMixin, ConfigMixin):
     """The generator; its defaults are those of the published one.
 
     sides: of the picture in each block; channels: of its hidden states, and of what it makes. width: of the
-    text states. noise: length. text, vae: as for `AttnGan`.
+    text states. noise: length. latents: as for `AttnGan`.
     """
 
     @register_to_config
@@ -80,8 +81,7 @@ class SsaGan(ModelMixin, ConfigMixin):
         width: int = 256,
         noise: int = 100,
         outputs: int = 3,
-        text: str = "",
-        vae: str = "",
+        latents: bool = False,
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(noise, channels[0] * sides[0] ** 2)
@@ -99,7 +99,7 @@ class SsaGan(ModelMixin, ConfigMixin):
             masks.append(logits.sigmoid())
             hidden = block(hidden, text.sentence, masks[-1])
         picture = self.paint(F.leaky_relu(self.norm(hidden), 0.2))
-        return Drawn([picture if self.config.vae else picture.tanh()], [mask[:, 0] for mask in masks])
+        return Drawn([picture if self.config.latents else picture.tanh()], [mask[:, 0] for mask in masks])
 
 
 def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
@@ -110,14 +110,17 @@ def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
 class Sampler(gans.Sampler):
     """Pictures of prompts, in one pass, each with its last mask, a grey PNG in base64, in its record."""
 
-    def paint(self, drawn: Drawn) -> list[Image.Image]:
-        """The pictures with their masks."""
-        pictures = super().paint(drawn)
-        for picture, mask in zip(pictures, drawn.maps[-1], strict=True):
-            file = BytesIO()
-            Image.fromarray((255 * mask).round().byte().cpu().numpy()).save(file, "PNG")
-            picture.info["mask"] = b64encode(file.getvalue()).decode()
-        return pictures
+    def make(self, requests: Sequence[Request], least: int = 0) -> Drawn:
+        """What the generator makes; the last masks are kept for the records."""
+        drawn = super().make(requests, least)
+        self.masks = dict(zip(requests, drawn.maps[-1].cpu().numpy(), strict=False))
+        return drawn
+
+    def facts(self, request: Request) -> dict[str, str]:
+        """The last mask of a picture of the last batch."""
+        file = BytesIO()
+        Image.fromarray(np.uint8((255 * self.masks[request]).round())).save(file, "PNG")
+        return {"mask": b64encode(file.getvalue()).decode()}
 
     def generate(self, requests: Sequence[Request], text: Text) -> Drawn:
         """What the generator makes of requests with these text states."""
