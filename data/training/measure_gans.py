@@ -78,7 +78,8 @@ def attention_inside(run: Run, arm: str, judges: Judges) -> tuple[intervals.Esti
         rows = []
         for label, share in zip(detections.labels, shares, strict=True):
             named = np.array([token.startswith(label) for token in tokens])
-            rows += [(share[named].mean(), share[~named].mean())] * bool(named.any())
+            if named.any():
+                rows.append((share[named].mean(), share[~named].mean()))
         if rows:
             word, others = np.mean(rows, 0)
             own.append(word)
