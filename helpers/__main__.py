@@ -16,6 +16,8 @@ COMMANDS = {
     "status": "what a run has: notebooks, arms, scores, and what failed and why",
     "tune": "the cheapest scheduler, steps and interval of guidance that are not worse than the run's",
     "edit": "photos with one thing changed, by every editor: notebook 07_edits, then the report",
+    "tokens": "inclusive tokens of an attribute: prompts whose pictures show its categories evenly",
+    "methods": "the same scenes by every other method: notebook 08_methods, then the report",
     "dataset": "a training set of the pictures whose boxes hold what was asked for",
     "study-detector": "whether the pictures help a detector: notebook 10_training, then the report",
     "prompts": "a run's layout prompts as files, for generators elsewhere; or upsampled ones, read back",
@@ -30,6 +32,8 @@ EXAMPLES = {
     "status": "--run runs/mine",
     "tune": "--run runs/mine --scenes 24",
     "edit": "--run runs/mine --edits night",
+    "tokens": "--run runs/mine --attribute weather --photos my_weather",
+    "methods": "--run runs/mine",
     "dataset": "--run runs/mine --arm suffix-text-g11 --to my_set --format yolo",
     "study-detector": "--run runs/mine --arm suffix-text-g11 --test other_photos",
     "prompts": "--run runs/mine --format flux3 --to my_prompts",
@@ -38,9 +42,10 @@ EXAMPLES |= {"check": "--dataset my_photos --split train", "fetch": "--models pu
 RUN = ("data", "models", "run", "protocol", "yes")
 GROUPS = dict.fromkeys(COMMANDS, (*RUN, "arms", "work"))  # of OPTIONS
 GROUPS |= {"report": (*RUN, "report"), "tune": (*RUN, "tune"), "edit": (*RUN, "editing")}
+GROUPS |= {"tokens": (*RUN, "attribute")}
 GROUPS |= {"dataset": ("pictures", "training set"), "study-detector": ("pictures", "training")}
 GROUPS |= {"prompts": ("layout prompts",), "check": ("data",), "fetch": ("models", "own weights")}
-GROUPS["doctor"] = ("models",)
+GROUPS |= {"doctor": ("models",), "methods": RUN}
 OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: several; bool: 1 or 0), help
     "data": {
         "dataset": ("FOLDER", str, "photos and annotations; default data/demo"),
@@ -89,6 +94,10 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     "editing": {
         "edits": ("NAME", [str], "of the data set (edits/NAME.jsonl), night or snow; default the former"),
         "guidance": ("SCALE", float, "guidance_scale; default that of the report"),
+    },
+    "attribute": {
+        "attribute": ("NAME", str, "a field of annotations.json, such as place; of --photos any name"),
+        "photos": ("FOLDER", str, "photos in a folder per category, its words; default those of the run"),
     },
     "pictures": {
         "run": ("FOLDER", str, "a run with scores; default runs/demo"),

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from helpers.__main__ import COMMANDS, GROUPS, main, parser, read_options
+from helpers.generation import tokens
 from helpers.models import checkpoints, devices
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
@@ -18,6 +19,7 @@ from helpers.runs.run import Run
 from helpers.sweeps import commands, machine, plan, settings, tasks
 from helpers.sweeps.notebooks import check_parameters
 from tests.fakes import judged
+from tests.fakes.clip import write_clip
 from tests.fakes.study import write_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,7 +154,7 @@ def test_a_run_knows_its_settings_and_only_what_is_given_has_to_agree(tmp_path, 
     assert main(["sweep", *where, "--guidance", "-1"]) == 2
     options = read_options(["report", *where])
     run = settings.open_run(options)
-    assert commands.guidance(run, run.card["protocol"], options) == 11
+    assert settings.guidance(run, run.card["protocol"], options) == 11
 
 
 def test_a_sweep_without_a_run_says_how_to_make_one(tmp_path, capsys, scenes):
@@ -202,9 +204,9 @@ def test_several_folders_in_one_text_and_blanks_in_a_folder(tmp_path):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "photo-0.png")
     text = f"sd={tmp_path}/my pictures flux={tmp_path}/a"
-    assert commands.externals([text]) == {"sd": f"{tmp_path}/my pictures", "flux": f"{tmp_path}/a"}
+    assert settings.externals([text]) == {"sd": f"{tmp_path}/my pictures", "flux": f"{tmp_path}/a"}
     with pytest.raises(ParameterError, match="my=: give NAME=FOLDER"):
-        commands.externals(["my name=x"])
+        settings.externals(["my name=x"])
 
 
 def made(target: str, **variables: str) -> list[str]:
@@ -220,7 +222,7 @@ def test_make_hands_every_variable_over_blanks_and_quotes_included(command):
     plain = {"DATASET": "Bob's photos", "RUN": "runs/my run", "MODELS": "published", "STEPS": "75"}
     plain |= {"SCHEDULER": "ddim", "FIT": "crop", "BEAMS": "2", "SAFETY": "1", "YES": "1"}
     plain |= {"SPLIT": "train", "LIMIT": "10", "LABELS": "hat=helmet vest=", "SKIP_BAD": "1"}
-    plain |= {"GUIDANCE": "11"} if command != "tune" else {"SCENES": "12"}
+    plain |= {"tune": {"SCENES": "12"}, "methods": {}, "tokens": {}}.get(command, {"GUIDANCE": "11"})
     options = read_options(made(command, **plain))
     assert (options.command, options.dataset, options.run) == (command, "Bob's photos", "runs/my run")
     assert (options.models, options.steps, options.scheduler) == ("published", 75, "ddim")
@@ -229,7 +231,7 @@ def test_make_hands_every_variable_over_blanks_and_quotes_included(command):
     assert (options.skip_bad, options.yes) == (1, 1)
     if command == "tune":
         assert options.scenes == 12
-    else:
+    elif command not in ("methods", "tokens"):
         assert options.guidance == (11 if command in ("report", "edit") else [11])
 
 
@@ -355,9 +357,7 @@ def test_everything_missing_is_listed_before_a_run_is_begun(tmp_path, published,
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_a_method_are_missed_before_a_notebook_runs(
-    tmp_path, scenes, capsys, nothing_runs, monkeypatch
-):
+def test_weights_of_a_method_are_missed_at_once(tmp_path, scenes, capsys, nothing_runs, monkeypatch):
     run = begun(tmp_path, scenes)
     sweep = ["sweep", "--run", str(run.folder), "--grounding", "flux3"]
     assert main(sweep) == 2
@@ -373,7 +373,7 @@ def test_weights_of_a_method_are_missed_before_a_notebook_runs(
         assert said in own
     assert way.strip() == "download: grounded fetch --models published --grounding flux3"
     monkeypatch.setattr(machine, "missing", lambda *_: [])
-    with pytest.raises(ParameterError, match=r"no GPU: .* several times that with flux3 .* say so: --yes"):
+    with pytest.raises(ParameterError, match=r"several times that with flux3 (.|\n)* say so: --yes"):
         machine.require(run.card["protocol"], False, 4, False, ["flux3"])
     assert "no GPU" in machine.require(run.card["protocol"], False, 4, True, ["flux3"])[0]
 
@@ -463,14 +463,17 @@ def test_the_doctor_says_on_one_screen_what_this_machine_can_run(published, monk
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 16 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
+    assert len(lines) == 18 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
     assert lines[1].startswith("demo models, here: demo blip2-opt")
     assert lines[2] == "published models, here: none"
     assert "missing (42.6 GB to download)" in lines[3] and lines[3].endswith("fetch --models published")
     assert "for ip2p: instruct-pix2pix" in lines[4] and "for turboedit: sd-turbo" in lines[5]
     assert lines[6].startswith("published, for flux3: flux-3-image-klein, missing (20.2 GB to download)")
     assert "fetch --models published --grounding flux3; gated" in lines[6] and "unsloth/" in lines[6]
-    assert all(" GB of " in line for line in lines[7:15]) and "no GPU: 100 pictures" in lines[15]
+    assert lines[7].startswith(
+        "published, for layoutdiffusion: LayoutDiffusion, missing; python -m data.conv"
+    )
+    assert all(" GB of " in line for line in lines[8:17]) and "no GPU: 100 pictures" in lines[17]
     assert any("pictures by flux3: 28.1 GB of" in line for line in lines)
 
 
@@ -490,3 +493,24 @@ def test_tuning_prints_what_it_found(tmp_path, scenes, monkeypatch, capsys):
     (run.folder / "choices" / "template.json").unlink()
     assert main(["tune", "--run", str(run.folder)]) == 2
     assert "02_template_comparison" in capsys.readouterr().err
+
+
+def test_inclusive_tokens_are_one_command_that_says_what_draws_with_them(
+    tmp_path, scenes, monkeypatch, capsys
+):
+    write_clip(tmp_path / "data" / "models" / "clip")
+    run = begun(tmp_path, scenes)
+    words = ["tokens", "--run", str(run.folder)]
+    assert main(words) == 2 and "name a field of annotations.json" in capsys.readouterr().err
+    assert main([*words, "--attribute", "place"]) == 2
+    assert "scene 'photo-0' has None in that field" in capsys.readouterr().err
+    for kind in ("rain", "sun"):
+        (tmp_path / "weather" / kind).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "weather" / kind / "a.png")
+    monkeypatch.setattr(tokens, "STEPS", 3)
+    assert main([*words, "--attribute", "weather", "--photos", str(tmp_path / "weather")]) == 0
+    shown = capsys.readouterr().out
+    assert "<weather-0>, <weather-1>" in shown and "of the reference photos rightly" in shown
+    line = next(line for line in shown.splitlines() if "grounded sweep" in line)
+    names = commands.arms_of(run, read_options(line.split()[1:]))
+    assert "weather_tokens-text-g11" in names and len(names) == 9

@@ -167,7 +167,7 @@ def of_cost(run: Run, guidance: float) -> Iterator[Row]:
     size = (
         sum(path.lstat().st_size for path in files) / MEGABYTE
     )  # of a shared part once: the others are links
-    yield Row("size", "all checkpoints in MB", intervals.Estimate(size, 0, size, size, 1), 72, at_most=True)
+    yield Row("size", "all checkpoints in MB", intervals.Estimate(size, 0, size, size, 1), 96, at_most=True)
     gligen = load_gligen(DEMO.gligen["text"], "text")
     prompt, arm = run.prompts("suffix").prompt[0], Arm("suffix", "text", guidance)
     requests = [generation.request(scene, prompt, arm, run.card["protocol"]) for scene in run.scenes[:16]]

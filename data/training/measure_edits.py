@@ -25,7 +25,7 @@ from helpers.scoring import intervals, scores
 from helpers.scoring.judges import Judges
 
 DONE, KEPT, SPARED = "edit done", "kept outside (dB)", "others spared"
-GUIDANCE = 4.0  # of InstructPix2Pix
+GUIDANCE = 2.0  # of InstructPix2Pix
 KNOBS = (1.0, 1.5, 2.2)  # image_guidance
 
 

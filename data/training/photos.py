@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from data.training.edits import EDITS
-from data.training.world import SIZE, SPLITS, draw_scene
+from data.training.world import PLACES, SIZE, SPLITS, draw_scene
 
 COUNT = 48
 ROW = ("box", "source", "target", "instruction")  # of an edit, in the data set's files
@@ -15,8 +15,8 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
     """The first `count` scenes of a split, crisp, as PNG files, and `annotations.json` in the report's
     format.
 
-    `phrases` (one per box), `caption` (the reference) and `drawn` stand beside the keys of the original: by
-    `drawn` a report knows that the demo models know these photos.
+    `phrases` (one per box), `caption` (the reference), `place` and `drawn` stand beside the keys of the
+    original: by `drawn` a report knows that the demo models know these photos.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries, digits = [], len(str(count))
@@ -33,6 +33,7 @@ def write_photos(folder: Path, count: int = COUNT, split: str = "demo") -> None:
                 "bboxes": (scene.boxes.astype(float) * SIZE).round(3).tolist(),
                 "phrases": list(scene.phrases),
                 "caption": scene.caption,
+                "place": PLACES[scene.place],
                 "drawn": True,
             }
         )

@@ -33,6 +33,7 @@ from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
 from helpers.generation.methods.gans import GanPipeline
+from helpers.models.layout_unet import LayoutDiffusionModel, LayoutDiffusionPipeline
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -72,6 +73,12 @@ def save_gligen(
         "image_project": halved(project),
     }
     StableDiffusionGLIGENTextImagePipeline(**shared, **parts).save_pretrained(folder)
+
+
+def save_layoutdiffusion(model: LayoutDiffusionModel, vae: AutoencoderKL, folder: Path) -> None:
+    """As `data.converters.layoutdiffusion` lays the published one out, with an autoencoder."""
+    scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
+    LayoutDiffusionPipeline(halved(model), scheduler, halved(vae)).save_pretrained(folder)
 
 
 def save_instruct_pix2pix(

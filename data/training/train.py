@@ -26,6 +26,7 @@ from data.training import (
     detector,
     gligen,
     instruct_pix2pix,
+    layoutdiffusion,
     saving,
     ssagan,
 )
@@ -35,6 +36,7 @@ from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
 from helpers.generation.methods.attngan import AttnGan
 from helpers.generation.methods.ssagan import SsaGan
+from helpers.models.layout_unet import LayoutDiffusionModel
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 SCENES, LATENTS = 24_000, 24_000  # drawn for training; of these encoded for decoder and GLIGEN
@@ -160,6 +162,17 @@ class Workshop:
         return self.made("gligen-text-image", UNet2DConditionModel, "gligen-text-image/unet", fit)
 
     @cached_property
+    def layoutdiffusion(self) -> LayoutDiffusionModel:
+        """The UNet that reads classes and boxes."""
+
+        def fit(known: LayoutDiffusionModel | None) -> LayoutDiffusionModel:
+            start = known or layoutdiffusion.from_gligen(self.gligen_text)
+            recipe = self.recipe(layoutdiffusion.RECIPE)
+            return layoutdiffusion.fit_layoutdiffusion(self.frozen, self.work, start, recipe)
+
+        return self.made("layoutdiffusion", LayoutDiffusionModel, "layoutdiffusion/unet", fit)
+
+    @cached_property
     def detector(self) -> Owlv2ForObjectDetection:
         """The detector, which begins with CLIP's vision transformer."""
 
@@ -181,14 +194,17 @@ class Workshop:
 
     @cached_property
     def instruct_pix2pix(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-        """UNet and text encoder of the editor: from the UNet grounded by text, whatever there was before."""
+        """UNet and text encoder of the editor, which begin as the UNet grounded by text and CLIP's half."""
         file = self.work / f"pairs-{self.latent_count}-{saving.digest(self.autoencoder.encoder)}.npz"
         pairs = instruct_pix2pix.load_pairs(self.latent_count, self.autoencoder, file)
-        unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
+        if self._has(folder := self.models / "instruct-pix2pix"):
+            unet = saving.read(UNet2DConditionModel, folder / "unet")
+            text = saving.read(CLIPTextModel, folder / "text_encoder")
+        else:
+            unet, text = instruct_pix2pix.widened(self.gligen_text), saving.text_half(self.clip)
         recipe, factor = self.recipe(instruct_pix2pix.RECIPE), self.autoencoder.config.scaling_factor
-        return instruct_pix2pix.fit_instruct_pix2pix(
-            pairs, factor, unet, text, self.tokenizer, self.work, recipe
-        )
+        rest = self.tokenizer, self.work, recipe
+        return instruct_pix2pix.fit_instruct_pix2pix(pairs, factor, unet, text, *rest)
 
     @cached_property
     def captioned(self) -> damsm.Captioned:
@@ -255,6 +271,13 @@ def save_instruct_pix2pix(shop: Workshop) -> None:
     saving.share(folder, "vae")
 
 
+def save_layoutdiffusion(shop: Workshop) -> None:
+    """models/layoutdiffusion"""
+    folder = shop.models / "layoutdiffusion"
+    saving.save_layoutdiffusion(shop.layoutdiffusion, shop.vae, folder)
+    saving.share(folder, "vae")
+
+
 def save_attngan(shop: Workshop) -> None:
     """models/attngan"""
     saving.save_gan(shop.attngan, shop.vae, shop.clip, shop.tokenizer, shop.models / "attngan")
@@ -283,6 +306,7 @@ PARTS = {
     "gligen-text": save_gligen_text,
     "gligen-text-image": save_gligen_image,
     "instruct-pix2pix": save_instruct_pix2pix,
+    "layoutdiffusion": save_layoutdiffusion,
     "attngan": save_attngan,
     "ssagan": save_ssagan,
     "detector": save_detector,

@@ -32,6 +32,14 @@ COLOURS = {
     "blue": (52, 104, 196),
     "purple": (136, 74, 168),
 }
+UNNAMED = {  # colours that no caption says and no training saw
+    "teal": (0, 128, 128),
+    "magenta": (200, 0, 160),
+    "olive": (128, 128, 0),
+    "navy": (20, 30, 110),
+    "brown": (120, 76, 44),
+    "pink": (240, 150, 180),
+}
 KINDS = tuple(SPRITES)
 PHRASES = {kind: "a {colour} " + kind for kind in KINDS} | {"worker": "a worker in a {colour} vest"}
 PLURALS = {kind: "{count} {colour} " + kind + "s" for kind in KINDS} | {
@@ -124,9 +132,9 @@ def draw_scene(
     crisp: True or False draws it so; None leaves it to the seed (two in three are crisp).
     objects: how many boxes, 1 to MAX_OBJECTS; None leaves it to the seed. Fewer stand there where no more
     fit.
-    recolour: box -> the colour that it has instead; new_place: key of PLACES, the place instead; replace:
-    box -> the kind that fills it instead, None where nothing does. Everything else is drawn with the same
-    random numbers.
+    recolour: box -> the colour that it has instead, of COLOURS or UNNAMED; new_place: key of PLACES, the
+    place instead; replace: box -> the kind that fills it instead, None where nothing does. Everything else is
+    drawn with the same random numbers.
     """
     rng = np.random.default_rng(seed)
     place = tuple(PLACES)[rng.integers(len(PLACES))]
@@ -196,7 +204,8 @@ def _paint(
     image.paste((20, 22, 30), mask=shadows.filter(ImageFilter.BoxBlur(3)))
     canvas, unseen = ImageDraw.Draw(image), ImageDraw.Draw(Image.new("RGB", (big, big)))
     for kind, new, colour, box in zip(kinds, shown, colours, boxes * big, strict=True):
-        tint = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.92, 1.06) + rng.uniform(-6, 6, 3), 0, 255)
+        rgb = np.array((COLOURS | UNNAMED)[colour])
+        tint = np.clip(rgb * rng.uniform(0.92, 1.06) + rng.uniform(-6, 6, 3), 0, 255)
         tint = tuple(int(c) for c in tint)
         if new not in (kind, None):
             SPRITES[new](canvas, box, tint, deepcopy(rng))

@@ -1,8 +1,9 @@
 """Edit sets: what is to change in each photo, and the prompts before and after.
 
 An edit set takes the place of a template in an arm's name. A data set brings its own as edits/<name>.jsonl, a
-row per photo: {image, box, source, target, instruction}; box is the index of the edited box, or null for the
-whole picture; source are the words of the caption that the edit is about, and target what replaces them.
+row per photo: {image, box, source, target, instruction}; box is the index of the edited box among the photo's
+boxes in the annotations, or null for the whole picture; source are the words of the caption that the edit is
+about, and target what replaces them.
 """
 
 import json
@@ -16,7 +17,7 @@ from helpers.captioning.prompts import truncate
 from helpers.parameters import ParameterError
 from helpers.runs.protocol import at
 from helpers.runs.run import Run
-from helpers.scenes.scenes import Scene
+from helpers.scenes.scenes import Scene, fitted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -30,7 +31,8 @@ KEYS = ("image", "box", "source", "target", "instruction")
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit of one scene. box: index of the edited box, None for the whole picture. source: words of the
+    """One edit of one scene. box: index of the edited box in the scene as it is fitted for pictures, where
+    some may be left out, None for the whole picture. source: words of the
     caption, "" where something is only added; target: what stands there after the edit."""
 
     box: int | None
@@ -48,8 +50,8 @@ def names(folder: str | Path) -> list[str]:
 def read(run: Run, name: str) -> dict[str, Edit]:
     """Scene name -> its edit, from the run's data set.
 
-    Raises ParameterError that tells every problem, with file, line and value; also where the run leaves boxes
-    out, for edits count them as they stand in the data set.
+    Raises ParameterError that tells every problem, with file, line and value; also where the run leaves an
+    edited box out.
     """
     protocol, scenes = run.card["protocol"], run.scenes
     folder = protocol["dataset"]
@@ -60,13 +62,7 @@ def read(run: Run, name: str) -> dict[str, Edit]:
             raise ParameterError(f"edit set {name!r}: no {path}; edit sets of this data set: {known}")
         target, instruction = GLOBAL[name]
         return {scene.name: Edit(None, "", target, instruction) for scene in scenes}
-    left_out = [label for label, to in protocol.get("selection", {}).get("labels", {}).items() if to is None]
-    if left_out:
-        raise ParameterError(
-            f"{path}: this run leaves out the boxes of {', '.join(left_out)}, so that boxes have other "
-            "indices than in the edit set; start a run with all labels"
-        )
-    of_image = {scene.image: scene for scene in scenes}
+    of_image = {scene.image: fitted(scene, protocol) for scene in scenes}
     edits: dict[str, Edit] = {}
     problems = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
@@ -80,7 +76,9 @@ def read(run: Run, name: str) -> dict[str, Edit]:
         found = list(_problems(row, of_image, edits))
         problems += [f"line {number}: {problem}" for problem in found]
         if not found and row["image"] in of_image:
-            edits[of_image[row["image"]].name] = Edit(*(row[key] for key in KEYS[1:]))
+            scene, box = of_image[row["image"]], row["box"]
+            place = None if box is None else scene.numbers.index(box)
+            edits[scene.name] = Edit(place, *(row[key] for key in KEYS[2:]))
     if problems:
         raise ParameterError("\n".join(f"{path}, {problem}" for problem in problems))
     if without := [scene.image for scene in scenes if scene.name not in edits]:
@@ -136,5 +134,7 @@ def _problems(row: object, of_image: Mapping[str, Scene], edits: Mapping[str, Ed
         return  # of another part of the data set
     elif scene.name in edits:
         yield f"image {row['image']!r} has an edit already; one row per photo"
-    elif box is not None and not 0 <= box < len(scene.labels):
-        yield f"box {box}: scene {scene.name!r} has {len(scene.labels)} boxes, counted from 0"
+    elif box is not None and box not in scene.numbers:
+        some = scene.numbers != tuple(range(len(scene.labels)))
+        which = f"in this run, numbers {', '.join(map(str, scene.numbers))}" if some else "counted from 0"
+        yield f"box {box}: scene {scene.name!r} has {len(scene.labels)} boxes, {which}"

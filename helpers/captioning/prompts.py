@@ -19,12 +19,17 @@ TEMPLATES = {
     "label": "{generated_text},focus on on {labels},focus on bboxes, high resolution, highly detailed",
     "suffix": "{generated_text}, professional quality, highly detailed",
 }
-FIELDS = ("generated_text", "labels")
+FIELDS = ("generated_text", "labels", "phrases")
+NAMED = ", ".join(f"{{{field}}}" for field in FIELDS)
 
 
-def fill(template: str, generated_text: str, labels: Sequence[str]) -> str:
-    """The prompt of one scene. Labels stand once each, in order of first appearance, joined by ", "."""
-    return template.format(generated_text=generated_text, labels=", ".join(dict.fromkeys(labels)))
+def fill(
+    template: str, generated_text: str, labels: Sequence[str], phrases: Sequence[str] = (), category: str = ""
+) -> str:
+    """The prompt of one scene. Labels and phrases stand once each, in order of first appearance, joined by
+    ", ". category: how the prompt says that of an attribute, see `captioning.attributes`."""
+    listed = {"labels": ", ".join(dict.fromkeys(labels)), "phrases": ", ".join(dict.fromkeys(phrases))}
+    return template.format(generated_text=generated_text, category=category, **listed)
 
 
 def add(templates: dict[str, str]) -> dict[str, str]:
@@ -53,9 +58,9 @@ def _template_problems(name: object, text: object) -> list[str]:
     try:
         parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
-        return [f"{text!r}: {error}; fields are {{generated_text}} and {{labels}}, double other braces"]
+        return [f"{text!r}: {error}; fields are {NAMED}, double other braces"]
     if not parts:
-        return [f"{text!r} gives all photos one prompt; use {{generated_text}} or {{labels}}"]
+        return [f"{text!r} gives all photos one prompt; use any of {NAMED}"]
     fields = [
         field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
         for field, form, conversion in parts
@@ -67,7 +72,7 @@ def _template_problems(name: object, text: object) -> list[str]:
 
 def _nearest(field: str) -> str:
     near = difflib.get_close_matches(field, FIELDS, n=1)
-    return f"; write {{{near[0]}}}" if near else "; fields are {generated_text} and {labels}"
+    return f"; write {{{near[0]}}}" if near else f"; fields are {NAMED}"
 
 
 def truncate(prompt: str, tokenizer: "PreTrainedTokenizerFast") -> tuple[int, str, bool]:
@@ -93,7 +98,7 @@ def make(
     """scene, prompt, tokens, truncated: a row per scene, in order. captions: scene name -> generated_text."""
     rows = []
     for scene in scenes:
-        prompt = fill(template, captions[scene.name], scene.labels)
+        prompt = fill(template, captions[scene.name], scene.labels, scene.phrases)
         tokens, _, truncated = truncate(prompt, tokenizer)
         rows.append({"scene": scene.name, "prompt": prompt, "tokens": tokens, "truncated": truncated})
     return rows

@@ -1,6 +1,5 @@
 """The grounded denoising loop: a batch of requests becomes latents, and latents become pictures."""
 
-import copy
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,13 +10,13 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
 from PIL import Image
 
-from helpers.generation.conditioning import Conditions
+from helpers.generation.conditioning import Conditions, reading_tokens
 from helpers.generation.requests import Request, entries, grounded_calls, guided_calls
 from helpers.runs.methods import METHODS
 from helpers.scenes import images
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin, UNet2DConditionModel
+    from diffusers import SchedulerMixin
 
     from helpers.models.loading import Gligen
 
@@ -46,10 +45,8 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 class Share(NamedTuple):
-    """Rows of a batch that share one UNet call, all grounded or all ungrounded.
-
-    rows: indices; those from `count` on only fill the call up to a fixed shape.
-    """
+    """Rows of a batch that share one UNet call, all grounded or all ungrounded. rows: indices; those from
+    `count` on only fill the call up to a fixed shape."""
 
     rows: torch.Tensor
     count: int
@@ -69,7 +66,7 @@ class Denoiser:
         self.shape = (gligen.vae.config.latent_channels, size[0] // factor, size[1] // factor)
         self.calls = len(self.new_scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
         self.conditions = Conditions(gligen)
-        self.unet = _reading_tokens(gligen.unet)
+        self.unet = reading_tokens(gligen.unet)
         # an inpainting checkpoint: it reads a photo and a mask as further channels
         self.wide = gligen.unet.config.in_channels == 2 * self.shape[0] + 1
 
@@ -88,8 +85,8 @@ class Denoiser:
         """Denoised latents (n, c, h, w) float32, in the order of the requests, on the model's device.
 
         Rows of a UNet call: the conditional row of every picture, then the unconditional rows of those with
-        guidance_scale over 1, which calls outside the interval of guidance leave out. rows: fill every call
-        up to so many, or to half of them where no picture has guidance, so that shapes never change.
+        guidance_scale over 1, which calls outside the interval of guidance leave out, then those of regions.
+        rows: all calls have so many, or half of them without guidance, so that shapes never change.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
         n, device = len(requests), self.gligen.device
@@ -98,20 +95,23 @@ class Denoiser:
         noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
         photos = self.photos(requests, noises)
         timesteps, latents = self.begin(scheduler, requests, noises)
-        shares = self._shares(requests, guided, rows, len(timesteps))
-        embeds, tokens = self._conditions(requests, guided)
+        regions = self.regions(requests)
+        shares = self._shares(requests, guided, owners := [row for row, _ in regions], rows, len(timesteps))
+        embeds, tokens = self._conditions(requests, guided, regions)
         scales = self._scales(requests, guided, len(timesteps)).to(device)
-        picture = torch.tensor([*range(n), *guided], device=device)  # of each row
+        picture = torch.tensor([*range(n), *guided, *owners], device=device)  # of each row
+        counts, with_guidance = (n, len(guided), len(owners)), picture[n : n + len(guided)]
         # timesteps are on the CPU: read there, they never wait for the device
         signals = scheduler.alphas_cumprod[timesteps].sqrt()
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
         for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
             latents = self.keep(photos, latents, signal)
             x = self.channels(photos, scheduler.scale_model_input(latents, t))[picture]
-            noise_pred = self._predict(split, x, t_there, embeds, tokens)
-            noise_pred_text, noise_pred_uncond = noise_pred[picture[n:]], noise_pred[n:]
-            noise_pred[picture[n:]] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
-            latents = scheduler.step(noise_pred[:n], t, latents).prev_sample
+            own, noise_pred_uncond, others = self._predict(split, x, t_there, embeds, tokens).split(counts)
+            noise_pred_text = (noise_pred := self.merge(photos, own, others))[with_guidance]
+            noise_pred[with_guidance] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
+            noise_pred = self.guide(photos, latents, noise_pred, signal)
+            latents = scheduler.step(noise_pred, t, latents).prev_sample
             step(done, len(timesteps))
         return self.keep(photos, latents, 1.0)
 
@@ -159,18 +159,33 @@ class Denoiser:
         """x with all channels that the UNet reads: zeros for an inpainting checkpoint without a photo."""
         return torch.cat([x, torch.zeros_like(x), torch.zeros_like(x[:, :1])], dim=1) if self.wide else x
 
+    def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
+        """Further conditional rows: the index of the picture and the prompt of each."""
+        return []
+
+    def merge(self, photos: object, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
+        """The conditional noise (n, c, h, w) of the pictures, of their own rows and those of `regions`."""
+        return noise_pred
+
+    def guide(
+        self, photos: object, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor
+    ) -> torch.Tensor:
+        """The noise (n, c, h, w) that a step removes from latents, at signal = sqrt(alphas_cumprod)."""
+        return noise_pred
+
     def _conditions(
-        self, requests: Sequence[Request], guided: list[int]
+        self, requests: Sequence[Request], guided: list[int], regions: list[tuple[int, str]]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Text embeddings and grounding tokens of the conditional rows, then of the unconditional rows
-        (classifier-free guidance), which get null tokens. No tokens where nothing is grounded."""
+        """Text embeddings and grounding tokens of the conditional rows, of the unconditional rows
+        (classifier-free guidance), which get null tokens, and of the regions, which get those of their
+        picture. No tokens where nothing is grounded."""
         prompts = [request.prompt for request in requests]
         prompts += [requests[row].negative_prompt for row in guided]
-        embeds = self.conditions.prompt_embeds(prompts)
+        embeds = self.conditions.prompt_embeds([*prompts, *(prompt for _, prompt in regions)])
         if not any("boxes" in METHODS[request.grounding].reads for request in requests):
             return embeds, None
-        tokens = self.conditions.tokens(entries(request) for request in requests)
-        return embeds, tokens[[*range(len(requests)), *[len(requests)] * len(guided)]]
+        tokens, n = self.conditions.tokens(entries(request) for request in requests), len(requests)
+        return embeds, tokens[[*range(n), *[n] * len(guided), *(row for row, _ in regions)]]
 
     def _scales(self, requests: Sequence[Request], guided: list[int], calls: int) -> torch.Tensor:
         """guidance_scale by UNet call and guided picture, (calls, g, 1, 1, 1); 1 where it is off."""
@@ -179,18 +194,18 @@ class Denoiser:
         return torch.tensor(rows)[:, :, None, None, None]
 
     def _shares(
-        self, requests: Sequence[Request], guided: list[int], least: int, calls: int
+        self, requests: Sequence[Request], guided: list[int], owners: list[int], least: int, calls: int
     ) -> list[list[Share]]:
         """For each UNet call, how its rows are split. Calls with the same split have the same object."""
         many = np.array([grounded_calls(request, calls) for request in requests])
-        n, many = len(requests), np.concatenate([many, many[guided]])
+        n, many = len(requests), np.concatenate([many, many[guided], many[owners]])
         columns = [(many > call).astype(np.int8) for call in range(calls)]
         for row, request in enumerate(guided, n):
             for call in set(range(calls)) - set(guided_calls(requests[request], calls)):
                 columns[call][row] = ABSENT
         splits = {column.tobytes(): column for column in columns}
         for key, column in splits.items():
-            without = bool(guided) and (column[n:] == ABSENT).all()
+            without = bool(guided) and (column[n : n + len(guided)] == ABSENT).all()
             splits[key] = self._split(column, least // 2 if without else least)
         return [splits[column.tobytes()] for column in columns]
 
@@ -199,9 +214,10 @@ class Denoiser:
         split = []
         for kind in (True, False):
             rows = np.flatnonzero(grounded == kind)
-            if len(rows):
-                filled = torch.tensor(np.resize(rows, max(len(rows), least)), device=self.gligen.device)
-                split.append(Share(filled, len(rows), kind))
+            for some in np.split(rows, range(least, len(rows), least)) if least else [rows]:
+                if len(some):
+                    filled = torch.tensor(np.resize(some, max(len(some), least)), device=self.gligen.device)
+                    split.append(Share(filled, len(some), kind))
         return split
 
     def _predict(
@@ -222,15 +238,3 @@ class Denoiser:
             made = self.unet(*inputs, cross_attention_kwargs=gligen, return_dict=False)[0]
             noise_pred[share.rows[: share.count]] = made[: share.count].float()
         return noise_pred
-
-
-class _HandThrough(torch.nn.Module):
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return tokens
-
-
-def _reading_tokens(unet: "UNet2DConditionModel") -> "UNet2DConditionModel":
-    """A second UNet of the same weights, which reads tokens where the first makes them in every step."""
-    twin = copy.copy(unet)
-    twin._modules = {**unet._modules, "position_net": _HandThrough()}
-    return twin

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from helpers.files import claimed
+from helpers.generation.crops import Crops
 from helpers.generation.methods import loader
-from helpers.generation.requests import Crops, Request
+from helpers.generation.requests import Request
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
@@ -19,6 +21,7 @@ from helpers.runs.methods import EDIT, METHODS
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
+from helpers.scoring.colours import Colour, object_colour
 from helpers.scoring.scores import ROUND_TRIP
 
 if TYPE_CHECKING:
@@ -62,7 +65,9 @@ def request(
         raise ParameterError(problem)
     crops = Crops(scene, layout.boxes, protocol["fit"])
     inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
-    inputs |= {"photo": crops.photo, "source_phrases": own.phrases}
+    inputs |= {"photo": crops.photo, "source_phrases": own.phrases, "labels": layout.labels}
+    if "colours" in method.reads:
+        inputs["colours"] = _colours(crops.photo(), own, protocol["size"], edit.get("box"))
     inputs |= {name: edit[name] for name in ("source_prompt", "instruction") if name in edit}
     if method.paints_boxes and edit:
         painted = [] if edit["box"] is None else [int(edit["box"])]
@@ -74,6 +79,15 @@ def request(
         **{name: getattr(arm, name) for name in shared},
         crop_fit=protocol.get("crops", "squash"),
     )
+
+
+def _colours(photo: Image.Image, layout: Scene, size: int, edited: int | None) -> list[Colour]:
+    """The colour of the object in each box, measured in the photo at the size of pictures."""
+    pixels = np.asarray(photo.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
+    return [
+        "the edit changes it" if k == edited else object_colour(pixels, box)
+        for k, box in enumerate(layout.boxes)
+    ]
 
 
 def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int = 0) -> list[dict]:
@@ -91,7 +105,7 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     models, kinds = model_set(protocol["models"]), {}
     for name in names:
         key, load = loader(Arm.parse(name).grounding, models, models.safety if protocol["safety"] else None)
-        kinds.setdefault(key, (cache(load), []))[1].append(name)
+        kinds.setdefault(key, (cache(partial(_with_tokens, load, run)), []))[1].append(name)
     for loaded, mine in kinds.values():
         for some in series(mine):
             records += _try(run, some, loaded, progress, batch_size, failed)
@@ -100,6 +114,12 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     if failed:
         raise ArmsFailed(failed)
     return records
+
+
+def _with_tokens(load: Callable[[], "Gligen"], run: Run) -> "Gligen":
+    from helpers.generation.tokens import read_tokens
+
+    return read_tokens(load(), run.folder / "tokens")
 
 
 def draw_round_trip(run: Run, batch_size: int = 8) -> int:

@@ -54,7 +54,7 @@ def generate(
     requests, unet = list(requests), getattr(parts, "unet", None)
     if not requests:
         return iter(())
-    check(requests, unet and unet.config.attention_type)
+    check(requests, unet and getattr(unet.config, "attention_type", None))
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")
@@ -100,7 +100,7 @@ def _stream(
     requests: list[Request],
     size: int,
     progress: bool,
-    prepare: Callable[[list[Request]], int],
+    prepare: Callable[[list[Request]], int] = len,
 ) -> Iterator[Picture]:
     """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out.
     prepare: what goes before, for the first so many requests, which it returns."""

@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from helpers.captioning.prompts import truncate
 from helpers.generation.requests import Request, entries
-from helpers.runs.methods import METHODS
+from helpers.runs.methods import GROUNDED, KNOBS, METHODS
 from helpers.scenes import images
 
 INPUTS = {"boxes", "phrases", "crops", "photo", "knobs"}  # fields of a request; the others are settings
@@ -32,22 +31,22 @@ class Picture:
 
 
 def record(request: Request, tokenizer, **more: object) -> dict:
-    """Settings, boxes used and dropped, and texts that were cut, of one picture; more: further settings.
+    """Settings that its method has, boxes used and dropped, and texts that were cut, of one picture; more:
+    further settings.
 
     tokenizer: of the text encoder, None where there is none."""
     used = entries(request)
     texts = dict.fromkeys([request.prompt, request.negative_prompt, *used.phrases]) if tokenizer else ()
-    return {
+    absent = {*GROUNDED, *KNOBS} - {*METHODS[request.grounding].knobs}
+    told = {
         **{key: value for key, value in vars(request).items() if key not in INPUTS},
         **request.knobs,
-        "boxes": used.boxes.tolist(),
-        "phrases": list(used.phrases),
-        "dropped_boxes": np.asarray(request.boxes)[used.dropped].tolist(),
-        "dropped_phrases": [request.phrases[index] for index in used.dropped],
+        **used.facts,
         "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
         **({"licence": licence} if (licence := METHODS[request.grounding].licence) else {}),
         **more,
     }
+    return {key: value for key, value in told.items() if key not in absent}
 
 
 def write(

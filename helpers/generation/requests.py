@@ -10,9 +10,8 @@ from PIL import Image
 from helpers.runs.arms import CROPS, RULES
 from helpers.runs.methods import METHODS, NEUTRAL, READS, defaults, problems
 from helpers.scenes import boxes as rectangles
-from helpers.scenes import images
 from helpers.scenes.boxes import PLACES
-from helpers.scenes.scenes import Scene
+from helpers.scoring.colours import Colour
 
 ROUNDING = 1e-5  # boxes may leave the picture by this much
 SETTINGS = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed")  # as of an arm
@@ -29,6 +28,8 @@ class Request:
     crop_fit: how the image encoder sees a crop: "squash", whole, as in GLIGEN's training, or "centre", as
     diffusers shows it: what the checkpoint's processor makes of it, in published ones the middle square.
     photo: gives the photo when its batch is due; boxes are fractions of it.
+    labels: n texts, by which the prompt may name what the phrases say. colours: n targets, sRGB from 0 to
+    255, or a text that says why there is none.
     source_prompt, source_phrases: what the photo and its boxes show; instruction: what is to be done with it.
     grounding: the method, of METHODS; knobs: those that only it has, name -> value, at first its defaults.
     guidance_scale: at or under 1 there is no guidance, and the negative prompt has no effect.
@@ -45,6 +46,8 @@ class Request:
     crops: Sequence[Image.Image] = ()
     crop_fit: str = CROPS[0]
     photo: Callable[[], Image.Image] | None = None
+    labels: Sequence[str] = ()
+    colours: Sequence[Colour] = ()
     source_prompt: str = ""
     source_phrases: Sequence[str] = ()
     instruction: str = ""
@@ -58,34 +61,6 @@ class Request:
     def __post_init__(self) -> None:
         if self.grounding in METHODS:
             object.__setattr__(self, "knobs", defaults(self.grounding) | dict(self.knobs))
-
-
-class Crops(Sequence):
-    """The content of each box of a scene, cut from the photo at its full resolution whenever it is read, so
-    that memory does not grow with the number of photos.
-
-    boxes: (n, 4), as `fitted` to the square. fit: of the protocol, "squash" or "crop".
-    """
-
-    def __init__(self, scene: Scene, boxes, fit: str) -> None:
-        self.scene, self.boxes, self.fit = scene, boxes, fit
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return images.crop(self.photo(), self.boxes[index])
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        photo = self.photo() if len(self) else None
-        return (images.crop(photo, box) for box in self.boxes)
-
-    def photo(self) -> Image.Image:
-        """What the boxes are fractions of."""
-        photo = self.scene.photo()
-        if self.fit != "crop":
-            return photo
-        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
 
 
 class RequestError(ValueError):
@@ -105,6 +80,13 @@ class Entries:
     phrases: tuple[str, ...]
     kept: np.ndarray
     dropped: np.ndarray
+
+    @property
+    def facts(self) -> dict[str, list]:
+        """For a picture's record: boxes and phrases with a place and without one."""
+        dropped = {"dropped_boxes": np.asarray(self.request.boxes)[self.dropped].tolist()}
+        dropped |= {"dropped_phrases": [self.request.phrases[index] for index in self.dropped]}
+        return {"boxes": self.boxes.tolist(), "phrases": list(self.phrases)} | dropped
 
     @property
     def crops(self) -> tuple[Image.Image | None, ...]:
@@ -173,17 +155,22 @@ def _problems(request: Request, attention_type: str | None) -> Iterator[str]:
 
 def _method_problems(request: Request, attention_type: str | None) -> Iterator[str]:
     """What the method is given and does not read, or needs and is not given; knobs; the checkpoint."""
-    name, method, n = request.grounding, METHODS[request.grounding], len(request.boxes)
+    name, method = request.grounding, METHODS[request.grounding]
+    things = "boxes" if "boxes" in method.reads else "phrases"
+    n = len(getattr(request, things))
     for field_name in READS:
         value = getattr(request, field_name)
         if field_name not in method.reads and (callable(value) or (value is not None and len(value))):
             yield f"{field_name}: {name!r} does not read it, it reads {', '.join(method.reads)}; leave it out"
     yield from problems(name, {one: getattr(request, one) for one in NEUTRAL if hasattr(request, one)})
     yield from problems(name, dict(request.knobs))
-    for field_name in {"phrases", "crops", "source_phrases"} & set(method.reads):
+    for field_name in {"phrases", "crops", "source_phrases", "labels", "colours"} & set(method.reads):
         if len(value := getattr(request, field_name)) != n:
-            one = field_name.removesuffix("s")
-            yield f"{n} boxes but {len(value)} {field_name}: {name!r} wants one {one} per box"
+            one, thing = field_name.removesuffix("s"), things.removesuffix("s").removesuffix("e")
+            yield f"{n} {things} but {len(value)} {field_name}: {name!r} wants one {one} per {thing}"
+    for k, colour in enumerate(request.colours):
+        if not isinstance(colour, str) and not (len(colour) == 3 and 0 <= min(colour) <= max(colour) <= 255):
+            yield f"colour {k}: {colour!r}; give red, green and blue from 0 to 255, or why there is none"
     for field_name in {"photo", "source_prompt", "instruction"} & set(method.reads):
         if not getattr(request, field_name):
             yield f"no {field_name}: {name!r} needs one"

@@ -47,10 +47,11 @@ class Missing:
 
     @property
     def command(self) -> str | None:
-        """The command that downloads it, also over damaged files; None for a local folder."""
+        """The command that downloads it, also over damaged files, or that makes it; None for another local
+        folder."""
         one = self.checkpoint
         if one.revision is None:
-            return None
+            return one.converter or None
         if one is INCEPTION:
             return shlex.join(["curl", "-L", "--create-dirs", "-o", str(inception_file()), one.source])
         words = [_hf(), "download", one.source]

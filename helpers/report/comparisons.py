@@ -14,12 +14,14 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metrics import CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metric import ATTRIBUTES, CAPTIONS, EDITS, NOT_JUDGED, REALISM, SEEDS
+from helpers.scoring.metrics import FOUND
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
 LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
 LAYOUT |= {"random": "random boxes"}
+ELSEWHERE = (CAPTIONS, SEEDS, EDITS, ATTRIBUTES)  # groups of metrics with tables of their own
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -45,14 +47,14 @@ class Comparison:
 
 
 def main(run: Run) -> Comparison:
-    """Template by grounding, as in the original study's table, other layouts and methods, external arms."""
+    """Template by grounding, as in the original study's table, other layouts, editors, external arms."""
     own = [Arm.parse(name) for name in template_arms(run) + grounding_arms(run)]
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
     whole_arms = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
     there = [Arm.parse(name) for name in whole_arms if is_own(name)]
     plain = {arm.name: names.get(replace(arm, layout="").name) for arm in there if arm.layout}
     names |= {arm.name: f"{own}, {LAYOUT[arm.layout]}" for arm in there if (own := plain.get(arm.name))}
-    others = [arm for arm in there if arm.grounding not in GROUNDINGS]
+    others = [arm for arm in there if METHODS[arm.grounding].is_edit]  # `report.methods` has the rest
     names |= {arm.name: f"{arm.template}, {arm.title}" for arm in others}
     names |= {name: f"{name} (from outside)" for name in whole_arms if is_external(name)}
     chosen = main_arm(run)
@@ -77,7 +79,7 @@ def everything(run: Run) -> list[Comparison]:
     """The arms of `main` in every metric of pictures: one table per group of metrics, one of the counts."""
     groups, known, scored = {}, scores.metrics_of(run), set(run.scores().metric)
     for name, metric in known.items():
-        if metric.group not in (CAPTIONS, SEEDS, EDITS) and (name in scored or not metric.crowded):
+        if metric.group not in ELSEWHERE and (name in scored or not metric.crowded):
             groups.setdefault(metric.group, {})[name] = LOWER if metric.lower_is_better else HIGHER
     counted = [name for name in run.scores().metric.unique() if name not in known and "captions" not in name]
     groups["Counted, and kept out of the scores"] = dict.fromkeys(counted, "")
@@ -118,8 +120,10 @@ def captioners(run: Run) -> Comparison:
 
 
 def sweep(run: Run) -> Comparison:
-    """The arms of the guidance sweep: the chosen template with every grounding, boxes in all steps."""
+    """The arms of the guidance sweep: the chosen template with every grounding, boxes in all steps. Raises as
+    `over_guidance`."""
     arms = [arm for kind in GROUNDINGS for arm in guidance_arms(run, kind)]
+    over_guidance(run, arms)
     names = {arm.name: f"{GROUNDING[arm.grounding]}, guidance_scale {arm.guidance_scale:g}" for arm in arms}
     caption = "Groundings over guidance_scale."
     return _noted(run, Comparison(names, _measures(run), caption, main_arm(run)))

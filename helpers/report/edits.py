@@ -16,7 +16,7 @@ from helpers.runs.protocol import at
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import scores
-from helpers.scoring.metrics import EDITS
+from helpers.scoring.metric import EDITS
 
 CONTROLS = {  # part of a control's name -> its display name
     "untouched": "the photo as it is",
@@ -31,7 +31,7 @@ def arms(
     name: str,
     guidance_scale: float,
     pseudo_guidances: Sequence[float] = (1.0, 1.5),
-    image_guidances: Sequence[float] = (1.0, 1.5),
+    image_guidances: Sequence[float] = (1.5, 2.2),
     strengths: Sequence[float] = (0.4, 0.6),
 ) -> list[str]:
     """Every editor, and GLIGEN with text, on an edit set. GLIGEN inpainting where each edit has a box.

@@ -178,9 +178,7 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
         if one.revision is not None:
             usual = LICENCES.get(one.source, f"see the model card of {one.source}")
             source, licence = one.source, one.licence or usual
-        commit = protocol.get("checkpoints", {}).get(
-            one.name, "not noted by the run, see a picture's PNG text"
-        )
+        commit = protocol.get("checkpoints", {}).get(one.name, "not noted by the run")
         checkpoints.append({"name": one.name, "source": source, "commit": commit, "licence": licence})
     stated = [scene.extra.get(key) for scene in run.scenes for key in ("license", "licence")]
     environment = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)

@@ -178,6 +178,7 @@ def _records(run: Run, scene: Scene, names: Mapping[str, str]) -> dict[str, str]
     for arm, name in names.items():
         record = images.read_text(run.picture(arm, scene))
         if "prompt" in record:
-            text = f"{record['prompt']} (seed {record['seed']}, {record['steps']} steps)"
+            steps = f", {record['steps']} steps" if "steps" in record else ""  # not all methods have them
+            text = f"{record['prompt']} (seed {record['seed']}{steps})"
             texts.setdefault(text, []).append(name)
     return {", ".join(shared): text for text, shared in texts.items()}

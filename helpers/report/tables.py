@@ -16,7 +16,7 @@ from helpers.report.comparisons import Comparison
 from helpers.runs.arms import licences
 from helpers.runs.run import Run
 from helpers.scoring.measurements import EDITED
-from helpers.scoring.metrics import NOT_JUDGED
+from helpers.scoring.metric import NOT_JUDGED
 
 FOLDER = Path(__file__).with_name("template")
 PIECES = Environment(loader=FileSystemLoader(FOLDER), autoescape=True)

@@ -8,9 +8,10 @@ from helpers.models.sets import FLUX_LICENCE, ModelSet
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
-READS = ("prompt", "boxes", "phrases", "crops", "photo")
+READS = ("prompt", "boxes", "phrases", "crops", "photo", "labels", "colours")
 EDIT = ("source_prompt", "source_phrases", "instruction")  # what an edit set tells of a scene as well
 READS += EDIT
+GROUPS = ("caption only", "layout", "edit")  # by what methods are given: those of one group compare
 DIFFUSION = ("guidance_scale", "guidance_share", "steps", "scheduler")
 GROUNDED = (*DIFFUSION, "grounded_fraction")
 
@@ -35,6 +36,9 @@ KNOBS = {
     "image_guidance": Knob("k", 1.5, number(Real, 0, 100, "give a number from 0; more keeps more")),
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
     "size": Knob("p", 512, multiple_of_16),
+    "colour_weight": Knob("c", 1, number(Real, 0, 10, "give a number from 0, no colour but by words, to 10")),
+    "decodings": Knob("x", 0, number(Real, 0, 100, "give a number of steps through the decoder, from 0")),
+    "threshold": Knob("e", 0.4, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
 }
 
 
@@ -49,7 +53,8 @@ class Method:
     its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes:
     whether it draws inside the boxes alone, and of an edit set in the edited box alone. takes_all_boxes: of a
     scene, and not its 30 largest. licence: of its pictures. note: what whoever compares it has to know, in
-    sentences. in_verdicts: whether sentences may call it better or worse than others.
+    sentences. in_verdicts: whether sentences may call it better or worse than others. quick: whether a report
+    draws it unasked; `make methods` draws the others, too.
     """
 
     title: str
@@ -64,16 +69,23 @@ class Method:
     licence: str = ""
     note: str = ""
     in_verdicts: bool = True
+    quick: bool = True
 
     @property
     def needs_photo(self) -> bool:
         """Whether it is given pixels of the photo: its pictures can then have no other layout than that."""
-        return bool({"photo", "crops"} & set(self.reads))
+        return bool({"photo", "crops", "colours"} & set(self.reads))
 
     @property
     def is_edit(self) -> bool:
         """Whether it starts from the photo: no distance to the photos is then a measure of realism."""
         return "photo" in self.reads
+
+    @property
+    def group(self) -> str:
+        """Of GROUPS, by what it reads."""
+        own = "caption only" if set(self.reads) <= {"prompt"} else "layout"
+        return "edit" if self.is_edit else own
 
 
 METHODS = {
@@ -120,6 +132,30 @@ METHODS |= {
         **_FLUX3,
         note=f"{_NOISE} {_UPSAMPLED}",
         in_verdicts=False,
+    ),
+}
+METHODS["layoutdiffusion"] = Method(
+    "LayoutDiffusion",
+    ("boxes", "phrases"),
+    checkpoint="",
+    module=f"{FOLDER}layoutdiffusion",
+    own="layoutdiffusion",
+    note="LayoutDiffusion is given boxes and what stands in them, and no prompt.",
+)
+_RICH = {"module": f"{FOLDER}rich"}
+METHODS |= {
+    "rich": Method(
+        "Rich Text",
+        ("prompt", "phrases", "labels", "colours"),
+        (*DIFFUSION, "colour_weight", "decodings", "threshold"),
+        **_RICH,
+        quick=False,
+    ),
+    "rich_text": Method(
+        "Rich Text with boxes",
+        ("prompt", "boxes", "phrases", "colours"),
+        (*GROUNDED, "colour_weight", "decodings"),
+        **_RICH,
     ),
 }
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions

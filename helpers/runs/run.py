@@ -181,7 +181,7 @@ class Run:
 
     def boxes(self, arm: str) -> pd.DataFrame:
         """One row per box that was asked for: scene, box, label, phrase, size, found, iou, crop_correct,
-        crop_similarity, colour_distance."""
+        crop_similarity, colour_distance, rgb_distance."""
         return pd.DataFrame(self.read_jsonl(f"boxes/{arm}.jsonl"))
 
     def finish(self, following: str = "") -> object:

@@ -18,7 +18,8 @@ from helpers.scenes.checks import PROMPT, TEXTS, is_box
 from helpers.scenes.photos import Folder, Photo, normal
 from helpers.scenes.problems import Problem, examples
 
-LISTS = ("labels", "bboxes", "phrases")  # what an entry has one of per box
+NUMBERS = "box numbers"  # of the boxes in their entry, before any is left out
+LISTS = ("labels", "bboxes", "phrases", NUMBERS)  # what an entry has one of per box
 LONGEST = 251  # bytes of a scene's name: file systems take 255, and its pictures are called NAME.png
 CLASHES = (  # of an entry with an earlier one: in path, in content, in the scene's name
     "is listed twice with other sizes or texts, here and as {}; join their boxes in one",
@@ -115,6 +116,11 @@ def complete(entry: dict, photo: Photo | None, fractions: bool) -> dict:
         sides, boxes = np.array(photo[:2] * 2), entry["bboxes"]
         entry["bboxes"] = [(box * sides).tolist() if is_box(box) else box for box in boxes]
     return entry
+
+
+def numbered(entry: dict) -> dict:
+    """The entry with NUMBERS, by which what is said of a box elsewhere finds it again."""
+    return entry | {NUMBERS: [*range(len(entry["labels"]))]}
 
 
 def clashes(entries: Sequence[dict], photos: Mapping[int, Photo]) -> list[Problem]:

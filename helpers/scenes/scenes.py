@@ -13,14 +13,14 @@ from PIL import Image
 from helpers.scenes import boxes as rectangles
 from helpers.scenes import checks, entries, formats, images, photos, readers
 from helpers.scenes.checks import PROMPT
-from helpers.scenes.entries import name_of, rare_collection, words
+from helpers.scenes.entries import NUMBERS, name_of, rare_collection, words
 from helpers.scenes.photos import Photo
 from helpers.scenes.problems import DatasetError, Problem, examples, lines, scene_of
 
 SIDE = 512  # pixels of a layout without width and height, the square of the published models
 CANVAS = "#d9d9d9"
 LATER = "later steps wait for them and say what is wrong"
-KNOWN = {*checks.REQUIRED, *checks.TEXTS, "phrases"}
+KNOWN = {*checks.REQUIRED, *checks.TEXTS, "phrases", NUMBERS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,8 @@ class Scene:
     layout without a photo; generated_text: a captioner's; prompts: by template. image: the picture as the
     annotation file calls it. clipped: indices of the boxes that left the photo by a pixel or more. extra:
     other keys of the annotation file, carried along. content: SHA-256 of the photo's file, "" where it is not
-    known. orientation: the file's by EXIF, 1 to 8; the photo is upright all the same.
+    known. orientation: the file's by EXIF, 1 to 8; the photo is upright all the same. numbers: of the boxes
+    in the annotation file, from 0; () where they are all here, in that order.
     """
 
     name: str
@@ -51,6 +52,10 @@ class Scene:
     extra: dict = field(default_factory=dict, repr=False)
     content: str = ""
     orientation: int = 1
+    numbers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", self.numbers or tuple(range(len(self.labels))))
 
     def photo(self) -> Image.Image:
         """The upright photo, RGB, in the file's own size; where there is none, a grey canvas."""
@@ -127,7 +132,7 @@ def read_scenes(
     problems += [*checks.check(found, decoded), *entries.clashes(found, known)]
     left_out, texts = _bad(folder, source.file, found, problems, skip_bad)
     good = [index for index in range(len(found)) if index not in left_out]
-    kept = [found[index] for index in good]
+    kept = [entries.numbered(found[index]) for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
     kept, copies = entries.once(kept)
     scenes = list(_scenes(kept, [paths[index] for index in good], [known[index] for index in good]))
@@ -179,8 +184,8 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     """
     photo = scene.width, scene.height
     _, boxes, kept = images.fit_boxes(photo, scene.boxes, protocol["size"], protocol["fit"])
-    phrases, labels = (tuple(texts[index] for index in kept) for texts in (scene.phrases, scene.labels))
-    return replace(scene, boxes=boxes, phrases=phrases, labels=labels)
+    names = "phrases", "labels", "numbers"
+    return replace(scene, boxes=boxes, **{key: tuple(getattr(scene, key)[i] for i in kept) for key in names})
 
 
 def _remarks(scenes: Scenes) -> Iterator[str]:
@@ -228,4 +233,5 @@ def _scenes(
             extra={key: value for key, value in entry.items() if key not in KNOWN and key not in prompts},
             content=photo.content,
             orientation=photo.orientation,
+            numbers=tuple(entry[NUMBERS]),
         )

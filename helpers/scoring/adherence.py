@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +49,15 @@ class Precision:
     over: dict[str, tuple[float, np.ndarray]]
     by_label: dict[str, np.ndarray]
     by_size: dict[str, np.ndarray]
+
+
+def without(layout: Layout, unknown: frozenset[str]) -> Layout:
+    """The layout of a scene without the boxes whose label the detector does not know."""
+    if not unknown.intersection(layout.labels):
+        return layout
+    kept = [k for k, label in enumerate(layout.labels) if label not in unknown]
+    labels, phrases = (tuple(texts[k] for k in kept) for texts in (layout.labels, layout.phrases))
+    return replace(layout, boxes=layout.boxes[kept], labels=labels, phrases=phrases)
 
 
 def match(asked: Layout, found: Detections, threshold: float | None = None) -> np.ndarray:

@@ -9,13 +9,14 @@ from helpers.scoring.measurements import Measurements
 
 def rows(measurements: Measurements) -> list[dict]:
     """One row for each asked box: scene, box, label, phrase, size, found, iou, crop_correct, crop_similarity,
-    colour_distance; None for what is not judged, and for the colour of a phrase that names none."""
+    colour_distance, rgb_distance; None for what is not judged, for the colour of a phrase that names none,
+    and where the photo shows none."""
     e, unknown = measurements, [np.full(len(one.boxes), np.nan) for one in measurements.layouts]
     ious = unknown if e.detections is None else e.ious
     crops = [unknown if e.crops is None else values(e) for values in (crop_correct, crop_similarity)]
     numbers = (
         [None if np.isnan(value) else float(value) for value in np.concatenate(parts)]
-        for parts in (ious, *crops, e.colours)
+        for parts in (ious, *crops, e.colours, e.rgb or unknown)
     )
     boxes = (
         {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": size}
@@ -28,8 +29,8 @@ def rows(measurements: Measurements) -> list[dict]:
         box
         | {"found": None if iou is None else bool(adherence.reaches(iou)), "iou": iou}
         | {"crop_correct": None if right is None else bool(right), "crop_similarity": near}
-        | {"colour_distance": colour}
-        for box, iou, right, near, colour in zip(boxes, *numbers, strict=True)
+        | {"colour_distance": colour, "rgb_distance": rgb}
+        for box, iou, right, near, colour, rgb in zip(boxes, *numbers, strict=True)
     ]
 
 

@@ -3,7 +3,7 @@ only where the hash of its input changed."""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from helpers.scenes import images
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
 from helpers.scoring.adherence import Detections
+from helpers.scoring.colours import object_colour, rgb_distance
 from helpers.scoring.judges import Judges
 
 PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
 FACTS = ("spread", "flagged", "dropped", "damaged")
+PATCH = 32, 32  # pixels of what is inside a box, as LayoutDiffusion's classifier sees it
 NO_BOXES = np.empty((0, 4), np.float32)
 
 
@@ -88,20 +90,19 @@ class Pictures:
         """What the arrays of each picture depend on: its bytes, and what is asked of it."""
         asked = {
             "detector": lambda layout: self.labels,
-            "clip-crops": lambda layout: layout.boxes.tobytes(),
+            **dict.fromkeys(("clip-crops", "patches"), lambda layout: layout.boxes.tobytes()),
             "colours": lambda layout: (layout.boxes.tobytes(), layout.phrases),
+            "rgb": lambda layout: (layout.boxes.tobytes(), layout.content),
         }
         if extractor not in asked:
             return self.digests
         pairs = zip(self.digests, map(asked[extractor], self.layouts), strict=True)
         return [hashlib.sha256(repr(pair).encode()).hexdigest()[:32] for pair in pairs]
 
-    def _extract(
-        self, extractor: str, pictures: list[Image.Image], layouts: list[Scene]
-    ) -> Sequence[np.ndarray]:
+    def _extract(self, name: str, pictures: list[Image.Image], layouts: list[Scene]) -> Sequence[np.ndarray]:
         from helpers.scoring import features
 
-        match extractor:
+        match name:
             case "clip":
                 return features.image_features(self.judges.clip, pictures)[:, None]
             case "inception":
@@ -111,14 +112,17 @@ class Pictures:
             case "detector":
                 found = features.detect(self.judges.detector, pictures, [self.labels] * len(pictures))
                 return [_as_rows(one, self.labels) for one in found]
-            case "clip-crops":
+            case "clip-crops" | "patches":
                 cut = [
                     images.crop(p, box) for p, one in zip(pictures, layouts, strict=True) for box in one.boxes
                 ]
-                embeds = features.image_features(self.judges.clip, cut)
-                return np.split(embeds, np.cumsum([len(one.boxes) for one in layouts])[:-1])
+                rows = _pixels(cut) if name == "patches" else features.image_features(self.judges.clip, cut)
+                return np.split(rows, np.cumsum([len(one.boxes) for one in layouts])[:-1])
             case "colours":
                 return [_colours(*pair) for pair in zip(pictures, layouts, strict=True)]
+            case "rgb":
+                protocol = self.run.card["protocol"]
+                return [_rgb(*pair, protocol) for pair in zip(pictures, layouts, strict=True)]
 
 
 class Cache:
@@ -216,3 +220,17 @@ def _colours(picture: Image.Image, layout: Scene) -> np.ndarray:
             crop = np.asarray(images.crop(picture, layout.boxes[k]))
             distances[k] = alignment.colour_distance(crop, colour)
     return distances
+
+
+def _pixels(crops: Sequence[Image.Image]) -> np.ndarray:
+    """Crops at PATCH, (n, d) uint8."""
+    small = [np.asarray(one.resize(PATCH, Image.Resampling.BILINEAR)).ravel() for one in crops]
+    return np.array(small, np.uint8).reshape(len(small), PATCH[0] * PATCH[1] * 3)
+
+
+def _rgb(picture: Image.Image, layout: Scene, protocol: Mapping) -> np.ndarray:
+    """Distances (k, 1) of the objects' colours to those in the photo; NaN where that has none."""
+    photo = images.fit(layout.photo(), NO_BOXES, protocol["size"], protocol["fit"])[0]
+    photo, picture = np.asarray(photo), np.asarray(picture)
+    pairs = [(box, object_colour(photo, box)) for box in layout.boxes]
+    return np.array([[rgb_distance(picture, *pair)] for pair in pairs]).reshape(-1, 1)

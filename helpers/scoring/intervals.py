@@ -46,6 +46,22 @@ class Estimate:
         return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
+
+    sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
+    sum(counts). pair_variance, bias: where it is a mean over pairs of scenes, see `quadratic`.
+    """
+
+    value: float
+    left_out: np.ndarray
+    sums: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    pair_variance: float | None = None
+    bias: float | None = None
+
+
 def estimate(value: float, standard_error: float, n: int) -> Estimate:
     """The Student interval with n - 1 degrees of freedom. Raises TooFew for n below 2, ValueError for NaN."""
     if n < 2:
@@ -71,8 +87,9 @@ def jackknife(value: float, left_out: np.ndarray) -> Estimate:
     return estimate(value, math.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()), n)
 
 
-def quadratic(value: float, left_out: np.ndarray, pair_variance: float) -> Estimate:
-    """The interval of one `distances.paired_kid` or `paired_cmmd`: a mean over pairs of scenes.
+def quadratic(value: float, left_out: np.ndarray, pair_variance: float, bias: float = 0) -> Estimate:
+    """The interval of one `distances.paired_kid` or `paired_cmmd`: a mean over pairs of scenes; or of
+    `attributes.kl_to_uniform`, which is nearly one, and on average too large by a bias.
 
     Its variance is that of a linear part, which is 0 where the true value is 0 and grows with it, and that of
     the pairs, 2 pair_variance / (n (n - 1)), which stays (Hoeffding 1948). Leaving one out counts the second
@@ -88,6 +105,7 @@ def quadratic(value: float, left_out: np.ndarray, pair_variance: float) -> Estim
     up to 8 %. left_out: (n,). The standard error is half of the interval in Student's unit.
     """
     n, pairs = len(left_out), 2 * pair_variance / (len(left_out) * (len(left_out) - 1))
+    given, value = value, value - bias
     least, reach = math.sqrt(pairs), quantile((1 + LEVEL) / 2, n - 1)
     linear = max(0.0, jackknife(value, left_out).standard_error ** 2 - pairs)
     slope = linear / max(value, 2 * least) if linear else 0.0
@@ -95,7 +113,7 @@ def quadratic(value: float, left_out: np.ndarray, pair_variance: float) -> Estim
     half = reach * math.sqrt(max(0.0, pairs + slope * value + reach**2 * slope**2 / 4))
     low = middle - half if value > reach * least else value - reach * least
     high = middle + half if value > -reach * least else value + reach * least
-    return Estimate(float(value), (high - low) / (2 * reach), float(low), float(high), n)
+    return Estimate(float(given), (high - low) / (2 * reach), float(low), float(high), n)
 
 
 def mean(values: np.ndarray) -> Estimate:

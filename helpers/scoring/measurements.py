@@ -16,9 +16,11 @@ from helpers.runs.arms import own_arm
 from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.scoring import alignment
-from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match
+from helpers.scoring import alignment, classification
+from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match, without
+from helpers.scoring.attributes import Categories, collect_categories
 from helpers.scoring.edits import Edited, collect_edited
+from helpers.scoring.exclusions import usable
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
 from helpers.scoring.resampling import derangement
@@ -27,8 +29,7 @@ CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions o
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
 CLIP = ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited")
 FIELDS = {"clip": CLIP, "detector": ("detections",)}  # judge -> what is not measured without it
-PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), "not judged: no photos")
-CONSTANT = 1.0  # standard deviation of pixels, of 255, under which a picture shows nothing
+PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds", "rgb"), "not judged: no photos")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,13 @@ class Measurements:
     same arm's pictures with a smaller seed, NaN where there is none. efficientnet_pictures,
     efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
     realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
-    pictures were asked for. crops, colours: n arrays (k, d) and (k,): CLIP features of the picture inside
-    each asked box, and the distance to the colour that its phrase names (NaN where it names none). phrases:
-    phrase -> CLIP features (d,). named: (n,) share of the labels that the caption names. edited: of an edit
-    set. withheld: field -> why its judge was not asked; unknown: labels that the detector does not know.
+    pictures were asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box.
+    classified: n arrays (k,), see `classification.named`.
+    colours, rgb: n arrays (k,), distances to the colour that the phrase names, and of the object to that in
+    the photo; NaN where there is none. phrases: phrase -> CLIP features (d,). named: (n,) share of the
+    labels that the caption names. edited: of an edit set. categories: of an attribute, that the pictures
+    show; hits: (n,) whether it is the one that was asked for, as 0 and 1. withheld: field -> why its judge
+    was not asked; unknown: labels that the detector does not know.
     """
 
     scenes: tuple[str, ...]
@@ -59,17 +63,21 @@ class Measurements:
     detections: tuple[Detections, ...] | None = None
     crops: tuple[np.ndarray, ...] | None = None
     colours: tuple[np.ndarray, ...] | None = None
+    classified: tuple[np.ndarray, ...] | None = None
+    rgb: tuple[np.ndarray, ...] | None = None
     phrases: dict[str, np.ndarray] | None = None
     sibling_embeds: np.ndarray | None = None
     named: np.ndarray | None = None
     edited: Edited | None = None
+    categories: Categories | None = None
+    hits: np.ndarray | None = None
     withheld: dict[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
 
     @cached_property
     def precision(self) -> Precision:
         """Average precision of the detections against the layouts, over labels that the detector knows."""
-        return average_precision([_known(one, self.unknown) for one in self.layouts], self.detections)
+        return average_precision([without(one, self.unknown) for one in self.layouts], self.detections)
 
     @cached_property
     def ious(self) -> tuple[np.ndarray, ...]:
@@ -107,27 +115,24 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     """
     if arm.startswith(CAPTIONER):
         return _of_captions(run, scenes, arm, judges)
-    scenes, counts = _usable(run, scenes, arm)
+    scenes, counts = usable(run, scenes, arm)
     protocol, edits = run.card["protocol"], run.edits(arm.partition("-")[0])
     reasons = ({"detector": EDITED} if edits else {}) | reasons_to_withhold(run)
     by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
     realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
     by_network = [] if edits or not run.has_photos else [realism, "efficientnet"]
-    pictures = Pictures(run, scenes, arm, judges)
-    both = dict.fromkeys((*["clip"] * by_clip, *by_network))
-    own = pictures.arrays(*both, "colours", *["clip-crops"] * by_clip, *["detector"] * by_detector)
+    pictures, parsed = Pictures(run, scenes, arm, judges), own_arm(arm)
+    both = dict.fromkeys((*["clip"] * by_clip, *by_network, *["patches"] * bool(by_network)))
+    simple = ["colours", *["rgb"] * (run.has_photos and not edits and not (parsed and parsed.layout))]
+    own = pictures.arrays(*both, *simple, *["clip-crops"] * by_clip, *["detector"] * by_detector)
     sibling = _sibling(run, arm)
     absent = [one for one, there in (("edited", edits), ("sibling_embeds", sibling)) if not there]
     withheld = {one: why for judge, why in reasons.items() for one in FIELDS[judge] if one not in absent}
     withheld |= {} if run.has_photos else PHOTOLESS
-    if edits or ((parsed := own_arm(arm)) and METHODS[parsed.grounding].is_edit):
-        withheld |= dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds"), EDITED)
-    found = {
-        "counts": counts,
-        "layouts": pictures.layouts,
-        "colours": tuple(rows[:, 0] for rows in own["colours"]),
-        "withheld": withheld,
-    }
+    if edits or (parsed and METHODS[parsed.grounding].is_edit):
+        withheld |= dict.fromkeys(PHOTOLESS, EDITED)
+    found = {"counts": counts, "layouts": pictures.layouts}
+    found |= {name: tuple(rows[:, 0] for rows in own[name]) for name in simple}
     if run.has_photos:
         photos = Pictures(run, scenes, PHOTOS, judges)
         reference = photos.arrays(*both)
@@ -136,6 +141,10 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
             found[f"{prefix}photos"] = np.concatenate(reference[network])
         if by_clip:
             found["photo_embeds"] = np.concatenate(reference["clip"])
+        if by_network:
+            labels = [[one.labels for one in some.layouts] for some in (pictures, photos)]
+            given = own["patches"], labels[0], reference["patches"], labels[1]
+            found["classified"] = classification.named(*given)
     if by_detector:
         names = protocol.get("detector_labels", {}).items()
         found["unknown"] = frozenset(label for label, name in names if name is None)
@@ -154,21 +163,14 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
         if edits:
             rows = [edits[one.name] for one in scenes]
             found["edited"] = collect_edited(rows, pictures, photos, found["photo_embeds"])
-    return Measurements(tuple(scene.name for scene in scenes), **found)
+    names, embeds = tuple(scene.name for scene in scenes), found.get("image_embeds")
+    shown, unjudged = collect_categories(run, arm, names, embeds, judges, reasons.get("clip", ""))
+    return Measurements(names, **found | shown | {"withheld": withheld | unjudged})
 
 
 @cache
 def _code() -> list[bytes]:
     return [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-
-
-def _known(layout: Scene, unknown: frozenset[str]) -> Scene:
-    """The layout without the boxes whose label the detector does not know."""
-    if not unknown.intersection(layout.labels):
-        return layout
-    kept = [k for k, label in enumerate(layout.labels) if label not in unknown]
-    labels, phrases = (tuple(texts[k] for k in kept) for texts in (layout.labels, layout.phrases))
-    return replace(layout, boxes=layout.boxes[kept], labels=labels, phrases=phrases)
 
 
 def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> Measurements:
@@ -195,35 +197,6 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
     )
 
 
-def _usable(run: Run, scenes: Sequence[Scene], arm: str) -> tuple[list[Scene], dict[str, int]]:
-    """The scenes whose picture may enter a score, and how many pictures were left out or cut, and why."""
-    if arm == PHOTOS:
-        return list(scenes), {}
-    there = [scene for scene in scenes if run.picture(arm, scene).is_file()]
-    facts = Pictures(run, there, arm, None).facts()
-    flagged, damaged = facts["flagged"] > 0, facts["damaged"] > 0
-    constant = (facts["spread"] < CONSTANT) & ~flagged & ~damaged
-    usable = [scene for scene, bad in zip(there, flagged | damaged | constant, strict=True) if not bad]
-    counts = {
-        "missing pictures": len(scenes) - len(there) + int(damaged.sum()),
-        "flagged pictures": int(flagged.sum()),
-        "constant pictures": int(constant.sum()),
-        "dropped boxes": int(facts["dropped"].sum()),
-    }
-    if not usable:
-        raise ValueError(f"arm {arm!r}: none of {len(scenes)} scenes has a usable picture ({counts})")
-    return usable, counts | _truncated(run, usable, arm)
-
-
-def _truncated(run: Run, scenes: Sequence[Scene], arm: str) -> dict[str, int]:
-    """How many prompts were cut; nothing for pictures that did not come from a prompt of this run."""
-    template = parsed.template if (parsed := own_arm(arm)) else ""
-    if not (run.edits(template) or run.has(f"prompts/{template}.jsonl")):
-        return {}
-    prompts = run.prompts(template).set_index("scene")
-    return {"truncated prompts": int(prompts.truncated[[scene.name for scene in scenes]].sum())}
-
-
 def _sibling(run: Run, arm: str) -> str | None:
     """The same arm with a smaller seed, if there is one. Only smaller seeds count, so that later arms never
     change existing scores."""
@@ -234,7 +207,7 @@ def _sibling(run: Run, arm: str) -> str | None:
 
 def _embeds(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None) -> np.ndarray:
     """CLIP features (n, d) of an arm's pictures, NaN where a scene has none."""
-    there, _ = _usable(run, scenes, arm)
+    there, _ = usable(run, scenes, arm)
     embeds = np.concatenate(Pictures(run, there, arm, judges).arrays("clip")["clip"])
     rows = dict(zip((scene.name for scene in there), embeds, strict=True))
     return np.stack([rows.get(scene.name, np.full(embeds.shape[1], np.nan)) for scene in scenes])

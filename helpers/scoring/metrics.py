@@ -1,7 +1,6 @@
-"""Every score by the name that people read: what it needs, which way is good, and how it is computed."""
+"""The table of metrics, by the names that people read."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -10,60 +9,28 @@ import numpy as np
 from helpers.models.sets import extractor_name
 from helpers.scenes.boxes import PLACES
 from helpers.scoring import adherence, alignment, box_values, distances, edits, intervals
-from helpers.scoring.intervals import Estimate
+from helpers.scoring.attributes import divergence
 from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
-from helpers.scoring.shares import share_interval
+from helpers.scoring.metric import (
+    ATTRIBUTES,
+    BOXES,
+    CAPTIONS,
+    EDITS,
+    PROMPT,
+    REALISM,
+    SEEDS,
+    Measured,
+    Metric,
+)
 
-REALISM, BOXES, PROMPT = "Realism", "Following the boxes", "Following the prompt"
-CAPTIONS, SEEDS, EDITS = "Captions", "Two seeds", "Edits"
 FOUND = "found at IoU 0.5"
 COMMON = f"{FOUND}, of the {PLACES} largest boxes"  # which every model is given
-NOT_JUDGED = "not judged"  # what the reason of a withheld score starts with
 SHARE, OWN_PHOTOS = (0, 1), "to their own photos"
 REWARDED = "a picture resembles the photo that it is made from, and this distance rewards that"
 
 # precision and recall come from one computation, also where arms are measured side by side
 _manifolds: WeakKeyDictionary[Measurements, dict[tuple[str, str], Manifolds]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One metric of one arm. value: from all n scenes; left_out: (n,) without scene i.
-
-    sums, counts: (n,) where the metric is a mean, of photos or of boxes, with value = sum(sums) /
-    sum(counts). pair_variance: where it is a mean over pairs of scenes, see `intervals.quadratic`.
-    """
-
-    value: float
-    left_out: np.ndarray
-    sums: np.ndarray | None = None
-    counts: np.ndarray | None = None
-    pair_variance: float | None = None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score of an arm: how it is computed, from what, and how people read it.
-
-    needs: the fields of Measurements without which there is no such score. group: the heading of its table.
-    digits: decimals that people read. limits: what it never leaves, where an interval ends. share: whether it
-    is a share of boxes or photos, sums of counts. fewest: scenes that leave enough when one is left out.
-    no_verdict: why no arm is called better by it. halves: what two random halves of the photos get, photos
-    (n, d) and number of splits -> (splits,). crowded: only where a scene has more than PLACES boxes.
-    """
-
-    measure: Callable[[Measurements], Measured]
-    needs: tuple[str, ...]
-    group: str
-    lower_is_better: bool = False
-    digits: int = 3
-    limits: tuple[float, float] = (-np.inf, np.inf)
-    share: bool = False
-    fewest: int = 3
-    no_verdict: str = ""
-    halves: Callable[[np.ndarray, int], np.ndarray] | None = None
-    crowded: bool = False
 
 
 def metrics(inception: bool) -> dict[str, Metric]:
@@ -78,21 +45,31 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
         FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
         COMMON: Metric(_mean(box_values.found_of_common), found, BOXES, **share, crowded=True),
-        **{name: Metric(partial(_precision, name), found, **boxes) for name in adherence.PRECISIONS},
+        **{
+            name: Metric(lambda e, name=name: Measured(*e.precision.over[name]), found, **boxes)
+            for name in adherence.PRECISIONS
+        },
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
+        "CAS": Metric(_mean(lambda e: e.classified), ("layouts", "classified"), BOXES, **share),
+        "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
         "CLIP score": Metric(_mean(_pairs(alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)),
         "R-precision": Metric(_mean(_pairs(alignment.r_precision)), prompt, PROMPT, **share),
         "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
         **_edits(),
+        "attribute KL": Metric(
+            lambda e: divergence(e.categories), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
+        ),
+        "hit rate": Metric(_mean(lambda e: e.hits), ("hits",), ATTRIBUTES, **share),
         "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
     }
 
 
 def _edits() -> dict[str, Metric]:
     """Of an arm of an edit set: what was to change has changed, and nothing else has."""
-    crops, clip = ("edited", "crops", "phrases"), ("edited", "image_embeds")
+    crops = "edited", "crops", "phrases"
+    clip = {"needs": ("edited", "image_embeds"), "group": EDITS, "limits": (-1, 1)}
 
     def done(e: Measurements) -> np.ndarray:
         return edits.done(e.edited, box_values.crop_correct(e), e.image_embeds)
@@ -103,53 +80,13 @@ def _edits() -> dict[str, Metric]:
     def direction(e: Measurements) -> np.ndarray:
         return edits.direction(e.image_embeds, e.edited.photos, e.edited.target, e.edited.source)
 
-    def alike(e: Measurements) -> np.ndarray:
-        return alignment.similarity(e.image_embeds, e.edited.photos)
-
     return {
         "edit done": Metric(_mean(done), crops, EDITS, limits=SHARE, share=True),
         "kept outside (dB)": Metric(_mean(lambda e: e.edited.psnr), ("edited",), EDITS, digits=1),
         "others spared": Metric(_mean(spared), crops, EDITS, limits=SHARE, share=True),
-        "CLIP direction": Metric(_mean(direction), clip, EDITS, limits=(-1, 1)),
-        "CLIP image": Metric(_mean(alike), clip, EDITS, limits=(-1, 1)),
+        "CLIP direction": Metric(_mean(direction), **clip),
+        "CLIP image": Metric(_mean(lambda e: alignment.similarity(e.image_embeds, e.edited.photos)), **clip),
     }
-
-
-def withheld(metric: Metric, measurements: Measurements) -> str:
-    """Why the metric is not judged; "" where it is, or where it does not apply."""
-    reasons = (measurements.withheld.get(field, "") for field in metric.needs)
-    return next(filter(None, reasons), "")
-
-
-def applies(metric: Metric, measurements: Measurements) -> bool:
-    """Whether the arm has what the metric looks at: the fields, a box where it looks at boxes, a phrase that
-    names a colour where it looks at colours."""
-    if any(getattr(measurements, field) is None for field in metric.needs):
-        return False
-    if "colours" in metric.needs:
-        return any(np.isfinite(rows).any() for rows in measurements.colours)
-    least = PLACES + 1 if metric.crowded else 1
-    return "layouts" not in metric.needs or any(len(one.boxes) >= least for one in measurements.layouts)
-
-
-def measure(metric: Metric, measurements: Measurements) -> Measured:
-    """Raises TooFew where leaving one scene out leaves nothing to measure."""
-    if (n := len(measurements.scenes)) < metric.fewest:
-        raise intervals.TooFew(f"{n} scenes, at least {metric.fewest} are needed")
-    return metric.measure(measurements)
-
-
-def interval(metric: Metric, measured: Measured) -> Estimate:
-    """The value with its interval: of shares one that is never without width, of means over pairs one that
-    holds 0 as often as it says, of others the jackknife's."""
-    if measured.pair_variance is not None:
-        return intervals.quadratic(measured.value, measured.left_out, measured.pair_variance)
-    estimate = intervals.jackknife(measured.value, measured.left_out).within(*metric.limits)
-    if not metric.share:
-        return estimate
-    share = replace(share_interval(measured.sums, measured.counts), n=estimate.n)
-    given = metric.group == REALISM and share.standard_error < estimate.standard_error
-    return estimate if given else share  # an interval that takes the manifolds as given may be too narrow
 
 
 def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
@@ -238,3 +175,7 @@ def _variety(e: Measurements) -> np.ndarray:
     values = np.full(len(there), np.nan)
     values[there] = 1 - alignment.similarity(e.image_embeds[there], e.sibling_embeds[there])
     return values
+
+
+def _precision(name: str, e: Measurements) -> Measured:
+    return Measured(*e.precision.over[name])

@@ -17,21 +17,12 @@ from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, box_values, intervals
 from helpers.scoring.extraction import PHOTOS
-from helpers.scoring.intervals import Estimate
+from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.judges import Judges
 from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
-from helpers.scoring.metrics import (
-    OWN_PHOTOS,
-    REALISM,
-    Measured,
-    Metric,
-    applies,
-    interval,
-    measure,
-    metrics,
-    withheld,
-)
+from helpers.scoring.metric import REALISM, Metric, applies, interval, measure, withheld
+from helpers.scoring.metrics import OWN_PHOTOS, metrics
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes

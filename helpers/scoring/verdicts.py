@@ -15,9 +15,10 @@ from helpers.runs.run import Run
 from helpers.scoring import intervals, scores, significance
 from helpers.scoring.distances import kid_swaps
 from helpers.scoring.extraction import cached
-from helpers.scoring.intervals import Estimate
+from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.measurements import collect
-from helpers.scoring.metrics import FOUND, NOT_JUDGED, REALISM, Measured, Metric, measure
+from helpers.scoring.metric import NOT_JUDGED, REALISM, Metric, measure
+from helpers.scoring.metrics import FOUND
 from helpers.scoring.resampling import swapped_sums
 from helpers.scoring.scores import metrics_of
 from helpers.scoring.shares import share_difference

@@ -1,17 +1,16 @@
 """From a command's options to its work; what is wrong is said before a model is loaded or a run is begun."""
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers.captioning import edits, prompt_files
-from helpers.models.sets import model_set
+from helpers.captioning import attributes, edits, prompt_files
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
-from helpers.runs import external
+from helpers.report.methods import lacking
 from helpers.runs.arms import Arm, check
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import at, scenes_of
 from helpers.runs.run import Run
 from helpers.scenes.problems import DatasetError
@@ -29,10 +28,10 @@ Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks ag
 def report(options: argparse.Namespace) -> Work:
     """The whole study. Raises, as the others do, ParameterError or DatasetError for what cannot be right."""
     languages.check(options.language or languages.ENGLISH)
-    joined = externals(options.external)
+    joined = settings.externals(options.external)
     folder, protocol, is_known = settings.protocol_of(options)
     run = settings.begin(folder, protocol) if is_known else None
-    scale = guidance(run, protocol, options)
+    scale = settings.guidance(run, protocol, options)
     if not (run and all(is_done(run, task) for task in plan.study(run, scale, joined))):
         pictures = plan.ARMS * len(scenes_of(protocol)) - (run.count_pictures() if run else 0)
         _require(Workers(1), protocol, True, max(0, pictures), options)
@@ -79,10 +78,35 @@ def edit(options: argparse.Namespace) -> Work:
         none = f"this data set has none of its own; name one of {', '.join(known)}"
         said = nearest(unknown[0], known) if chosen else none
         raise ParameterError(f"edits = {', '.join(chosen)!r}: {said}")
-    scale = guidance(run, protocol, options)
+    scale = settings.guidance(run, protocol, options)
     tasks = [plan.edit(run, name, scale) for name in chosen]
     pictures = sum(len(task.arms) for task in tasks) * len(run.scenes)
     _require(Workers(1), protocol, False, pictures, options)
+    return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
+
+
+def tokens(options: argparse.Namespace) -> Work:
+    """Inclusive tokens, learnt before the lines about them are given, and what draws with them."""
+    from helpers.generation.tokens import learn  # here, for it waits for torch
+
+    if not (name := options.attribute):
+        raise ParameterError("attribute: name a field of annotations.json, or give photos, too, and any name")
+    run = open_run(options)
+    about = learn(run, name, options.photos or "")
+    lines = [f"{', '.join(about['tokens'])}: {about['seconds']} s of training, in {run.folder / 'tokens'}"]
+    lines += [f"  CLIP names {about['right']:.2f} of the reference photos rightly"]
+    lines += [f"  grounded sweep --run {run.folder} --template {' '.join(attributes.templates(name))}"]
+    return partial(print, *lines, sep="\n")
+
+
+def methods(options: argparse.Namespace) -> Work:
+    """Every method that can draw the same scenes, and the report with what came out."""
+    run = open_run(options)
+    if not (tasks := [*plan.methods(run, quick=False)]):
+        reasons = (f"{METHODS[name].title}: {why}" for name, why in lacking(run).items() if why)
+        raise ParameterError("\n  ".join(["no method but the study's can draw here", *reasons]))
+    pictures = progress.Costs(run).need(tasks[0].arms).pictures
+    _require(Workers(1), run.card["protocol"], False, pictures, options)
     return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
@@ -163,31 +187,9 @@ def doctor(options: argparse.Namespace) -> Work:
 
 
 COMMANDS = {"report": report, "sweep": sweep, "dry-run": dry_run, "status": status, "tune": tune}
-COMMANDS |= {"edit": edit, "dataset": dataset, "study-detector": study_detector}
-COMMANDS |= {"prompts": prompts, "check": check_data, "fetch": fetch, "doctor": doctor}
-
-
-def guidance(run: Run | None, protocol: dict, options: argparse.Namespace) -> float:
-    """guidance_scale of a report's comparison: as given, as the run had it, or the model set's own."""
-    scale = options.guidance
-    if scale is None and run and run.has("choices/template.json"):
-        scale = run.read_json("choices/template.json")["guidance_scale"]
-    scale = model_set(protocol["models"]).guidance_scale if scale is None else scale
-    check(guidance_scale=scale)
-    return scale
-
-
-def externals(texts: Sequence[str]) -> dict[str, str]:
-    """Name -> folder of each NAME=FOLDER; several may stand in one text, and a folder may have blanks.
-
-    Raises ParameterError for what is written otherwise, a name of an own arm, a folder without pictures.
-    """
-    found = {}
-    for text in (one for several in texts for one in re.split(r"\s+(?=[\w.-]+=)", several.strip())):
-        name, _, folder = text.partition("=")
-        external.check(name, folder)
-        found[name] = folder
-    return found
+COMMANDS |= {"edit": edit, "tokens": tokens, "methods": methods, "dataset": dataset}
+COMMANDS |= {"study-detector": study_detector, "prompts": prompts, "check": check_data}
+COMMANDS |= {"fetch": fetch, "doctor": doctor}
 
 
 def arms_of(run: Run, options: argparse.Namespace) -> list[str]:

@@ -101,7 +101,7 @@ def doctor(safety: bool = False) -> list[str]:
 def _ways(lacking: Sequence[Missing], models: ModelSet, safety: bool) -> list[str]:
     """What to do about missing checkpoints, the nearest first."""
     if any(one.checkpoint.revision is None for one in lacking):
-        return list(RESTORE)
+        return [one.command for one in lacking if one.checkpoint.converter] or list(RESTORE)
     own = "".join(f" --grounding {name}" for name in models.own)
     command = f"download: grounded fetch --models {models.name}{' --safety' * safety}{own}"
     demo = "or use the models that ship with this project: --models demo"

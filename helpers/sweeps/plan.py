@@ -12,6 +12,7 @@ from helpers.captioning import edits
 from helpers.captioning.prompts import TEMPLATES
 from helpers.report.comparisons import grounding_arms
 from helpers.report.edits import arms as edit_arms
+from helpers.report.methods import arms as method_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
@@ -19,7 +20,7 @@ from helpers.sweeps import grids, progress
 from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task
 from helpers.sweeps.workers import Workers
 
-REPORT, TUNE, EDIT = "06_visual_comparison", "09_cost", "07_edits"
+REPORT, TUNE, EDIT, METHODS = "06_visual_comparison", "09_cost", "07_edits", "08_methods"
 EDITS = "recolour"  # the edit set that a report shows where the data set has it
 QUIET = {"progress": False}  # bars are for who watches; in an executed notebook they are litter
 SWEEP = (1.0, 2.0, 5.0, 11.0)  # guidance_scales that every report shows beside its own
@@ -44,6 +45,7 @@ def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Ta
     dropped = None in known.get("selection", {}).get("labels", {}).values()  # boxes, which edits count
     if EDITS in edits.names(known["dataset"]) and not dropped:
         yield edit(run, EDITS, guidance)
+    yield from methods(run, quick=True)
     yield from closing(external)
 
 
@@ -57,6 +59,13 @@ def edit(run: Run, name: str, guidance: float) -> Task:
     """The notebook of one edit set."""
     parameters = {"edit_set": name, "guidance_scale": guidance, **QUIET}
     return Task(EDIT, f"{EDIT}_{name}", parameters, tuple(edit_arms(run, name, guidance)))
+
+
+def methods(run: Run, quick: bool) -> Iterator[Task]:
+    """The notebook of every method that can draw here, or of the quick ones alone, if there is one beside the
+    study's."""
+    if (names := method_arms(run, quick)) != grounding_arms(run):
+        yield Task(METHODS, METHODS + "_all" * (not quick), {"quick": quick, **QUIET}, tuple(names))
 
 
 def detector_study(**parameters: object) -> Iterator[Task]:

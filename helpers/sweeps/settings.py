@@ -3,9 +3,13 @@
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from inspect import signature
 
+from helpers.models.sets import model_set
 from helpers.parameters import ParameterError, number
+from helpers.runs import external
+from helpers.runs.arms import check
 from helpers.runs.protocol import FEWEST, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scenes
@@ -113,3 +117,26 @@ def check_count(name: str, value: int) -> None:
     """Raises ParameterError for a number of scenes that is too small to measure anything."""
     if advice := number(int, FEWEST, math.inf, f"give a whole number, at least {FEWEST}")(value):
         raise ParameterError(f"{name} = {value!r}: {advice}")
+
+
+def guidance(run: Run | None, protocol: dict, options: argparse.Namespace) -> float:
+    """guidance_scale of a report's comparison: as given, as the run had it, or the model set's own."""
+    scale = options.guidance
+    if scale is None and run and run.has("choices/template.json"):
+        scale = run.read_json("choices/template.json")["guidance_scale"]
+    scale = model_set(protocol["models"]).guidance_scale if scale is None else scale
+    check(guidance_scale=scale)
+    return scale
+
+
+def externals(texts: Sequence[str]) -> dict[str, str]:
+    """Name -> folder of each NAME=FOLDER; several may stand in one text, and a folder may have blanks.
+
+    Raises ParameterError for what is written otherwise, a name of an own arm, a folder without pictures.
+    """
+    found = {}
+    for text in (one for several in texts for one in re.split(r"\s+(?=[\w.-]+=)", several.strip())):
+        name, _, folder = text.partition("=")
+        external.check(name, folder)
+        found[name] = folder
+    return found

@@ -1,9 +1,12 @@
 """One run of a notebook as a task that any thread or machine can carry out, and when it need not be run."""
 
+import ast
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from helpers.files import holder, last_holder, stamp
@@ -22,6 +25,7 @@ READS = {  # files of the run folder after whose change a notebook runs again, b
     "02_template_comparison": ("captions/*", "prompts/*", "choices/*"),
     "03_gligen_grounding": ("prompts/*", "choices/template.json"),
     "06_visual_comparison": (*RESULTS, "training.json"),
+    "08_methods": ("prompts/*", "choices/template.json"),
     "07_edits": ("edits/*", "prompts/caption.jsonl"),
     "10_training": ("choices/template.json", "boxes/*", "training.json"),
     "09_cost": ("prompts/*", "choices/template.json", "09_cost/*/scores/*", "09_cost/*/cost.json"),
@@ -123,16 +127,46 @@ def is_done(run: Run, task: Task) -> bool:
 
 
 def fingerprint(run: Run, task: Task) -> str:
-    """Changes with the sources of notebook and package, the parameters and the protocol, and when a file that
-    the notebook reads or writes appears, goes or is rewritten."""
+    """Changes with the notebook and the modules that it imports, the parameters and the protocol, and when a
+    file that the notebook reads or writes appears, goes or is rewritten."""
     stamps = _stamps(run.folder, [*READS.get(Path(task.notebook).name, RESULTS), *_pictures(task)])
     for folder in task.parameters.get("external", {}).values():
         stamps |= _stamps(at(folder), ["*"])
     values = task.parameters, run.card["protocol"]
     total = hashlib.sha256(repr([sorted(stamps), *(sorted(one.items()) for one in values)]).encode())
-    for source in (task.path, *sorted((ROOT / "helpers").rglob("*.py"))):
+    for source in sources(task.path):
         total.update(source.read_bytes())
     return total.hexdigest()[:16]
+
+
+def sources(notebook: Path) -> list[Path]:
+    """The notebook, every module of this project that it imports, and what those import, in their functions,
+    too; of a package that finds its modules by name all of them."""
+    found, new = {notebook}, [notebook]
+    while new:
+        new += (more := _imported(path := new.pop(), path.stat().st_mtime_ns) - found)
+        found |= more
+    return sorted(found)
+
+
+@lru_cache(maxsize=1024)
+def _imported(path: Path, version: int) -> set[Path]:
+    """version: time of change of the file."""
+    text, names = path.read_text(encoding="utf-8"), set()
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        text = "\n".join("".join(cell["source"]) for cell in cells)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    parts = [name.split(".") for name in names if name.startswith("helpers")]
+    places = [ROOT.joinpath(*some[:end]) for some in parts for end in range(1, len(some) + 1)]
+    files = [one for place in places for one in (place.with_suffix(".py"), place / "__init__.py")]
+    if path.name == "__init__.py" and "import_module" in text:
+        files += path.parent.glob("*.py")
+    return {file for file in files if file.is_file()}
 
 
 def failures(run: Run) -> dict[str, tuple[str, list[str]]]:

@@ -16,7 +16,8 @@ import pandas as pd
 from helpers.report import certainty, comparisons
 from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.scoring import distances, intervals, scores
-from helpers.scoring.metrics import FOUND, Measured
+from helpers.scoring.intervals import Measured
+from helpers.scoring.metrics import FOUND
 from helpers.scoring.scores import ArmScores
 from tests.scoring.test_realism import DIMENSIONS, features
 

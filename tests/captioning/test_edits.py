@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from transformers import AutoTokenizer
 
 from helpers.captioning import edits
 from helpers.captioning.edits import Edit
 from helpers.parameters import ParameterError
-from helpers.scenes.scenes import Scene
+from helpers.scenes.scenes import Scene, read_scenes
 
 CLIP = Path(__file__).parents[2] / "data" / "models" / "clip"
 
@@ -27,7 +28,8 @@ ROW |= {"instruction": "make the barrel green"}
 
 
 def run(folder, scenes=SCENES[:1], **selection):
-    return SimpleNamespace(card={"protocol": {"dataset": str(folder), "selection": selection}}, scenes=scenes)
+    protocol = {"dataset": str(folder), "selection": selection, "size": 64, "fit": "squash"}
+    return SimpleNamespace(card={"protocol": protocol}, scenes=scenes)
 
 
 def write(folder, *rows):
@@ -84,11 +86,34 @@ def test_an_unknown_edit_set_is_refused_with_those_that_are_there(tmp_path):
         edits.read(run(write(tmp_path, ROW)), "recolor")
 
 
-def test_a_run_that_leaves_boxes_out_has_no_edits_of_boxes(tmp_path):
-    kept, dropped = ({"labels": {"truck": to}} for to in ("lorry", None))
-    assert edits.read(run(write(tmp_path, ROW), **kept), "recolour")
-    with pytest.raises(ParameterError, match="this run leaves out the boxes of truck"):
-        edits.read(run(tmp_path, **dropped), "recolour")
+def annotated(folder, *boxes, labels, edited):
+    """A data set of one photo with an edit of one box."""
+    Image.new("RGB", (100, 50)).save(folder / "a.png")
+    entry = {"image": "a.png", "width": 100, "height": 50, "labels": labels, "bboxes": boxes}
+    (folder / "annotations.json").write_text(json.dumps([entry]))
+    return write(folder, ROW | {"box": edited})
+
+
+def test_an_edit_finds_its_box_where_boxes_before_it_are_left_out(tmp_path):
+    """Its index counts the boxes of the annotations: one stands twice, one is dropped by its label, and one
+    lies outside of the square."""
+    boxes = [(30, 5, 40, 15), (30, 5, 40, 15), (50, 5, 60, 15), (0, 5, 10, 15), (40, 20, 60, 40)]
+    labels = ["cone", "cone", "truck", "crate", "barrel"]
+    scenes = read_scenes(annotated(tmp_path, *boxes, labels=labels, edited=4), labels={"truck": None})
+    assert scenes[0].labels == ("cone", "crate", "barrel") and scenes[0].numbers == (0, 3, 4)
+    here = run(tmp_path, scenes)
+    assert edits.read(here, "recolour")["a"].box == 2
+    here.card["protocol"]["fit"] = "crop"
+    assert edits.read(here, "recolour")["a"].box == 1
+
+
+@pytest.mark.parametrize(("edited", "said"), [(2, "counted from 0"), (1, "in this run, numbers 0, 2")])
+def test_an_edit_whose_box_is_left_out_is_an_error(tmp_path, edited, said):
+    boxes, labels = [(30, 5, 40, 15), (50, 5, 60, 15), (40, 20, 60, 40)], ["cone", "crate", "truck"]
+    folder = annotated(tmp_path, *boxes, labels=labels, edited=edited)
+    scenes = read_scenes(folder, labels={labels[edited]: None})
+    with pytest.raises(ParameterError, match=f"line 1: box {edited}: scene 'a' has 2 boxes, {said}"):
+        edits.read(run(folder, scenes), "recolour")
 
 
 def test_prompts_before_and_after(tokenizer):

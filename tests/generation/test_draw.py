@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from helpers.generation import draw as drawing
+from helpers.generation.crops import Crops
 from helpers.generation.draw import draw, request
-from helpers.generation.requests import Crops
 from helpers.models import loading
 from helpers.runs.arms import Arm
 from helpers.runs.run import Run

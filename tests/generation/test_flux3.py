@@ -20,6 +20,7 @@ from helpers.generation.requests import Request, RequestError
 from helpers.models import loading, sets
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
+from helpers.report import box_scores, gallery
 from helpers.runs.arms import Arm
 from helpers.scenes import images
 from tests.fakes import flux3 as fakes
@@ -162,6 +163,7 @@ def test_an_arm_is_drawn_and_resumed(tmp_path):
     assert len(table(told["layout_prompt"])) == 2 and told["steps"] == "2"
     assert json.loads(told["height"]) == 64 and told["scheduler"].startswith("FlowMatch")
     assert images.load(run.picture(names[2], run.scenes[0])).size == (80, 80)
+    assert box_scores.dropped(run, names).empty and gallery.compare(run, run.scenes, {names[2]: "b"}).data
     path = run.picture(names[0], run.scenes[1])
     before = images.load(path)
     path.unlink()

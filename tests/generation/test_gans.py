@@ -193,7 +193,7 @@ def test_a_checkpoint_takes_its_shared_parts_from_the_folder_beside_it(name, gli
 @pytest.mark.parametrize("name", KINDS)
 def test_published_weights_that_were_not_converted_are_asked_for(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GROUNDED_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=f"python -m data.converters.{name} -h"):
+    with pytest.raises(CheckpointMissing, match=f"python -m data.converters.{name} FOLDER"):
         KINDS[name][0].load(model_set("published"))
 
 

@@ -400,7 +400,7 @@ def stream(fits: int, count: int = 7, size: int = 8) -> tuple[list[int], list[in
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        done = list(grounding._stream(make, list(range(count)), size, False))
+        done = list(grounding._stream(make, list(range(count)), size, False, len))
     assert [str(one.message) for one in told] == [
         f"out of memory at batch_size {one}; going on with {one // 2}" for one in tried if one > fits
     ]
@@ -419,7 +419,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        list(grounding._stream(make, [1], 4, False))
+        list(grounding._stream(make, [1], 4, False, len))
 
 
 def test_the_batch_size_follows_free_memory(gligen, monkeypatch):

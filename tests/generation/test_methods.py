@@ -13,7 +13,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 from helpers.generation import draw as drawing
-from helpers.generation import methods
+from helpers.generation import methods, pictures
 from helpers.generation.denoising import SCHEDULERS, Denoiser, noise
 from helpers.generation.draw import draw, request
 from helpers.generation.generate import generate
@@ -184,12 +184,23 @@ def test_edits_are_drawn_as_arms_resume_and_say_what_they_took(tmp_path, loaded,
     record = images.read_text(run.picture(names[0], run.scenes[0]))
     assert record["unet_rows"] == "4" and float(record["seconds"]) > 0
     assert (record["grounding"], record["strength"], record["arm"]) == ("sdedit", "0.5", names[0])
-    assert json.loads(record["boxes"]) == []
+    assert json.loads(record["boxes"]) == [] and record["scheduler"] == "ddim"
     path = run.picture(names[0], run.scenes[1])
     before = images.to_array([images.load(path)])
     path.unlink()
     assert len(draw(run, names, progress=False)) == 1
     np.testing.assert_array_equal(images.to_array([images.load(path)]), before)
+
+
+def test_a_record_names_the_settings_that_the_method_has_and_no_others():
+    settings = {"steps": 4, "scheduler": "ddim", "height": 64}
+    turbo, text = (
+        pictures.record(Request("a", grounding=name), None, **settings) for name in ("turboedit", "text")
+    )
+    assert {"steps", "pseudo_guidance", "seed", "height"} <= turbo.keys()
+    assert not {"scheduler", "guidance_scale", "guidance_share", "grounded_fraction"} & turbo.keys()
+    assert {"steps", "scheduler", "guidance_scale", "grounded_fraction"} <= text.keys()
+    assert "pseudo_guidance" not in text
 
 
 def test_where_the_template_is_no_set_of_edits_a_method_that_reads_one_says_so(tmp_path, loaded, monkeypatch):

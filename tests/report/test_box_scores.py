@@ -3,9 +3,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 from helpers.report import answers, box_scores, comparisons, gallery
+from helpers.report.comparisons import ELSEWHERE
 from helpers.runs.arms import Arm
 from helpers.runs.layouts import given_boxes
-from helpers.scoring import metrics, scores
+from helpers.scoring import scores
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARMS = [Arm("suffix", grounding, 2).name for grounding in ("none", "text", "image")]
@@ -32,9 +33,8 @@ def test_every_metric_of_pictures_stands_in_one_table_and_what_is_counted_in_the
     *groups, counted = (one.metrics for one in comparisons.everything(run))
     shown = [metric for group in groups for metric in group]
     assert len(shown) == len(set(shown))
-    others = (metrics.CAPTIONS, metrics.SEEDS, metrics.EDITS)  # have tables of their own
     known = {name: one for name, one in scores.metrics_of(run).items() if not one.crowded}
-    assert set(shown) == {name for name, one in known.items() if one.group not in others}
+    assert set(shown) == {name for name, one in known.items() if one.group not in ELSEWHERE}
     assert {"missing pictures", "constant pictures", "truncated prompts"} <= set(counted)
     assert not set(counted) & set(shown)
 
@@ -117,6 +117,12 @@ def test_the_report_opens_with_how_many_boxes_were_not_given(run, monkeypatch):
     assert "not given <b>6</b>" in answers.opening(run).data
 
 
+def test_question_five_says_under_which_licence_pictures_are(run, monkeypatch):
+    assert not [line for line in answers.training(run).grounds if "Read before" in line]
+    monkeypatch.setattr(answers, "licences", lambda arms: {"FLUX": "terms"})
+    assert "Read before you train: pictures of FLUX are under terms." in answers.training(run).grounds
+
+
 def test_seeds_stand_side_by_side_where_there_are_two(run):
     assert list(comparisons.seeds(run).names) == ARMS
     draw(run, Arm("suffix", "text", 2, seed=1).name)
@@ -130,4 +136,4 @@ def test_a_sweep_knows_every_arm_and_names_those_without_scores(run):
     assert set(table.guidance_scale) == {2} and set(table.grounding) == {"none", "text", "image"}
     draw(run, "suffix-text-g11")
     with pytest.raises(FileNotFoundError, match=r"no scores of suffix-text-g11; .* 04_fid"):
-        comparisons.over_guidance(run, comparisons.sweep(run).names)
+        comparisons.sweep(run)

@@ -20,7 +20,7 @@ from tests.report.test_browser import bundle, pieces, write_run
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = [language for language in languages.known() if language != languages.ENGLISH]
 SPOKEN = ("report/answers", "report/box_scores", "report/certainty", "report/claims", "report/comparisons")
-SPOKEN += ("report/training_effect", "scoring/sentences", "scoring/significance")
+SPOKEN += ("report/methods", "report/training_effect", "scoring/sentences", "scoring/significance")
 UNSPOKEN = {
     "front",
     "_setting",
@@ -34,13 +34,15 @@ UNSPOKEN = {
     "dropped",
 }
 WORD = re.compile("[A-Za-z][A-Za-z-]+")
-NAMES = "AP AR BLIP- CLIP CMMD CSV EfficientNet-Lite Flan-T FID Fr chet GLIGEN GPU Holm ID Inception IoU KID "
+NAMES = (
+    "AP AR BLIP- CAS CLIP CMMD CSV EfficientNet-Lite Flan-T FID Fr chet GLIGEN GPU Holm ID Inception IoU KID "
+)
 NAMES += "Kernel MODELS OPT OWLv R-precision ViT-L caption classifier-free demo distance grounded fraction "
 NAMES += "grounding guidance scale make opt precision published px pytorch-fid study-detector suffix "
 NAMES += (
     "text image one This Which Because lead warning More Scores Section Curves Intervals table photo- cone "
 )
-NAMES += "crate img src https example org"  # of `pieces`
+NAMES += "crate img src https example org RGB KL"  # of `pieces`
 
 
 @pytest.fixture(params=OTHERS)

@@ -14,7 +14,8 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import extraction, features, measurements, scores
 from helpers.scoring.measurements import Measurements, collect
-from helpers.scoring.metrics import CAPTIONS, COMMON, EDITS, FOUND, SEEDS, applies, measure, metrics
+from helpers.scoring.metric import ATTRIBUTES, CAPTIONS, EDITS, SEEDS, applies, measure
+from helpers.scoring.metrics import COMMON, FOUND, metrics
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"
@@ -51,7 +52,7 @@ def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
     draw(run, ARM)
     table = scores.score(run, run.scenes, [ARM], demo_judges)
     known = metrics(inception=False)
-    asked = {name for name in known if known[name].group not in (SEEDS, CAPTIONS, EDITS)}
+    asked = {name for name in known if known[name].group not in (SEEDS, CAPTIONS, EDITS, ATTRIBUTES)}
     asked -= {name for name in known if known[name].crowded}
     assert asked <= set(table.metric)
     assert (table.low <= table.value).all() and (table.value <= table.high).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.scoring import intervals, scores, significance, trade_offs
-from helpers.scoring.metrics import Measured
+from helpers.scoring.intervals import Measured
 
 
 def measured(values):

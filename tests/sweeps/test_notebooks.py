@@ -15,11 +15,11 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from helpers.__main__ import main
-from helpers.report.comparisons import guidance_arms, template_arms
+from helpers.report.comparisons import grounding_arms, guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.sweeps import notebooks, plan
-from helpers.sweeps.tasks import NOTEBOOKS
+from helpers.sweeps.tasks import NOTEBOOKS, Task
 from tests.fakes.study import EVIL, write_models, write_scenes
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "worksite"
@@ -190,8 +190,8 @@ def test_edits_are_drawn_scored_and_reported(study):
     names = [
         "night-turboedit",
         "night-turboedit_text",
-        "night-ip2p-g2-k1",
         "night-ip2p-g2",
+        "night-ip2p-g2-k2.2",
         "night-sdedit-g2-t0.4",
         "night-sdedit-g2",
         "night-text-g2",
@@ -203,3 +203,14 @@ def test_edits_are_drawn_scored_and_reported(study):
     assert not known.metric.str.startswith("KID").any()  # who changes nothing would win
     page = BeautifulSoup((study / "run" / "report.html").read_text(), "html.parser")
     assert "Which edit changes what was asked and nothing else?" in page.text
+
+
+def test_methods_compare_with_those_that_are_given_the_same(study, capsys):
+    """Here the study's alone: of the others these models have no weights."""
+    run = Run(study / "run")
+    assert main(["methods", "--run", str(run.folder)]) == 2
+    assert "no method but the study's can draw here" in capsys.readouterr().err
+    names = tuple(grounding_arms(run))
+    assert plan.report(run, [Task(plan.METHODS, "", {"quick": True, **plan.QUIET}, names)]) == []
+    executed = (run.folder / "notebooks" / "08_methods.ipynb").read_text(encoding="utf-8")
+    assert "Given the layout, which method draws it best?" in executed and "CAS" in executed

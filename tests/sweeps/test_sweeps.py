@@ -170,13 +170,24 @@ def test_a_notebook_that_is_stopped_fails_at_once_and_is_not_tried_again(run, tm
     thread.join()
 
 
-def test_a_change_of_the_package_runs_everything_again(run, tmp_path, monkeypatch):
-    before = tasks.fingerprint(run, Task("04_fid"))
-    (tmp_path / "helpers" / "group").mkdir(parents=True)
+def test_a_notebook_runs_again_where_a_module_that_it_imports_has_changed(run, tmp_path, monkeypatch):
+    """Through other modules and in their functions, too; of a package that finds modules by name, any."""
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
-    bare = tasks.fingerprint(run, Task("04_fid"))
-    (tmp_path / "helpers" / "group" / "module.py").write_text("x = 1")
-    assert len({before, bare, tasks.fingerprint(run, Task("04_fid"))}) == 3
+    texts = {"near": "from helpers.group import far", "far": "def later():\n    import helpers.found.a"}
+    texts |= {"__init__": "", "other": "x = 1"}
+    found = {"__init__": "from importlib import import_module", "a": "", "by_name": "x = 1"}
+    for folder, files in (("group", texts), ("found", found)):
+        (tmp_path / "helpers" / folder).mkdir(parents=True)
+        for name, text in files.items():
+            (tmp_path / "helpers" / folder / f"{name}.py").write_text(text)
+    cells = [nbformat.v4.new_code_cell("from helpers.group.near import far")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "own.ipynb")
+    one = Task(str(tmp_path / "own"))
+    for name, changed in (("group/other", False), ("group/far", True), ("found/by_name", True)):
+        before = tasks.fingerprint(run, one)
+        file = tmp_path / "helpers" / f"{name}.py"
+        file.write_text(f"{file.read_text()}\ny = 2")
+        assert (tasks.fingerprint(run, one) != before) is changed, name
 
 
 def test_every_notebook_reads_what_the_others_write(run):

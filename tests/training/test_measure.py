@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from data.training import measure
+from data.training import measure, measure_layoutdiffusion
 
 
 @pytest.mark.slow
@@ -20,3 +20,12 @@ def test_every_part_is_measured_against_its_bar(tmp_path, capsys, monkeypatch):
     assert 20 < psnr < 40 and table["size", "all checkpoints in MB"][-1].startswith("yes")
     curve = [cells for cells in lines if cells[0] in ("| 1", "| 2")]
     assert len(curve) == 2 and all("(" in cell for cells in curve for cell in cells[1:4])
+
+
+@pytest.mark.slow
+def test_layoutdiffusion_is_measured_beside_gligen(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measure_layoutdiffusion, "DEMO", replace(measure.DEMO, steps=2))
+    measure_layoutdiffusion.main(["--scenes", "3", "--guidance", "1", "--work", str(tmp_path)])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| LayoutDiffusion")]
+    assert [line.split(" | ")[1] for line in lines][::3] == ["AP50", "found at IoU 0.5, null layout"]
+    assert all(line.endswith(("yes |", "no |")) for line in lines) and len(lines) == 6

@@ -17,12 +17,20 @@ from data.training.autoencoder import encode, pieces
 from data.training.drawn_scenes import load_scenes
 from data.training.train import main
 from data.training.training_loop import Recipe, train
-from helpers.generation.methods import attngan, ssagan
+from helpers.generation.methods import attngan, layoutdiffusion, ssagan
 from helpers.generation.requests import Request
 from helpers.models.loading import load_clip, load_gligen, load_stable_diffusion
 from helpers.models.sets import Checkpoint, model_set
 
-PARTS = ["clip", "gligen-text", "gligen-text-image", "instruct-pix2pix", "attngan", "ssagan"]
+PARTS = [
+    "clip",
+    "gligen-text",
+    "gligen-text-image",
+    "instruct-pix2pix",
+    "layoutdiffusion",
+    "attngan",
+    "ssagan",
+]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +89,22 @@ def test_the_image_unet_begins_as_the_text_unet():
         assert torch.equal(text(latents, 500, states).sample, both(latents, 500, states).sample)
 
 
+def test_a_trained_layoutdiffusion_is_loaded_with_the_autoencoder_of_gligen(made):
+    own = {"layoutdiffusion": Checkpoint("own", str(made / "models" / "layoutdiffusion"))}
+    parts = layoutdiffusion.load(replace(model_set("demo"), methods=own))
+    vae = saving.read(AutoencoderKL, made / "models/gligen-text/vae")
+    assert torch.equal(parts.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
+    assert parts.unet.config.in_channels == vae.config.latent_channels
+    files = sorted(path.name for path in (made / "models/layoutdiffusion").rglob("*") if path.is_file())
+    assert files == [
+        *("config.json",) * 2,
+        *("diffusion_pytorch_model.safetensors",) * 2,
+        *("model_index.json", "scheduler_config.json"),
+    ]
+    linked = made / "models/layoutdiffusion/vae/diffusion_pytorch_model.safetensors"
+    assert linked.is_symlink() and linked.samefile(made / "models/gligen-text/vae" / linked.name)
+
+
 def changed_by(part, made, folder, share):
     """Train one part of a copy of the checkpoints, folder/models. Returns the folders of the weights that
     changed."""
@@ -106,7 +130,7 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
 
 
 def test_the_decoder_is_fine_tuned_for_every_unet_and_latents_stay(made, tmp_path):
-    models, sharing = tmp_path / "models", ("gligen-text", "gligen-text-image", *PARTS[3:])
+    models, sharing = tmp_path / "models", PARTS[1:]
     assert changed_by("decoder", made, tmp_path, 0.001) == {f"{one}/vae" for one in sharing}
     photos = np.zeros((1, 128, 128, 3), np.uint8)
     old, new = (

@@ -8,8 +8,9 @@ A module holds a class `Sampler`, made once for many batches:
   called after each call with how many are done, and how many there are.
 - `rows(request)`: network rows that a picture takes, for the report's column of costs.
 
-It may have, too, `prepare(requests)`, called before the batches with all that are left, which makes ready as
-many of the first as it can hold at once and returns how many; and `facts(request)`, more for the record;
+- if it likes, `prepare(requests)`: called with all that are left to draw; makes ready as many of the first
+  as it can hold and returns how many, whose batches then come;
+- if it likes, `facts(request)`: more for the record of a picture.
 
 and, where its parts are not those of a Stable Diffusion, `load(models, safety)`: the parts, on their device.
 Their line in `runs.methods.METHODS` says what they read and their knobs.

@@ -69,8 +69,11 @@ class Flux3:
             vars(self).update(dict.fromkeys(others))
         for name in names:
             if getattr(self, name) is None:
-                options = self.checkpoint, self.folder, self.device, self.dtype, name
-                setattr(self, name, network(KINDS[name], *options))
+                setattr(self, name, self.read(name))
+
+    def read(self, name: str) -> torch.nn.Module:
+        """A network of the checkpoint, on the device."""
+        return network(KINDS[name], self.checkpoint, self.folder, self.device, self.dtype, name)
 
     def tokens(self, prompt: str) -> int:
         """Tokens of a prompt in the chat that the text encoder reads."""
@@ -160,16 +163,14 @@ class Sampler:
         embeds, windows = [self.parts.embeds[prompt_of(one)] for one in requests], defaultdict(list)
         for row, one in enumerate(embeds):
             windows[one.shape[1]].append(row)
-        done, total, made = count(1), self.steps * len(windows), {}
+        (height, width), done, total, made = self.size, count(1), self.steps * len(windows), {}
+        options = {"height": height, "width": width, "num_inference_steps": self.steps, "output": "images"}
         hook = self.parts.transformer.register_forward_hook(lambda *_: step(next(done), total))
         try:
             for rows in windows.values():
-                noises = torch.stack([self._noise(requests[row]) for row in rows])
-                inputs = {"prompt_embeds": torch.cat([embeds[row] for row in rows]), "latents": noises}
-                inputs |= {"num_inference_steps": self.steps, "output_type": "pt", "output": "images"}
-                inputs |= dict(zip(("height", "width"), self.size, strict=True))
-                inputs["prompt_embeds"] = inputs["prompt_embeds"].to(self.parts.device)
-                pixels = _quietly(self.pipe, **inputs)
+                inputs = {"latents": torch.stack([self._noise(requests[row]) for row in rows])}
+                inputs["prompt_embeds"] = torch.cat([embeds[row] for row in rows]).to(self.parts.device)
+                pixels = _quietly(self.pipe, output_type="pt", **options, **inputs)
                 made |= zip(rows, images.to_images(2 * pixels - 1), strict=True)
         finally:
             hook.remove()

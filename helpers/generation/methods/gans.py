@@ -4,7 +4,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
@@ -121,16 +120,8 @@ class Gan:
 
 
 def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
-    """A method's generator, of that class, and the other parts of its checkpoint; in float32: it is small.
-
-    Raises CheckpointMissing, and FileNotFoundError where published weights have not been converted yet.
-    """
+    """A method's generator, of that class, and the other parts of its checkpoint; in float32: it is small. Raises CheckpointMissing."""
     checkpoint = models.methods[name]
-    if models.name == "published" and not Path(checkpoint.source).is_dir():
-        command = f"python -m data.converters.{name}"
-        raise FileNotFoundError(
-            f"{checkpoint.source}: no such folder; download what `{command} -h` says, run it"
-        )
     (folder, commit), (device, dtype) = locate(checkpoint), placed(None, None, "clip")
     given = checkpoint, folder, device, dtype
     generator, tokenizer, vae = network(kind, *given, "generator"), None, None

@@ -1,0 +1,86 @@
+"""Colour guidance (Ge et al. 2023, arXiv 2304.06720, section 3.3): latents whose colours are given."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from helpers.generation.denoising import DECODED_AT_ONCE
+from helpers.scenes import images
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+SATURATED = 0.15  # of 1, largest less smallest channel: from here on a pixel counts fully
+DAMPING = 0.1  # change of RGB per unit of latents under which the step leaves a direction alone
+LONGEST = 2.0  # a step's length at any place, in latents of standard deviation 1
+PATCHWORKS = 16  # pictures that the linear map is fitted to
+
+
+def colour_step(
+    to_rgb: Callable[[torch.Tensor], torch.Tensor],
+    clean: torch.Tensor,
+    maps: torch.Tensor,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    """A step of clean latents (k, c, h, w) that moves the mean colour under each map to its target.
+
+    to_rgb: latents as RGB from 0 to 1, (k, 3, H, W); maps: (k, 1, h, w); targets: (k, 3). All places of a map
+    move alike, times the map: v = J^T (J J^T + damping)^-1 gap, J (3, c) the mean's derivative.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        clean, maps, targets = clean.clone().requires_grad_(), maps.clone(), targets.clone()
+        rgb = to_rgb(clean)
+        chroma = (rgb.amax(1, keepdim=True) - rgb.amin(1, keepdim=True)).detach()
+        weights = F.interpolate(maps, rgb.shape[-2:]) * (chroma / SATURATED).clamp(0, 1) ** 2
+        weights = weights / weights.sum((2, 3), keepdim=True).clamp(min=1e-6)
+        means = (weights * rgb).sum((2, 3))
+        slopes = [torch.autograd.grad(means[:, k].sum(), clean, retain_graph=True)[0] for k in range(3)]
+    jacobian = (torch.stack(slopes, 1) * maps[:, None]).sum((3, 4))
+    gram = jacobian @ jacobian.mT + DAMPING**2 * torch.eye(3, device=clean.device)
+    shift = jacobian.mT @ torch.linalg.solve(gram, (targets - means.detach())[..., None])
+    shift = shift * (LONGEST / shift.norm(dim=1, keepdim=True).clamp(min=LONGEST))
+    return maps * shift[..., None]
+
+
+def decode(vae: "AutoencoderKL", latents: torch.Tensor) -> torch.Tensor:
+    """RGB from 0 to 1, (n, 3, H, W), of scaled latents, not clamped."""
+    return vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample.float() / 2 + 0.5
+
+
+def linear(matrix: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    """RGB (n, 3, h, w) of scaled latents by a matrix of `linear_map`."""
+    return torch.einsum("nchw,cr->nrhw", _inputs(latents), matrix)
+
+
+@torch.inference_mode(False)  # gradients go through the matrix, whoever asks for it
+@torch.no_grad()
+def linear_map(vae: "AutoencoderKL", size: tuple[int, int]) -> tuple[torch.Tensor, float]:
+    """Matrix (2 c + 1, 3) to RGB from 0 to 1, and the share of variance that it explains.
+
+    Its inputs are the scaled latents of a place, their mean over the 3 x 3 places around it, and 1; fitted by
+    least squares to patchworks of random colours, as the autoencoder shows them.
+    """
+    rng, pixels = np.random.default_rng(0), np.empty((PATCHWORKS, *size, 3), np.uint8)
+    for picture in pixels:
+        for _ in range(32):
+            middle, sides = rng.uniform(0, 1, 2), rng.uniform(0.1, 0.5, 2)
+            corners = np.clip([middle - sides / 2, middle + sides / 2], 0, 1) * size
+            (top, left), (bottom, right) = corners.astype(int)
+            picture[top:bottom, left:right] = rng.integers(0, 256, 3)
+    parts = images.to_tensor(pixels).to(vae.device, vae.dtype).split(DECODED_AT_ONCE)
+    latents = torch.cat([vae.encode(part).latent_dist.mode() for part in parts]).float()
+    latents *= vae.config.scaling_factor
+    shown = torch.cat([decode(vae, part) for part in latents.split(DECODED_AT_ONCE)])
+    shown = F.adaptive_avg_pool2d(shown, latents.shape[-2:]).movedim(1, -1).flatten(0, 2)
+    inputs = _inputs(latents).movedim(1, -1).flatten(0, 2)
+    matrix = torch.linalg.lstsq(inputs, shown).solution
+    left_over = (shown - inputs @ matrix).square().sum() / (shown - shown.mean(0)).square().sum()
+    return matrix, float(1 - left_over)
+
+
+def _inputs(latents: torch.Tensor) -> torch.Tensor:
+    around = F.avg_pool2d(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return torch.cat([latents, around, torch.ones_like(latents[:, :1])], dim=1)

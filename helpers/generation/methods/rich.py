@@ -1,0 +1,214 @@
+"""Rich Text (Ge et al. 2023, arXiv 2304.06720): each region of a picture has a text and a colour of its own.
+
+A region is that of a phrase that has a target colour, or that the prompt does not hold (a footnote). Its
+noise is predicted with the phrase, with the nearest colour word where it names none: e = sum_i M_i D(x, f_i),
+with maps M that sum to 1 and the prompt for the rest of the picture (section 3.2). The mean colour of the
+predicted clean picture under M_i is moved to the target at every step (section 3.3).
+
+Regions are found by attention in a first pass with the prompt alone, as in the paper; or they are the boxes,
+which the paper has not: GLIGEN places what Rich Text colours. As the target is measured of saturated pixels,
+only these enter the mean. The step is not of the noisy latents but of the clean ones that the network
+predicts, which every scheduler takes alike, and of Gauss-Newton's length: colour_weight 1 reaches the target
+where colour is linear in the latents, as `linear_map` takes it. Knob decodings: as many further steps of the
+finished latents, by what the autoencoder really decodes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore
+from helpers.generation.methods.colour_guidance import colour_step, decode, linear, linear_map
+from helpers.generation.methods.spans import has_region, say, spans
+from helpers.generation.methods.token_maps import Recorder, token_maps
+from helpers.generation.requests import Request, entries
+from helpers.runs.methods import METHODS
+from helpers.scoring.alignment import COLOURS, named_colour
+from helpers.scoring.colours import Colour, nearest_name
+
+NO_THING = {
+    "a",
+    "an",
+    "the",
+    "in",
+    "on",
+    "of",
+    "with",
+    "and",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    *COLOURS,
+}
+
+
+class Region(NamedTuple):
+    """A part of a picture. picture: its index in the batch; text: f of the equation; map: (h, w) in [0, 1];
+    target: sRGB from 0 to 255, or why there is none."""
+
+    picture: int
+    text: str
+    map: np.ndarray
+    target: Colour
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """All regions of a batch: owners (k,), the pictures' indices; maps (k, 1, h, w); coloured (c,), indices
+    of those with a target; targets (c, 3), RGB from 0 to 1. knobs: of the requests."""
+
+    owners: torch.Tensor
+    maps: torch.Tensor
+    coloured: torch.Tensor
+    targets: torch.Tensor
+    knobs: dict[str, float]
+
+
+class Sampler(Denoiser):
+    """GLIGEN's UNet by regions: those of the boxes where the method reads boxes, else of attention."""
+
+    found: Sequence[Region] = ()  # of the batch that is drawn
+
+    def latents(self, requests: Sequence[Request], rows: int = 0, step: Step = ignore) -> torch.Tensor:
+        """As of `Denoiser`, by the regions of each request. Raises ValueError where the words of a phrase are
+        cut off the prompt."""
+        spoken, self.found = [self._with_colour_words(request) for request in requests], []
+        if "boxes" in METHODS[requests[0].grounding].reads:
+            self.found = [region for i, one in enumerate(spoken) for region in self._of_boxes(i, one)]
+            return super().latents(spoken, rows, step)
+        pairs = [spans(before, after) for before, after in zip(requests, spoken, strict=True)]
+        spoken = [replace(one, prompt=prompt) for one, (prompt, _) in zip(spoken, pairs, strict=True)]
+        if with_regions := [i for i, (_, own) in enumerate(pairs) if own]:
+            with Recorder(self.unet, len(with_regions)) as recorder:
+                super().latents([spoken[i] for i in with_regions], rows, recorder.step)
+            maps = zip(with_regions, *recorder.maps(), strict=True)
+            found = [self._of_attention(i, spoken[i], pairs[i][1], *both) for i, *both in maps]
+            self.found = [region for some in found for region in some]
+        return super().latents(spoken, rows, step)
+
+    def rows(self, request: Request) -> int:
+        """UNet rows of a picture: those of the plain one, of its regions, and of the first pass."""
+        if "boxes" in METHODS[request.grounding].reads:
+            many = sum(has_region(request, k) for k in entries(request).kept)
+            return super().rows(request) + many * self.calls
+        many = len(spans(request, request)[1])
+        return super().rows(request) * (1 + bool(many)) + many * self.calls
+
+    def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
+        """The picture and the text of each region."""
+        return [(region.picture, region.text) for region in self.found]
+
+    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> Regions:
+        """The regions as tensors."""
+        coloured = [k for k, one in enumerate(self.found) if not isinstance(one.target, str)]
+        maps = np.array([one.map for one in self.found], np.float32).reshape(-1, 1, *self.shape[1:])
+        targets = np.array([self.found[k].target for k in coloured], np.float32).reshape(-1, 3) / 255
+        owners = np.array([one.picture for one in self.found], np.int64)
+        arrays = owners, maps, np.array(coloured, np.int64), targets
+        tensors = (torch.from_numpy(array).to(noises.device) for array in arrays)
+        return Regions(*tensors, dict(requests[0].knobs))
+
+    def merge(self, photos: Regions, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
+        """The sum of what the regions predict, each times its map, and of the prompt's own elsewhere."""
+        if not len(of_regions):
+            return noise_pred
+        rest = 1 - torch.zeros_like(noise_pred[:, :1]).index_add(0, photos.owners, photos.maps)
+        return (rest * noise_pred).index_add(0, photos.owners, photos.maps * of_regions)
+
+    def guide(
+        self, photos: Regions, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor
+    ) -> torch.Tensor:
+        """The noise with which the predicted clean latents have the targets' colours, as far as colour_weight
+        says; as of classifier guidance (Dhariwal and Nichol 2021, equation 14)."""
+        if not len(photos.coloured):
+            return noise_pred
+        sigma = (1 - signal**2) ** 0.5
+        clean = (latents - sigma * noise_pred) / signal
+        return noise_pred - signal / sigma * self._shift(photos, clean, partial(linear, self.rgb_map[0]))
+
+    def keep(self, photos: Regions, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
+        """latents; after the last step with the targets' colours as the autoencoder decodes them."""
+        many = int(photos.knobs["decodings"]) if signal == 1.0 and len(photos.coloured) else 0
+        for _ in range(many):
+            latents = latents + self._shift(photos, latents, partial(decode, self.gligen.vae))
+        return latents
+
+    def _shift(
+        self, photos: Regions, clean: torch.Tensor, to_rgb: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        owners = photos.owners[photos.coloured]
+        given = clean[owners], photos.maps[photos.coloured], photos.targets
+        parts = zip(*(one.split(DECODED_AT_ONCE) for one in given), strict=True)
+        steps = torch.cat([colour_step(to_rgb, *some) for some in parts])
+        return photos.knobs["colour_weight"] * torch.zeros_like(clean).index_add(0, owners, steps)
+
+    @cached_property
+    def rgb_map(self) -> tuple[torch.Tensor, float]:
+        """See `linear_map`."""
+        return linear_map(self.gligen.vae, self.size)
+
+    def _with_colour_words(self, request: Request) -> Request:
+        """The request with the nearest colour word, of those that the text encoder has a token for, in each
+        phrase that has a target and names no colour."""
+        tokenize = self.gligen.tokenizer.tokenize
+        names = [name for name in COLOURS if len(tokenize(name)) == 1] or COLOURS
+        phrases = [
+            phrase
+            if isinstance(target, str) or named_colour(phrase)
+            else say(nearest_name(target, names), phrase)
+            for phrase, target in zip(request.phrases, request.colours, strict=True)
+        ]
+        return replace(request, phrases=tuple(phrases))
+
+    def _of_boxes(self, picture: int, request: Request) -> list[Region]:
+        """A region per box with a target or a footnote, of those that GLIGEN reads."""
+        own = [k for k in entries(request).kept if has_region(request, k)]
+        maps = np.array([coverage(request.boxes[k], *self.shape[1:]) for k in own])
+        shares = maps / np.maximum(maps.sum(0), 1) if own else ()
+        return [
+            Region(picture, request.phrases[k], m, request.colours[k])
+            for k, m in zip(own, shares, strict=True)
+        ]
+
+    def _of_attention(
+        self, picture: int, request: Request, own: dict[tuple[int, int], list[int]], *attention: np.ndarray
+    ) -> list[Region]:
+        """A region per span; its target is the mean of those of its phrases."""
+        tokens = [self._tokens(request, span) for span in own]
+        maps, (height, width) = token_maps(*attention, tokens, request.knobs["threshold"]), self.shape[1:]
+        side = round((height * width / maps.shape[1]) ** 0.5)  # latents per place
+        maps = maps.reshape(-1, height // side, width // side).repeat(side, 1).repeat(side, 2)
+        found = []
+        for phrases, map in zip(own.values(), maps, strict=True):
+            targets = [c for k in phrases if not isinstance(c := request.colours[k], str)]
+            target = tuple(np.mean(targets, axis=0)) if targets else request.colours[phrases[0]]
+            found.append(Region(picture, request.phrases[phrases[0]], map, target))
+        return found
+
+    def _tokens(self, request: Request, span: tuple[int, int]) -> list[int]:
+        """Indices of the prompt's tokens inside a span of letters, but those of words that name no thing."""
+        tokenizer, prompt = self.gligen.tokenizer, request.prompt
+        coded = tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
+        inside = [k for k, (a, b) in enumerate(coded) if span[0] <= a < b <= span[1]]
+        if not inside:
+            said = prompt[slice(*span)]
+            raise ValueError(
+                f"scene {request.scene!r}: {said!r} is cut off the prompt; take a shorter template"
+            )
+        return [k for k in inside if prompt[slice(*coded[k])].lower() not in NO_THING] or inside
+
+
+def coverage(box: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Share (height, width) of each cell of the picture that a box of fractions covers."""
+    x0, y0, x1, y1 = np.asarray(box, np.float64) * [width, height, width, height]
+    rows, columns = (
+        np.clip(np.minimum(high, np.arange(n) + 1) - np.maximum(low, np.arange(n)), 0, 1)
+        for low, high, n in ((y0, y1, height), (x0, x1, width))
+    )
+    return np.outer(rows, columns)
