@@ -24,7 +24,7 @@ from helpers.generation.methods.attngan import AttnGan
 from helpers.generation.methods.gans import Drawn, Text
 
 RECIPE = Recipe(
-    steps=950, batch_size=24, learning_rate=4e-4, warmup=50, decay=0, betas=(0.5, 0.99), average=0.999
+    steps=7000, batch_size=24, learning_rate=4e-4, warmup=50, decay=0, betas=(0.5, 0.99), average=0.999
 )
 JUDGING = 2e-4  # the discriminators' learning rate
 TWINS, VARIETY = 8, 1.0  # captions per batch that are drawn twice; weight of how much alike those are

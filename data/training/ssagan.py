@@ -21,7 +21,7 @@ from data.training.training_loop import Recipe
 from helpers.generation.methods.gans import Text
 from helpers.generation.methods.ssagan import SsaGan
 
-RECIPE = Recipe(steps=1400, batch_size=24, learning_rate=3e-4, warmup=50, decay=0, betas=(0.0, 0.9))
+RECIPE = Recipe(steps=7000, batch_size=24, learning_rate=3e-4, warmup=50, decay=0, betas=(0.0, 0.9))
 JUDGING = 6e-4  # the discriminator's learning rate
 SIDES, CHANNELS = (4, 8, 8, 16, 16), (192, 192, 128, 128, 96, 64)
 LIKENESS = 0.3  # weight of the words' loss

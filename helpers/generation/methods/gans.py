@@ -120,7 +120,8 @@ class Gan:
 
 
 def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
-    """A method's generator, of that class, and the other parts of its checkpoint; in float32: it is small. Raises CheckpointMissing."""
+    """A method's generator, of that class, and the other parts of its checkpoint; in float32, for it is
+    small. Raises CheckpointMissing."""
     checkpoint = models.methods[name]
     (folder, commit), (device, dtype) = locate(checkpoint), placed(None, None, "clip")
     given = checkpoint, folder, device, dtype
