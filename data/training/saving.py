@@ -32,6 +32,7 @@ from transformers import (
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
+from helpers.generation.methods.gans import GanPipeline
 from helpers.models.layout_unet import LayoutDiffusionModel, LayoutDiffusionPipeline
 
 
@@ -98,6 +99,15 @@ def save_instruct_pix2pix(
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
+
+
+def save_gan(
+    generator: ModelMixin, vae: AutoencoderKL, clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path
+) -> None:
+    """A generator of latents, and links to what gligen-text has as well."""
+    shared = {"vae": halved(vae), "text_encoder": halved(text_half(clip)), "tokenizer": tokenizer}
+    GanPipeline(halved(generator), **shared).save_pretrained(folder)
+    share(folder, *shared)
 
 
 def share(folder: Path, *parts: str) -> None:

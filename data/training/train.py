@@ -17,20 +17,25 @@ from diffusers.pipelines.stable_diffusion.clip_image_project_model import CLIPIm
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, Owlv2ForObjectDetection
 
 from data.training import (
+    attngan,
     autoencoder,
     captioner,
     clip,
+    damsm,
     decoder,
     detector,
     gligen,
     instruct_pix2pix,
     layoutdiffusion,
     saving,
+    ssagan,
 )
 from data.training.drawn_scenes import load_scenes
 from data.training.restored_latents import restored_latents
 from data.training.training_loop import Recipe
 from data.training.vocabularies import clip_tokenizer
+from helpers.generation.methods.attngan import AttnGan
+from helpers.generation.methods.ssagan import SsaGan
 from helpers.models.layout_unet import LayoutDiffusionModel
 
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
@@ -201,6 +206,36 @@ class Workshop:
         rest = self.tokenizer, self.work, recipe
         return instruct_pix2pix.fit_instruct_pix2pix(pairs, factor, unet, text, *rest)
 
+    @cached_property
+    def captioned(self) -> damsm.Captioned:
+        """What the GANs are trained on."""
+        return damsm.captioned(self.frozen)
+
+    @cached_property
+    def damsm(self) -> damsm.Damsm:
+        """How well captions fit latents; it is in no checkpoint, for only training asks it."""
+        return damsm.fit_damsm(self.captioned, self.work, self.recipe(damsm.RECIPE))
+
+    @cached_property
+    def attngan(self) -> AttnGan:
+        """The generator of AttnGAN."""
+
+        def fit(known: AttnGan | None) -> AttnGan:
+            recipe = self.recipe(attngan.RECIPE)
+            return attngan.fit_attngan(self.captioned, self.damsm, self.work, recipe, known)
+
+        return self.made("attngan", AttnGan, "attngan/generator", fit)
+
+    @cached_property
+    def ssagan(self) -> SsaGan:
+        """The generator of SSA-GAN."""
+
+        def fit(known: SsaGan | None) -> SsaGan:
+            recipe = self.recipe(ssagan.RECIPE)
+            return ssagan.fit_ssagan(self.captioned, self.damsm, self.work, recipe, known)
+
+        return self.made("ssagan", SsaGan, "ssagan/generator", fit)
+
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
 
@@ -243,6 +278,16 @@ def save_layoutdiffusion(shop: Workshop) -> None:
     saving.share(folder, "vae")
 
 
+def save_attngan(shop: Workshop) -> None:
+    """models/attngan"""
+    saving.save_gan(shop.attngan, shop.vae, shop.clip, shop.tokenizer, shop.models / "attngan")
+
+
+def save_ssagan(shop: Workshop) -> None:
+    """models/ssagan"""
+    saving.save_gan(shop.ssagan, shop.vae, shop.clip, shop.tokenizer, shop.models / "ssagan")
+
+
 def save_detector(shop: Workshop) -> None:
     """models/owlv2"""
     saving.save(shop.detector, detector.processor(shop.tokenizer), shop.models / "owlv2")
@@ -262,6 +307,8 @@ PARTS = {
     "gligen-text-image": save_gligen_image,
     "instruct-pix2pix": save_instruct_pix2pix,
     "layoutdiffusion": save_layoutdiffusion,
+    "attngan": save_attngan,
+    "ssagan": save_ssagan,
     "detector": save_detector,
     "captioners": save_captioners,
 }

@@ -47,24 +47,9 @@ def train(
     folder: holds `<name>.pt` (state) and `<name>.jsonl` (the loss curve). Raises FloatingPointError on a loss
     that is not finite.
     """
-    training = _Training(name, model, recipe, folder)
-    first = step = training.load()
-    started = last_saved = time.monotonic()
-    training.model.train()
-    while step < recipe.steps:
-        losses = training.step(loss_of, step)
-        step += 1
-        if step % 50 == 0 or step == recipe.steps:
-            seconds = time.monotonic() - started
-            training.log(step, seconds, seconds / (step - first) * (recipe.steps - step), losses)
-        if watch and watch_every and step % watch_every == 0:
-            training.measure(step, watch)
-        if time.monotonic() - last_saved > SAVE_EVERY_SECONDS or step == recipe.steps:
-            training.save(step)
-            last_saved = time.monotonic()
+    training = Training(name, model, recipe, folder)
+    training.run(lambda step: training.step(loss_of, step), watch, watch_every)
     training.average.copy_to(training.model.parameters())
-    facts = asdict(recipe) | {"pictures": recipe.steps * recipe.batch_size}
-    (folder / f"{name}.json").write_text(json.dumps(facts))
     return training.accelerator.unwrap_model(training.model).eval()
 
 
@@ -74,7 +59,7 @@ def _rate(step: int, recipe: Recipe) -> float:
     return 0.02 + 0.98 * (1 + math.cos(math.pi * min(step / recipe.steps, 1))) / 2
 
 
-class _Training:
+class Training:
     """A training with its state on disk: written beside and renamed, so that it is always whole."""
 
     def __init__(self, name: str, model: torch.nn.Module, recipe: Recipe, folder: Path):
@@ -91,12 +76,45 @@ class _Training:
         self.parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
         self.parts |= {"average": ema}
 
-    def step(self, loss_of: Losses, step: int) -> dict[str, torch.Tensor]:
-        """One optimizer step; returns its losses."""
+    def run(
+        self,
+        step_of: Callable[[int], dict[str, torch.Tensor]],
+        watch: Callable[[int], dict[str, float]] | None = None,
+        watch_every: int = 0,
+    ) -> None:
+        """All steps that are left. step_of(step) makes one and returns its losses."""
+        first = step = self.load()
+        started = last_saved = time.monotonic()
+        self.model.train()
+        while step < self.recipe.steps:
+            losses = step_of(step)
+            step += 1
+            if step % 50 == 0 or step == self.recipe.steps:
+                seconds = time.monotonic() - started
+                self.log(step, seconds, seconds / (step - first) * (self.recipe.steps - step), losses)
+            if watch and watch_every and step % watch_every == 0:
+                self.measure(step, watch)
+            if time.monotonic() - last_saved > SAVE_EVERY_SECONDS or step == self.recipe.steps:
+                self.save(step)
+                last_saved = time.monotonic()
+        facts = asdict(self.recipe) | {"pictures": self.recipe.steps * self.recipe.batch_size}
+        self.curve.with_suffix(".json").write_text(json.dumps(facts))
+
+    def random(self, step: int) -> np.random.Generator:
+        """The step's own randomness; PyTorch's is seeded by it as well."""
         rng = np.random.default_rng([self.recipe.seed, step])
         torch.manual_seed(int(rng.integers(2**31)))
+        return rng
+
+    def step(self, loss_of: Losses, step: int) -> dict[str, torch.Tensor]:
+        """One optimizer step; returns its losses."""
+        rng = self.random(step)
         with self.accelerator.autocast():
             losses = loss_of(rng, step)
+        return self.update(losses, step)
+
+    def update(self, losses: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+        """Minimise the sum of losses a little; returns them."""
         loss = sum(losses.values())
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{self.name}: the loss is {loss.item()} at step {step}")

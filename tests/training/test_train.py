@@ -11,34 +11,35 @@ from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, UNe
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from data.training import clip, gligen, instruct_pix2pix, saving
+from data.training import clip, duel, gligen, instruct_pix2pix, saving
 from data.training.attention_targets import attention_loss, coverage
 from data.training.autoencoder import encode, pieces
 from data.training.drawn_scenes import load_scenes
 from data.training.train import main
 from data.training.training_loop import Recipe, train
-from helpers.generation.methods import layoutdiffusion
+from helpers.generation.methods import attngan, layoutdiffusion, ssagan
+from helpers.generation.requests import Request
 from helpers.models.loading import load_clip, load_gligen, load_stable_diffusion
 from helpers.models.sets import Checkpoint, model_set
 
-PARTS = ["clip", "gligen-text", "gligen-text-image", "instruct-pix2pix"]
+PARTS = [
+    "clip",
+    "gligen-text",
+    "gligen-text-image",
+    "instruct-pix2pix",
+    "layoutdiffusion",
+    "attngan",
+    "ssagan",
+]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     options = ["--scenes", "70", "--latents", "30", "--share", "0.0001"]
-    main(
-        [
-            *PARTS,
-            "layoutdiffusion",
-            "--work",
-            str(folder / "work"),
-            "--models",
-            str(folder / "models"),
-            *options,
-        ]
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duel, "SETTLING", 1)
+        main([*PARTS, "--work", str(folder / "work"), "--models", str(folder / "models"), *options])
     return folder
 
 
@@ -129,7 +130,7 @@ def test_a_named_part_is_trained_on_from_its_checkpoint_and_no_other_changes(mad
 
 
 def test_the_decoder_is_fine_tuned_for_every_unet_and_latents_stay(made, tmp_path):
-    models, sharing = tmp_path / "models", (*PARTS[1:], "layoutdiffusion")
+    models, sharing = tmp_path / "models", PARTS[1:]
     assert changed_by("decoder", made, tmp_path, 0.001) == {f"{one}/vae" for one in sharing}
     photos = np.zeros((1, 128, 128, 3), np.uint8)
     old, new = (
@@ -150,6 +151,17 @@ def test_diffusers_own_pipeline_runs_the_trained_editor(made):
     assert shared.resolve() == made / "models/gligen-text/vae/diffusion_pytorch_model.safetensors"
     loaded = load_stable_diffusion(Checkpoint("editor", str(folder)))
     assert loaded.unet.config.in_channels == 2 * loaded.vae.config.latent_channels
+
+
+@pytest.mark.parametrize(("part", "method"), [("attngan", attngan), ("ssagan", ssagan)])
+def test_a_trained_gan_draws_with_the_text_encoder_and_the_autoencoder_of_gligen(made, part, method):
+    folder = made / "models" / part
+    for shared in ("text_encoder/model.safetensors", "vae/config.json", "tokenizer/tokenizer.json"):
+        assert (folder / shared).resolve() == made / "models/gligen-text" / shared
+    parts = method.load(replace(model_set("demo"), methods={part: Checkpoint(part, str(folder))}))
+    request = Request("a", "a red cone in a field", grounding=part, guidance_scale=1)
+    (picture,) = method.Sampler(parts, 1, "", (128, 128)).draw([request])
+    assert picture.size == (128, 128) and not parts.generator.training
 
 
 def test_the_editor_begins_as_the_text_unet_that_ignores_the_photo():

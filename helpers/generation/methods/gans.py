@@ -1,0 +1,177 @@
+"""What GANs from prompts have in common: text states, their parts, and drawing in one pass."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from PIL import Image
+from torch import nn
+from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from helpers.generation.denoising import DECODED_AT_ONCE, Step, ignore, noise
+from helpers.generation.requests import Request
+from helpers.models.checkpoints import locate
+from helpers.models.devices import CPU, placed
+from helpers.models.parts import network, read
+from helpers.models.sets import Checkpoint, ModelSet
+from helpers.parameters import ParameterError
+from helpers.scenes import images
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text states of n prompts of at most k words. words: (n, k, width); real: (n, k) bool, False at padding;
+    sentence: (n, width)."""
+
+    words: torch.Tensor
+    real: torch.Tensor
+    sentence: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a generator makes of n prompts.
+
+    pictures: one (n, c, h, w) per stage, coarse to fine, latents or pixels in [-1, 1]. maps: of AttnGAN the
+    attention of the places of each stage but the last to the words, (n, h, w, k), sums over k are 1; of
+    SSA-GAN the masks (n, h, w) of its blocks. mean, logvar: (n, condition), of the normal distribution that
+    the condition is drawn from (conditioning augmentation, AttnGAN alone).
+    """
+
+    pictures: list[torch.Tensor]
+    maps: list[torch.Tensor]
+    mean: torch.Tensor | None = None
+    logvar: torch.Tensor | None = None
+
+
+class Words(ModelMixin, ConfigMixin):
+    """The text encoder of the published checkpoint: a bidirectional LSTM. words: its vocabulary, in order."""
+
+    @register_to_config
+    def __init__(self, words: tuple[str, ...], embedding: int = 300, width: int = 256) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(len(words), embedding)
+        self.lstm = nn.LSTM(embedding, width // 2, batch_first=True, bidirectional=True)
+        self.index = {word: index for index, word in enumerate(words)}
+
+    def forward(self, prompts: Sequence[str]) -> Text:
+        """Text states; words outside of the vocabulary are left out, with a warning."""
+        said = [re.findall(r"\w+", prompt.lower()) for prompt in prompts]
+        if unknown := sorted({word for some in said for word in some if word not in self.index}):
+            warnings.warn(f"words that the checkpoint does not know: {', '.join(unknown)}", stacklevel=2)
+        tokens = [[self.index[word] for word in some if word in self.index] for some in said]
+        if not all(tokens):
+            prompt = prompts[tokens.index([])]
+            raise ParameterError(f"prompt {prompt!r}: the checkpoint knows none of its words; give another")
+        embedded = [self.embed(torch.tensor(one, device=self.device)) for one in tokens]
+        states, (last, _) = self.lstm(pack_sequence(embedded, enforce_sorted=False))
+        states, lengths = pad_packed_sequence(states, batch_first=True)
+        real = torch.arange(states.shape[1]) < lengths[:, None]
+        return Text(states, real.to(self.device), last.transpose(0, 1).flatten(1))
+
+
+def encode(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, prompts: Sequence[str]) -> Text:
+    """CLIP's text states; the words are all tokens but those of begin and end."""
+    options = {"padding": True, "truncation": True, "max_length": 77, "return_tensors": "pt"}
+    tokens = tokenizer(list(prompts), **options).to(encoder.device)
+    states, real = encoder(tokens.input_ids), tokens.attention_mask.bool()
+    return Text(states.last_hidden_state[:, 1:-1].float(), real[:, 2:], states.pooler_output.float())
+
+
+class GanPipeline(DiffusionPipeline):
+    """The folders of a checkpoint on disk; methods draw with `Gan`."""
+
+    _optional_components = ("tokenizer", "vae")
+
+    def __init__(
+        self,
+        generator: ModelMixin,
+        text_encoder: CLIPTextModel | Words,
+        tokenizer: CLIPTokenizer | None,
+        vae: AutoencoderKL | None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(generator=generator, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae)
+
+
+@dataclass
+class Gan:
+    """What a GAN draws with. text_encoder: CLIP's, with its tokenizer, or `Words`; vae: None for a generator
+    of pixels."""
+
+    generator: ModelMixin
+    text_encoder: CLIPTextModel | Words
+    tokenizer: CLIPTokenizer | None = None
+    vae: AutoencoderKL | None = None
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    checkpoint: Checkpoint | None = None
+    commit: str | None = None
+
+    def encode(self, prompts: Sequence[str]) -> Text:
+        """Text states of prompts."""
+        own = self.text_encoder
+        return encode(self.tokenizer, own, prompts) if self.tokenizer else own(prompts)
+
+
+def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
+    """A method's generator, of that class, and the other parts of its checkpoint; in float32, for it is
+    small. Raises CheckpointMissing."""
+    checkpoint = models.methods[name]
+    (folder, commit), (device, dtype) = locate(checkpoint), placed(None, None, "clip")
+    given = checkpoint, folder, device, dtype
+    generator, tokenizer, vae = network(kind, *given, "generator"), None, None
+    if (folder / "tokenizer").is_dir():
+        tokenizer = read(CLIPTokenizer, checkpoint, folder, "tokenizer")
+    if generator.config.latents:
+        vae = network(AutoencoderKL, *given, "vae")
+    text_encoder = network(CLIPTextModel if tokenizer else Words, *given, "text_encoder")
+    return Gan(generator, text_encoder, tokenizer, vae, device, dtype, checkpoint, commit)
+
+
+class Sampler:
+    """Pictures of prompts, in one pass. Where a generator draws another size than `size`, they are resized.
+
+    A method has a `generate(requests, text)`: what its generator makes of requests with these text states.
+    """
+
+    def __init__(self, parts: Gan, steps: int, scheduler: str, size: tuple[int, int]) -> None:
+        self.parts, self.size = parts, size
+
+    def rows(self, request: Request) -> int:
+        """Rows of the generator per picture."""
+        return 1
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
+        """Pictures, in the order of the requests."""
+        drawn = self.make(requests, least)
+        step(1, 1)
+        return self.paint(drawn)[: len(requests)]
+
+    def paint(self, drawn: Drawn) -> list[Image.Image]:
+        """The last pictures that a generator made."""
+        pixels, vae = drawn.pictures[-1], self.parts.vae
+        if vae:
+            parts = (pixels / vae.config.scaling_factor).split(DECODED_AT_ONCE)
+            pixels = torch.cat([vae.decode(part).sample for part in parts])
+        return [picture.resize(self.size[::-1]) for picture in images.to_images(pixels)]
+
+    @torch.inference_mode()
+    def make(self, requests: Sequence[Request], least: int = 0) -> Drawn:
+        """What the generator makes of the requests, and then of the first of them again, up to `least`."""
+        for one in requests:
+            if not re.search(r"\w", one.prompt):
+                raise ParameterError(f"scene {one.scene!r}, prompt {one.prompt!r}: no word; give a prompt")
+        filled = [requests[row % len(requests)] for row in range(max(len(requests), least))]
+        return self.generate(filled, self.parts.encode([request.prompt for request in filled]))
+
+    def noises(self, requests: Sequence[Request], length: int, name: str = "") -> torch.Tensor:
+        """Standard normal (n, length), one per picture; name: of another than the first."""
+        rows = [noise(one.seed, one.scene + name, (length,)) for one in requests]
+        return torch.stack(rows).to(self.parts.device)
