@@ -28,7 +28,7 @@ ARMS = len(TEMPLATES) + 2 + 2 * len(SWEEP) + 3  # of a report, at most
 SCENES, SETTINGS = 24, 25  # of a search for the cheapest setting: by default, and about so many settings
 BAR = "{n_fmt} of {total_fmt} pictures, {rate_fmt}, {remaining} left"
 TITLES = ("00_overview", "01_captioning", "02_template_comparison", "03_gligen_grounding")
-TITLES += ("03_more_arms", "04_fid", "05_guidance_sweep", REPORT)
+TITLES += ("03_more_arms", METHODS, "04_fid", "05_guidance_sweep", REPORT)
 
 
 def study(run: Run, guidance: float, external: Mapping[str, str]) -> Iterator[Task]:
