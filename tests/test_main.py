@@ -463,7 +463,7 @@ def test_the_doctor_says_on_one_screen_what_this_machine_can_run(published, monk
     monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 18 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
+    assert len(lines) == 17 and lines[0].startswith("device: no GPU") and "free disk" in lines[0]
     assert lines[1].startswith("demo models, here: demo blip2-opt")
     assert lines[2] == "published models, here: none"
     assert "missing (42.6 GB to download)" in lines[3] and lines[3].endswith("fetch --models published")
@@ -473,7 +473,8 @@ def test_the_doctor_says_on_one_screen_what_this_machine_can_run(published, monk
     assert lines[7].startswith(
         "published, for layoutdiffusion: LayoutDiffusion, missing; python -m data.conv"
     )
-    assert all(" GB of " in line for line in lines[8:17]) and "no GPU: 100 pictures" in lines[17]
+    assert "for attngan: AttnGAN" in lines[8] and "for ssagan: SSA-GAN" in lines[9]
+    assert all(" GB of " in line for line in lines[10:16]) and "no GPU: 100 pictures" in lines[16]
     assert any("pictures by flux3: 28.1 GB of" in line for line in lines)
 
 

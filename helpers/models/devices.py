@@ -83,7 +83,9 @@ def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list
         (f"pictures grounded by {name}", "gligen", parameters(one) + checker)
         for name, one in models.gligen.items()
     ]
-    stages += [(f"pictures by {name}", name, parameters(one)) for name, one in models.own.items()]
+    usual = max(map(parameters, models.gligen.values()))  # what is smaller fits where GLIGEN fits
+    larger = {name: one for name, one in models.own.items() if parameters(one) > usual}
+    stages += [(f"pictures by {name}", name, parameters(one)) for name, one in larger.items()]
     stages += [("scores", "clip", sum(map(parameters, judges)))]
     found, free = [], memory(device)
     for place, (stage, family, count) in enumerate(stages):

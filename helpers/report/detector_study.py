@@ -184,4 +184,4 @@ def _unseen(run: Run, test: str, labels: Sequence[str]) -> list[Scene]:
 def _with_labels(scene: Scene, labels: Sequence[str]) -> Scene:
     kept = [index for index, label in enumerate(scene.labels) if label in labels]
     texts = {name: tuple(getattr(scene, name)[index] for index in kept) for name in ("labels", "phrases")}
-    return replace(scene, boxes=scene.boxes[kept], **texts)
+    return replace(scene, boxes=scene.boxes[kept], numbers=(), **texts)

@@ -71,7 +71,7 @@ def apply(name: str, scenes: Sequence[Scene], scene: Scene, seed: int) -> Scene:
         return scene
     other = others[rng.integers(len(others))]
     new = _scattered(scenes, other.labels, rng) if name == "random" else other.boxes
-    return replace(scene, boxes=new, labels=other.labels, phrases=other.phrases)
+    return replace(scene, boxes=new, labels=other.labels, phrases=other.phrases, numbers=())
 
 
 def _scattered(scenes: Sequence[Scene], labels: Sequence[str], rng: np.random.Generator) -> np.ndarray:

@@ -74,7 +74,7 @@ class BoxEditor:
         labels = tuple(_label(one["label"], text) for text, one in zip(texts, rows, strict=True))
         phrases = tuple(text or words(one["label"]) for text, one in zip(texts, rows, strict=True))
         fractions = boxes.to_fractions(np.array(corners).reshape(-1, 4), *self.size)
-        return replace(self.scene, boxes=fractions, labels=labels, phrases=phrases)
+        return replace(self.scene, boxes=fractions, labels=labels, phrases=phrases, numbers=())
 
     def crops(self, own: Iterable[Image.Image]) -> list[Image.Image]:
         """What each box is to look like: a picture that was chosen for it, else its own crop of the photo."""

@@ -70,6 +70,13 @@ def test_others_come_from_another_photo_and_random_from_the_statistics(scenes):
         assert {tuple(np.round(box[2:] - box[:2], 4)) for box in new.boxes} <= sides
 
 
+def test_boxes_of_another_photo_have_numbers_of_their_own(scenes):
+    """However many they are: `fitted` keeps one per box."""
+    for scene in scenes:
+        other = fitted(apply("other", scenes, scene, 0), {"size": 64, "fit": "crop"})
+        assert len(other.numbers) == len(other.labels) == len(other.boxes)
+
+
 def test_arms_have_their_layout_in_the_name():
     arm = Arm("suffix", "text", 2, seed=1, steps=8, layout="mirrored")
     assert arm.name == "suffix-text-g2-s1-n8-mirrored" and Arm.parse(arm.name) == arm and not arm.is_plain
