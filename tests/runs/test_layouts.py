@@ -1,6 +1,7 @@
 """New layouts: what they keep of the photos' own, that they repeat, and that they are drawn and scored."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,9 +73,10 @@ def test_others_come_from_another_photo_and_random_from_the_statistics(scenes):
 
 def test_boxes_of_another_photo_have_numbers_of_their_own(scenes):
     """However many they are: `fitted` keeps one per box."""
-    for scene in scenes:
-        other = fitted(apply("other", scenes, scene, 0), {"size": 64, "fit": "crop"})
-        assert len(other.numbers) == len(other.labels) == len(other.boxes)
+    few = replace(scenes[0], boxes=scenes[0].boxes[:1], labels=("cone",), phrases=("a cone",), numbers=())
+    crowd = next(one for one in scenes[1:] if len(one.boxes) > 1)
+    other = fitted(apply("other", (few, crowd), few, 0), {"size": 64, "fit": "squash"})
+    assert len(other.numbers) == len(other.labels) == len(other.boxes) == len(crowd.boxes)
 
 
 def test_arms_have_their_layout_in_the_name():
