@@ -30,9 +30,9 @@ def arms(
     run: Run,
     name: str,
     guidance_scale: float,
-    pseudo_guidances: Sequence[float] = (1.0, 1.5),
+    pseudo_guidances: Sequence[float] = (1.0,),
     image_guidances: Sequence[float] = (1.5, 2.2),
-    strengths: Sequence[float] = (0.4, 0.6),
+    strengths: Sequence[float] = (0.6,),
 ) -> list[str]:
     """Every editor, and GLIGEN with text, on an edit set. GLIGEN inpainting where each edit has a box.
 

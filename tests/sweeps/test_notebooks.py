@@ -189,10 +189,9 @@ def test_edits_are_drawn_scored_and_reported(study):
     run = Run(study / "run")
     names = [
         "night-turboedit",
-        "night-turboedit_text",
+        "night-turboedit_text-w1",
         "night-ip2p-g2",
         "night-ip2p-g2-k2.2",
-        "night-sdedit-g2-t0.4",
         "night-sdedit-g2",
         "night-text-g2",
     ]
