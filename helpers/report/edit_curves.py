@@ -40,6 +40,8 @@ def at_equal_kept(run: Run, names: Mapping[str, str]) -> list[str]:
         return []
     unit = "dB kept outside" if kept == KEPT else kept
     shown = {title: title for title in curves}
+    if len(curves) > 1 and not rows:
+        return [f"No two editors keep equally much ({unit}) here; more of their settings would tell."]
     return [f"At {row['at']:.3g} {unit}: {claims.worded(run, row, shown)}" for row in rows]
 
 
