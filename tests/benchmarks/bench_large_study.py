@@ -110,6 +110,12 @@ def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generat
     def colours(_: object, layout: Scene) -> np.ndarray:
         return rng.gamma(2, 10, (len(layout.boxes), 1))
 
+    def rgb(_: object, layout: Scene, *rest: object) -> np.ndarray:
+        return rng.random((len(layout.boxes), 1))
+
+    def pixels(crops: list) -> np.ndarray:
+        return rng.integers(0, 256, (len(crops), 32 * 32 * 3), dtype="u1")
+
     for arm in (*arms, scores.ROUND_TRIP, PHOTOS):
         layouts = (fitted(scene, run.card["protocol"]) for scene in run.scenes)
         found = _detections(layouts, rng, noise=0.02 if arm == PHOTOS else 0.08)
@@ -117,7 +123,8 @@ def _features(run: Run, arms: list[str], dimensions: int, rng: np.random.Generat
         with (
             patch.multiple(features, image_features=embed, text_features=embed, detect=detect),
             patch.object(features, "efficientnet_features", pooled),
-            patch.multiple(extraction, _facts=lambda _: (60, 0, 0, 0), _colours=colours),
+            patch.multiple(extraction, _facts=lambda _: (60, 0, 0, 0), _colours=colours, _rgb=rgb),
+            patch.object(extraction, "_pixels", pixels),
             patch.object(Pictures, "load", lambda pictures, i: pictures.paths[i]),
             patch.object(images, "crop", lambda picture, box: picture),
         ):
