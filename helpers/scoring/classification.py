@@ -15,8 +15,8 @@ def named(
     labels: Sequence[Sequence[str]],
     tested: Sequence[np.ndarray],
     true: Sequence[Sequence[str]],
-) -> tuple[np.ndarray, ...] | None:
-    """Whether each box of the photos is named rightly, as 0 and 1: n arrays (k,); None for a single label.
+) -> tuple[np.ndarray, ...]:
+    """Whether each box of the photos is named rightly, as 0 and 1: n arrays (k,).
 
     patches, labels: per scene the pixels (k, d) inside the boxes of a picture, and what was asked for there;
     tested, true: those of the photos. The classifier is linear in the pixels: ridge regression of the labels,
@@ -25,18 +25,20 @@ def named(
     the rows B are w - G_B G_BB^-1 w_B. Ravuri and Vinyals 2019 (arXiv 1905.10887), with a smaller classifier.
     """
     names = sorted({label for some in labels for label in some})
-    if len(names) < 2:
-        return None
     own = np.repeat(np.arange(len(labels)), [len(some) for some in labels])[:MOST]
-    x = np.concatenate([*patches], dtype=np.float64)[:MOST]
+    x = np.concatenate([*patches])[:MOST].astype(np.float64)
     targets = np.array([[label == name for name in names] for some in labels for label in some], float)[:MOST]
     centre, shares = x.mean(0), targets.mean(0)
-    kernel = (x - centre) @ (x - centre).T
+    x -= centre
+    kernel = x @ x.T
     inverse = np.linalg.inv(kernel + max(RIDGE * kernel.trace() / len(x), 1e-6) * np.eye(len(x)))
     weights, right = inverse @ (targets - shares), []
-    for scene, (pixels, said) in enumerate(zip(tested, true, strict=True)):
+    alike = np.split(
+        (np.concatenate([*tested]) - centre) @ x.T, np.cumsum([len(some) for some in tested])[:-1]
+    )
+    for scene, (likeness, said) in enumerate(zip(alike, true, strict=True)):
         mine = own == scene
         others = weights - inverse[:, mine] @ np.linalg.solve(inverse[np.ix_(mine, mine)], weights[mine])
-        scores = (pixels - centre) @ (x - centre).T @ others + shares
+        scores = likeness @ others + shares
         right.append(np.array([names[k] for k in scores.argmax(1)], str) == np.array(said, str))
     return tuple(one.astype(float) for one in right)

@@ -16,7 +16,7 @@ from helpers.runs.arms import own_arm
 from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.scoring import alignment, classification
+from helpers.scoring import alignment
 from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match, without
 from helpers.scoring.attributes import Categories, collect_categories
 from helpers.scoring.edits import Edited, collect_edited
@@ -42,7 +42,8 @@ class Measurements:
     efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
     realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
     pictures were asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box.
-    classified: n arrays (k,), see `classification.named`.
+    patches: pixels inside the boxes and their labels, what `classification.named` takes; None where there is
+    one label only.
     colours, rgb: n arrays (k,), distances to the colour that the phrase names, and of the object to that in
     the photo; NaN where there is none. phrases: phrase -> CLIP features (d,). named: (n,) share of the
     labels that the caption names. edited: of an edit set. categories: of an attribute, that the pictures
@@ -63,7 +64,7 @@ class Measurements:
     detections: tuple[Detections, ...] | None = None
     crops: tuple[np.ndarray, ...] | None = None
     colours: tuple[np.ndarray, ...] | None = None
-    classified: tuple[np.ndarray, ...] | None = None
+    patches: tuple[Sequence, Sequence, Sequence, Sequence] | None = None
     rgb: tuple[np.ndarray, ...] | None = None
     phrases: dict[str, np.ndarray] | None = None
     sibling_embeds: np.ndarray | None = None
@@ -141,10 +142,9 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
             found[f"{prefix}photos"] = np.concatenate(reference[network])
         if by_clip:
             found["photo_embeds"] = np.concatenate(reference["clip"])
-        if by_network:
-            labels = [[one.labels for one in some.layouts] for some in (pictures, photos)]
-            given = own["patches"], labels[0], reference["patches"], labels[1]
-            found["classified"] = classification.named(*given)
+        labels = [[one.labels for one in some.layouts] for some in (pictures, photos)]
+        if by_network and len({label for some in labels[0] for label in some}) > 1:
+            found["patches"] = own["patches"], labels[0], reference["patches"], labels[1]
     if by_detector:
         names = protocol.get("detector_labels", {}).items()
         found["unknown"] = frozenset(label for label, name in names if name is None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.models.sets import extractor_name
 from helpers.scenes.boxes import PLACES
-from helpers.scoring import adherence, alignment, box_values, distances, edits, intervals
+from helpers.scoring import adherence, alignment, box_values, classification, distances, edits, intervals
 from helpers.scoring.attributes import divergence
 from helpers.scoring.manifolds import NEIGHBOURS, Manifolds, manifolds
 from helpers.scoring.measurements import Measurements
@@ -52,7 +52,9 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CAS": Metric(_mean(lambda e: e.classified), ("layouts", "classified"), BOXES, **share),
+        "CAS": Metric(
+            _mean(lambda e: classification.named(*e.patches)), ("layouts", "patches"), BOXES, **share
+        ),
         "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
         "CLIP score": Metric(_mean(_pairs(alignment.clip_score)), prompt, PROMPT, digits=2, limits=(0, 100)),
         "R-precision": Metric(_mean(_pairs(alignment.r_precision)), prompt, PROMPT, **share),

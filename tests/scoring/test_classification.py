@@ -55,10 +55,6 @@ def test_leaving_a_scene_out_is_training_without_it():
         assert np.array_equal(names[scores.argmax(1)] == labels, right[scene])
 
 
-def test_one_label_is_nothing_to_tell_apart():
-    assert named([np.ones((1, 3))], [("cone",)], [np.ones((1, 3))], [("cone",)]) is None
-
-
 def test_scenes_without_boxes_and_flat_pictures_are_no_error():
     flat, labels = [np.full((len(some), 3), 7, np.uint8) for some in (*LABELS, ())], [*LABELS, ()]
     right = named(flat, labels, flat, labels)
