@@ -67,6 +67,7 @@ def generate(
     known |= {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
     dtype = getattr(unet or parts, "dtype", None)
     known |= {"dtype": dtype and str(dtype).removeprefix("torch.")}
+    known |= {"licence": terms} if (terms := getattr(checkpoint, "licence", "")) else {}
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
         began, made = time.monotonic(), []

@@ -43,7 +43,6 @@ def record(request: Request, tokenizer, **more: object) -> dict:
         **request.knobs,
         **used.facts,
         "cut_texts": [text for text in texts if truncate(text, tokenizer)[2]],
-        **({"licence": licence} if (licence := METHODS[request.grounding].licence) else {}),
         **more,
     }
     return {key: value for key, value in told.items() if key not in absent}

@@ -35,7 +35,7 @@ class Checkpoint:
     size: bytes to download; parameters: numbers in its weights; both to three digits, 0 where unknown.
     mirror: a hub repository of the same files without the gate that this one has; taken where it is here.
     licence: where pictures that it makes may not be used as one likes. converter: of a local folder, the
-    command that makes it from a file of weights that is on no hub.
+    command that makes it from the files that its authors published.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Checkpoint:
     def terms(self) -> str:
         """What has to be done and read before its weights are used; "" where there is nothing."""
         gate = "gated: accept its licence on its page and log in (hf auth login); without a gate: "
-        file = "on no hub: download its file as data/README.md says, and convert it" * bool(self.converter)
+        file = "to be converted: data/README.md says where its files are" * bool(self.converter)
         return "; ".join(filter(None, [f"{gate}{self.mirror}" * bool(self.mirror), self.licence, file]))
 
     @property

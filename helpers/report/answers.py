@@ -11,7 +11,6 @@ from helpers.report import box_scores, certainty, comparisons, tables, training_
 from helpers.report.claims import against_best, best, capital, carried, differences, gain, measured, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
-from helpers.runs.arms import licences
 from helpers.runs.external import is_own, whole
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
@@ -153,7 +152,7 @@ def guidance(run: Run, mark: float = 11.0) -> Answer:
 def training(run: Run) -> Answer:
     """Question 5: in how many pictures every box is found and its inside named rightly."""
     question, section = "Which of the pictures are good enough to train a detector with?", TRAINING
-    withheld, own = verdicts.not_judged(run), licences(run.arms()).items()
+    withheld, own = verdicts.not_judged(run), run.licences(run.arms()).items()
     terms = [f"Read before you train: pictures of {title} are under {text}." for title, text in own]
     if reason := withheld.get(FOUND) or withheld.get(CROPS):
         effect = training_effect.sentences(run) if run.has(training_effect.FILE) else ()

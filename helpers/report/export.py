@@ -20,7 +20,7 @@ from helpers.parameters import ParameterError, nearest, number
 from helpers.report import qualification
 from helpers.report.export_formats import FORMATS, SPLITS, Example
 from helpers.report.tables import FOLDER
-from helpers.runs.arms import licences, own_arm
+from helpers.runs.arms import own_arm
 from helpers.runs.layouts import arm_layouts, given_boxes
 from helpers.runs.methods import own_checkpoints
 from helpers.runs.protocol import at, spelling
@@ -75,7 +75,7 @@ def export(
     with _replaced(folder) as place:
         for name, content in _files(run, arms, folder, examples, table, options).items():
             _put(place / name, content)
-    return _summary(examples, table, folder, format, val)
+    return _summary(run, examples, table, folder, format, val)
 
 
 def split(scenes: Iterable[Scene], val: float, seed: int) -> dict[str, str]:
@@ -152,7 +152,7 @@ def _files(
     command = ["grounded", "dataset", "--run", place, "--arm", *arms, "--to", spelling(folder), *words]
     facts = {"run": place, "arms": list(arms), **options, "command": shlex.join(command)}
     facts["names"] = sorted({label for scene in run.scenes for label in scene.labels})
-    facts["licences"] = licences(arms)
+    facts["licences"] = run.licences(arms)
     rows = [(one.file, one.split, one.arm, one.scene, len(one.boxes)) for one in examples]
     pictures = pd.DataFrame(rows, columns=["file", "split", "arm", "scene", "boxes"])
     files = dict(FORMATS[options["format"]](examples, facts["names"]))
@@ -192,13 +192,15 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
 
 
 def _summary(
-    examples: Sequence[Example], table: pd.DataFrame, folder: Path, format: str, val: float
+    run: Run, examples: Sequence[Example], table: pd.DataFrame, folder: Path, format: str, val: float
 ) -> list[str]:
     counts = {side: sum(one.split == side for one in examples) for side in SPLITS}
     sides = ", ".join(f"{count} {side}" for side, count in counts.items())
     lines = [f"{len(examples)} of {len(table)} pictures ({sides}) -> {folder}, {format}"]
-    terms = licences([one.arm for one in examples])
-    lines += [f"read before you train: pictures of {title} are under {text}" for title, text in terms.items()]
+    lines += [
+        f"read before you train: pictures of {title} are under {text}"
+        for title, text in run.licences(one.arm for one in examples).items()
+    ]
     lines += [f"not taken: {number} {cause}" for cause, number in qualification.causes(table).items()]
     empty = [side for side, count in counts.items() if not count and (side == "train" or val)]
     return lines + [f"no picture in {side}: give another --val or --seed" for side in empty]

@@ -10,7 +10,6 @@ from helpers.files import beside
 from helpers.parameters import ParameterError
 from helpers.report import box_scores
 from helpers.report.comparisons import CROPS, FOUND
-from helpers.runs.arms import licences
 from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes.boxes import DROPPED
@@ -80,7 +79,7 @@ def causes(table: pd.DataFrame) -> dict[str, int]:
 def remember(run: Run, table: pd.DataFrame, iou: float, crops: float) -> None:
     """Which pictures qualify, in the run folder: as JSON by arm, and with reasons as CSV."""
     which = {arm: rows[rows.qualifies].scene.tolist() for arm, rows in table.groupby("arm", sort=False)}
-    facts = {"iou": iou, "crops": crops, "arms": which, "licences": licences(which)}
+    facts = {"iou": iou, "crops": crops, "arms": which, "licences": run.licences(which)}
     run.write_json("qualifying.json", facts)
     with beside(run.folder / "qualifying.csv") as partial:
         table.to_csv(partial, index=False, lineterminator="\n")

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from helpers.report.comparisons import Comparison
-from helpers.runs.arms import licences
 from helpers.runs.run import Run
 from helpers.scoring.measurements import EDITED
 from helpers.scoring.metric import NOT_JUDGED
@@ -51,7 +50,7 @@ def card(entries: Mapping[str, object], name: str = "this run") -> HTML:
 
 def protocol(run: Run) -> HTML:
     """The protocol card of a run, with the licences of the pictures that it has."""
-    terms = licences(run.arms())
+    terms = run.licences(run.arms())
     return card(run.card | ({"licences of pictures": terms} if terms else {}))
 
 

@@ -131,12 +131,6 @@ def own_arm(name: str) -> Arm | None:
         return None
 
 
-def licences(names: Iterable[str]) -> dict[str, str]:
-    """Title of a method -> the licence of its pictures, of those arms whose pictures have one."""
-    methods = [METHODS[arm.grounding] for name in names if (arm := own_arm(name))]
-    return {method.title: method.licence for method in methods if method.licence}
-
-
 def _digits(value: float) -> str:
     return np.format_float_positional(value, trim="-")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 
-from helpers.models.sets import FLUX_LICENCE, ModelSet
+from helpers.models.sets import ModelSet
 from helpers.parameters import Rule, number
 
 FOLDER = "helpers.generation.methods."
@@ -52,7 +52,7 @@ class Method:
     `ModelSet.methods`, "" for none; where a model set has none of that name, GLIGEN's serves. module: holds
     its class `Sampler`, see `generation.methods`. steps: its own number, 0 for that of the run. paints_boxes:
     whether it draws inside the boxes alone, and of an edit set in the edited box alone. takes_all_boxes: of a
-    scene, and not its 30 largest. licence: of its pictures. note: what whoever compares it has to know, in
+    scene, and not its 30 largest. note: what whoever compares it has to know, in
     sentences. in_verdicts: whether sentences may call it better or worse than others. quick: whether a report
     draws it unasked; `make methods` draws the others, too.
     """
@@ -66,7 +66,6 @@ class Method:
     paints_boxes: bool = False
     own: str = ""
     takes_all_boxes: bool = False
-    licence: str = ""
     note: str = ""
     in_verdicts: bool = True
     quick: bool = True
@@ -88,6 +87,11 @@ class Method:
         return "edit" if self.is_edit else own
 
 
+_TURBO = {"knobs": ("pseudo_guidance", "steps"), "module": f"{FOLDER}turboedit", "steps": 4}
+_FLUX3 = {"knobs": ("size", "steps"), "checkpoint": "", "module": f"{FOLDER}flux3", "steps": 16}
+_FLUX3 |= {"own": "flux3", "takes_all_boxes": True}
+_NOISE = "FLUX 3 and GLIGEN have different latents: they share seeds, and no noise."
+_UPSAMPLED = "Upsampled prompts say more than the other arms are given: no verdict is made of them."
 METHODS = {
     "none": Method("no grounding", ("prompt",), GROUNDED),
     "text": Method("text grounding", ("prompt", "boxes", "phrases"), GROUNDED),
@@ -100,30 +104,23 @@ METHODS = {
         module=f"{FOLDER}inpaint",
         paints_boxes=True,
     ),
-}
-_TURBO = {"knobs": ("pseudo_guidance", "steps"), "module": f"{FOLDER}turboedit", "steps": 4}
-METHODS |= {
     "turboedit": Method("TurboEdit", ("prompt", "source_prompt", "photo"), **_TURBO, own="turboedit"),
     "turboedit_text": Method(
         "TurboEdit with boxes",
         ("prompt", "source_prompt", "photo", "boxes", "phrases", "source_phrases"),
         **_TURBO,
     ),
-}
-METHODS["ip2p"] = Method(
-    "InstructPix2Pix",
-    ("instruction", "photo"),
-    ("guidance_scale", "image_guidance", "steps", "scheduler"),
-    module=f"{FOLDER}instruct_pix2pix",
-    own="ip2p",
-)
-METHODS["attngan"] = Method("AttnGAN", ("prompt",), (), "", f"{FOLDER}attngan", own="attngan")
-METHODS["ssagan"] = Method("SSA-GAN", ("prompt",), (), "", f"{FOLDER}ssagan", own="ssagan")
-_FLUX3 = {"knobs": ("size", "steps"), "checkpoint": "", "module": f"{FOLDER}flux3", "steps": 16}
-_FLUX3 |= {"own": "flux3", "takes_all_boxes": True, "licence": FLUX_LICENCE}
-_NOISE = "FLUX 3 and GLIGEN have different latents: they share seeds, and no noise."
-_UPSAMPLED = "Upsampled prompts say more than the other arms are given: no verdict is made of them."
-METHODS |= {
+    "ip2p": Method(
+        "InstructPix2Pix",
+        ("instruction", "photo"),
+        ("guidance_scale", "image_guidance", "steps", "scheduler"),
+        module=f"{FOLDER}instruct_pix2pix",
+        own="ip2p",
+    ),
+    "attngan": Method(
+        "AttnGAN", ("prompt",), knobs=(), checkpoint="", module=f"{FOLDER}attngan", own="attngan"
+    ),
+    "ssagan": Method("SSA-GAN", ("prompt",), knobs=(), checkpoint="", module=f"{FOLDER}ssagan", own="ssagan"),
     "flux3": Method("FLUX 3 Image Klein", ("prompt", "boxes", "phrases"), **_FLUX3, note=_NOISE),
     "flux3_none": Method("FLUX 3 Image Klein without boxes", ("prompt",), **_FLUX3, note=_NOISE),
     "flux3_up": Method(
@@ -133,29 +130,26 @@ METHODS |= {
         note=f"{_NOISE} {_UPSAMPLED}",
         in_verdicts=False,
     ),
-}
-METHODS["layoutdiffusion"] = Method(
-    "LayoutDiffusion",
-    ("boxes", "phrases"),
-    checkpoint="",
-    module=f"{FOLDER}layoutdiffusion",
-    own="layoutdiffusion",
-    note="LayoutDiffusion is given boxes and what stands in them, and no prompt.",
-)
-_RICH = {"module": f"{FOLDER}rich"}
-METHODS |= {
+    "layoutdiffusion": Method(
+        "LayoutDiffusion",
+        ("boxes", "phrases"),
+        checkpoint="",
+        module=f"{FOLDER}layoutdiffusion",
+        own="layoutdiffusion",
+        note="LayoutDiffusion is given boxes and what stands in them, and no prompt.",
+    ),
     "rich": Method(
         "Rich Text",
         ("prompt", "phrases", "labels", "colours"),
         (*DIFFUSION, "colour_weight", "decodings", "threshold"),
-        **_RICH,
+        module=f"{FOLDER}rich",
         quick=False,
     ),
     "rich_text": Method(
         "Rich Text with boxes",
         ("prompt", "boxes", "phrases", "colours"),
         (*GROUNDED, "colour_weight", "decodings"),
-        **_RICH,
+        module=f"{FOLDER}rich",
     ),
 }
 GROUNDINGS = ("none", "text", "image")  # those of the study's questions

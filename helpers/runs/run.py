@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from helpers.files import beside
+from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs import dataset, records
-from helpers.runs.arms import GROUNDINGS
+from helpers.runs.arms import GROUNDINGS, own_arm
+from helpers.runs.methods import METHODS
 from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes, checksum
@@ -146,6 +148,13 @@ class Run:
     def costs(self, arm: str) -> tuple[float, float] | None:
         """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
         return records.costs(self.folder / "pictures" / arm)
+
+    def licences(self, arms: Iterable[str]) -> dict[str, str]:
+        """Title of a method -> the licence of the checkpoint that it brings, of those arms that have one."""
+        brought = model_set(self.card["protocol"]["models"]).methods
+        methods = (METHODS[arm.grounding] for arm in map(own_arm, arms) if arm)
+        terms = {one.title: brought[one.own].licence for one in methods if one.own in brought}
+        return {title: licence for title, licence in terms.items() if licence}
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of

@@ -119,7 +119,7 @@ def test_the_report_opens_with_how_many_boxes_were_not_given(run, monkeypatch):
 
 def test_question_five_says_under_which_licence_pictures_are(run, monkeypatch):
     assert not [line for line in answers.training(run).grounds if "Read before" in line]
-    monkeypatch.setattr(answers, "licences", lambda arms: {"FLUX": "terms"})
+    monkeypatch.setattr(type(run), "licences", lambda run, arms: {"FLUX": "terms"})
     assert "Read before you train: pictures of FLUX are under terms." in answers.training(run).grounds
 
 

@@ -143,3 +143,13 @@ def test_a_notebook_ends_with_what_it_saved_and_the_way_on(run):
     writer.write_json("a.json", 1)
     text = writer.finish("next").data
     assert "`a.json`" in text and "[next](next.ipynb)" in text and "toaster" in text
+
+
+def test_pictures_have_the_licence_of_the_checkpoint_that_drew_them(run):
+    """The same method may draw with weights of this project, or with published ones under terms."""
+    arms = ["suffix-ssagan", "suffix-flux3", "suffix-text-g2", "photos"]
+    run.card["protocol"] |= {"models": "published"}
+    terms = run.licences(arms)
+    assert [*terms] == ["SSA-GAN", "FLUX 3 Image Klein"] and "academic use only" in terms["SSA-GAN"]
+    run.card["protocol"] |= {"models": "demo"}
+    assert run.licences(arms) == {}

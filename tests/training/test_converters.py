@@ -157,7 +157,9 @@ def test_a_converted_model_is_the_official_one(official):
 
 def test_a_file_is_converted_into_what_the_published_set_loads(official, tmp_path, monkeypatch):
     monkeypatch.setenv("GROUNDED_DATA", str(tmp_path))
-    with pytest.raises(CheckpointMissing, match=r"(?s)on no hub.*data\.converters\.layoutdiffusion FILE"):
+    with pytest.raises(
+        CheckpointMissing, match=r"(?s)to be converted.*data\.converters\.layoutdiffusion FILE"
+    ):
         load(sets.model_set("published"))
     torch.save(official[0], tmp_path / "official.pt")
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
