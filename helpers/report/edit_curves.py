@@ -41,7 +41,10 @@ def at_equal_kept(run: Run, names: Mapping[str, str]) -> list[str]:
     unit = "dB kept outside" if kept == KEPT else kept
     shown = {title: title for title in curves}
     if len(curves) > 1 and not rows:
-        return [f"No two editors keep equally much ({unit}) here; more of their settings would tell."]
+        return [
+            f"No two editors keep equally much ({unit}) at these settings, so none compare there; "
+            "make sweep TEMPLATE=… GROUNDING=… KNOB=… draws more."
+        ]
     return [f"At {row['at']:.3g} {unit}: {claims.worded(run, row, shown)}" for row in rows]
 
 

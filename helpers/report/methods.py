@@ -19,7 +19,7 @@ from helpers.scoring import scores
 VARIETY = "variety"
 MEASURES = {  # group -> what stands in its table beside realism and variety; the first one gives its verdict
     "caption only": ("R-precision", CLIP_SCORE, "attribute KL", "hit rate"),
-    "layout": (FOUND, CROPS, "CAS", "RGB distance"),
+    "layout": (FOUND, CROPS, "CAS (linear)", "RGB distance"),
 }
 QUESTIONS = {
     "caption only": "Given the caption alone, which method draws it best?",
@@ -27,8 +27,9 @@ QUESTIONS = {
 }
 NOTES = {
     "caption only": "Methods that are given the caption alone.",
-    "layout": "Methods that are given the layout. CAS: a classifier is trained on the boxes of other scenes' "
-    "pictures; the share of the photos' boxes that it names rightly. The photos show its ceiling.",
+    "layout": "Methods that are given the layout. CAS (linear): a linear classifier is trained on the boxes "
+    "of other scenes' pictures; the share of the photos' boxes that it names rightly. The photos show its "
+    "ceiling.",
 }
 SEEDS = " Variety: CLIP's distance between two seeds; LPIPS, which is usual, has its weights in no package."
 SHOWN = 3  # scenes in the report

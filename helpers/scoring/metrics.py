@@ -52,7 +52,7 @@ def metrics(inception: bool) -> dict[str, Metric]:
         "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
         "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
         "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CAS": Metric(
+        "CAS (linear)": Metric(
             _mean(lambda e: classification.named(*e.patches)), ("layouts", "patches"), BOXES, **share
         ),
         "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),

@@ -76,8 +76,8 @@ def test_a_batch_of_different_edits_equals_one_by_one_and_rows_are_counted(parts
         assert difference(filled[row], together[row]) <= 1e-4
 
 
-def test_no_guidance_at_all_is_the_row_with_both(parts):
-    """guidance_scale and image_guidance of 1 cancel the other rows; 0 leaves the row without both."""
+def test_without_guidance_neither_photo_nor_instruction_matters(parts):
+    """image_guidance 0 leaves the row without both, guidance_scale 0 those without the instruction."""
     sampler = Sampler(parts, STEPS, "ddim", SIZE)
     neither = sampler.latents([edit(image_guidance=0, guidance_scale=0)])
     other = edit(image_guidance=0, guidance_scale=0, photo_seed=3, instruction="a red vest")

@@ -82,7 +82,7 @@ def test_methods_stand_beside_those_that_are_given_the_same(run):
     caption, layout = methods.compare(run).values()
     assert caption.names == {"suffix-none-g2": "no grounding", "suffix-gan": "a GAN"}
     assert list(layout.names.values()) == ["text grounding", "text + image grounding", "a layout model"]
-    assert next(iter(caption.metrics)) == "R-precision" and {"CAS", "variety"} <= set(layout.metrics)
+    assert next(iter(caption.metrics)) == "R-precision" and {"CAS (linear)", "variety"} <= set(layout.metrics)
     assert "hit rate" not in caption.metrics  # no arm has it
     assert caption.costs["suffix-gan"] == (3, 0.5)
 

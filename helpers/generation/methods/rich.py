@@ -30,22 +30,8 @@ from helpers.runs.methods import METHODS
 from helpers.scoring.alignment import COLOURS, named_colour
 from helpers.scoring.colours import Colour, nearest_name
 
-NO_THING = {
-    "a",
-    "an",
-    "the",
-    "in",
-    "on",
-    "of",
-    "with",
-    "and",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    *COLOURS,
-}
+NO_THING = {"a", "an", "the", "in", "on", "of", "with", "and", *COLOURS}  # words that name no thing
+NO_THING |= {"one", "two", "three", "four", "five"}
 
 
 class Region(NamedTuple):
