@@ -17,6 +17,7 @@ from helpers.report import qualification, tables
 from helpers.report.export import export, split
 from helpers.report.export_formats import FORMATS
 from helpers.runs.arms import Arm
+from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scenes.scenes import fitted, read_scenes
@@ -151,6 +152,25 @@ def test_this_project_reads_its_own_sets(run, tmp_path, format):
             assert taken.set_index("file").split[Path(scene.image).name] == side
             found += 1
     assert found == len(taken) == 10
+
+
+def test_a_box_that_the_record_calls_dropped_has_no_label(run, tmp_path):
+    """Such as one whose phrase names no class of the model: nobody asked the picture to show it."""
+    scene = arm_layouts(run, A, run.scenes)[0]
+    draw(run, A, 1, dropped_boxes=json.dumps(scene.boxes[:1].tolist()))
+    export(run, [A], tmp_path / "set", every=True)
+    sides = (tmp_path / "set" / "annotations").glob("*.json")
+    found = [json.loads(side.read_text()) for side in sides]
+    ids = {
+        (i, one["id"])
+        for i, side in enumerate(found)
+        for one in side["images"]
+        if scene.name in one["file_name"]
+    }
+    labelled = [
+        one for i, side in enumerate(found) for one in side["annotations"] if (i, one["image_id"]) in ids
+    ]
+    assert len(ids) == 1 and len(labelled) == len(scene.boxes) - 1
 
 
 @pytest.mark.parametrize("format", FORMATS)
