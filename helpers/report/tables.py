@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from helpers.report.comparisons import Comparison
+from helpers.runs.arms import own_checkpoints_of
+from helpers.runs.protocol import revision
 from helpers.runs.run import Run
 from helpers.scoring.measurements import EDITED
 from helpers.scoring.metric import NOT_JUDGED
@@ -49,9 +51,12 @@ def card(entries: Mapping[str, object], name: str = "this run") -> HTML:
 
 
 def protocol(run: Run) -> HTML:
-    """The protocol card of a run, with the licences of the pictures that it has."""
-    terms = run.licences(run.arms())
-    return card(run.card | ({"licences of pictures": terms} if terms else {}))
+    """The protocol card of a run, with the checkpoints that its arms' methods bring, and their licences."""
+    known, terms = run.card["protocol"], run.licences(run.arms())
+    own = own_checkpoints_of(run.arms(), known["models"]).values()
+    checkpoints = known.get("checkpoints", {}) | {one.name: revision(one) for one in own}
+    own_card = run.card | {"protocol": known | {"checkpoints": checkpoints}}
+    return card(own_card | ({"licences of pictures": terms} if terms else {}))
 
 
 def decimals(scores: pd.DataFrame) -> int | None:

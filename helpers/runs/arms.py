@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.models.sets import MODEL_SETS
+from helpers.models.sets import MODEL_SETS, Checkpoint, model_set
 from helpers.parameters import ParameterError, Rule, flag, nearest, number, option
 from helpers.runs.methods import GROUNDINGS, KNOBS, METHODS, NEUTRAL, defaults, problems
 
@@ -129,6 +129,12 @@ def own_arm(name: str) -> Arm | None:
         return Arm.parse(name)
     except ParameterError:
         return None
+
+
+def own_checkpoints_of(names: Iterable[str], models: str) -> dict[str, Checkpoint]:
+    """Title of a method -> the checkpoint that it brings in a model set, of those arms whose method does."""
+    known, methods = model_set(models).methods, (METHODS[a.grounding] for a in map(own_arm, names) if a)
+    return {one.title: known[one.own] for one in methods if one.own in known}
 
 
 def _digits(value: float) -> str:

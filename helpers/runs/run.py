@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.files import beside
-from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs import dataset, records
-from helpers.runs.arms import GROUNDINGS, own_arm
-from helpers.runs.methods import METHODS
+from helpers.runs.arms import GROUNDINGS, own_checkpoints_of
 from helpers.runs.protocol import at, has_photos, machine, scenes_of
 from helpers.scenes import images
 from helpers.scenes.scenes import Scene, Scenes, checksum
@@ -151,10 +149,8 @@ class Run:
 
     def licences(self, arms: Iterable[str]) -> dict[str, str]:
         """Title of a method -> the licence of the checkpoint that it brings, of those arms that have one."""
-        brought = model_set(self.card["protocol"]["models"]).methods
-        methods = (METHODS[arm.grounding] for arm in map(own_arm, arms) if arm)
-        terms = {one.title: brought[one.own].licence for one in methods if one.own in brought}
-        return {title: licence for title, licence in terms.items() if licence}
+        own = own_checkpoints_of(arms, self.card["protocol"]["models"])
+        return {title: one.licence for title, one in own.items() if one.licence}
 
     def captions(self, captioner: str) -> pd.DataFrame:
         """scene, generated_text, flags, seconds: one row per scene. Where there are no photos, the prompts of

@@ -245,6 +245,7 @@ def test_pictures_under_a_licence_say_what_to_read_before_training(run, tmp_path
     export(run, [A], tmp_path / "other")
     assert "Read before" not in (tmp_path / "other" / "README.md").read_text()
     assert "licences of pictures" in (shown := tables.protocol(run).data) and "Kommunity" in shown
+    assert "flux-3-image-klein" in shown  # among the checkpoints, for an arm was drawn with it
 
 
 def test_the_photos_are_an_arm_of_the_same_size_and_split(run, tmp_path):
