@@ -32,13 +32,16 @@ def named(
     x -= centre
     kernel = x @ x.T
     inverse = np.linalg.inv(kernel + max(RIDGE * kernel.trace() / len(x), 1e-6) * np.eye(len(x)))
-    weights, right = inverse @ (targets - shares), []
-    alike = np.split(
-        (np.concatenate([*tested]) - centre) @ x.T, np.cumsum([len(some) for some in tested])[:-1]
+    weights = inverse @ (targets - shares)
+    shown, ends = np.concatenate([*tested]) - centre, np.cumsum([len(some) for some in tested])
+    scores = shown @ (x.T @ weights) + shares
+    alike = shown[: ends[own[-1]]] @ x.T  # of the scenes that trained it, the first ones; it is the dear part
+    for scene in np.unique(own):
+        mine, rows = own == scene, slice(ends[scene] - len(tested[scene]), ends[scene])
+        scores[rows] -= alike[rows] @ (
+            inverse[:, mine] @ np.linalg.solve(inverse[np.ix_(mine, mine)], weights[mine])
+        )
+    guesses = np.split(np.array(names)[scores.argmax(1)], ends[:-1])
+    return tuple(
+        (guess == np.array(said, str)).astype(float) for guess, said in zip(guesses, true, strict=True)
     )
-    for scene, (likeness, said) in enumerate(zip(alike, true, strict=True)):
-        mine = own == scene
-        others = weights - inverse[:, mine] @ np.linalg.solve(inverse[np.ix_(mine, mine)], weights[mine])
-        scores = likeness @ others + shares
-        right.append(np.array([names[k] for k in scores.argmax(1)], str) == np.array(said, str))
-    return tuple(one.astype(float) for one in right)
