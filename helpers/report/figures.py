@@ -8,25 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from textwrap import fill
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Page
-from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from helpers.parameters import threads
 from helpers.scenes import boxes
-from helpers.scenes.boxes import DROPPED, GREY, MISSED
 from helpers.scenes.scenes import Scene
 from helpers.scoring.adherence import Detections
 
-matplotlib.use("agg")
 SIDES = (256, 512)  # pixels: pictures are embedded with a longer side in this range
 QUALITY = 55  # of AVIF: two fifths of the bytes of WebP at its usual quality of 80, and as good to the eye
-LINES = {MISSED: "--", DROPPED: ":"}
-SIDE, MOST_COLUMNS, WRAP = 2.3, 6, 36  # inches of a picture; pictures per row; letters per line below it
+SIDE, GAP, LINE = 240, 8, 15  # pixels in a sheet: width of a picture, between two, of a line of text
+MOST_COLUMNS, WRAP = 6, 34  # pictures per row; letters per line below one
 
 
 @dataclass(frozen=True)
@@ -129,32 +123,34 @@ def sheet(rows: Sequence[tuple[str, Sequence[Figure]]]) -> tuple[str, bytes]:
         for title, figures in rows
         for start in range(0, len(figures), MOST_COLUMNS)
     ]
-    columns = max(len(figures) for _, figures in rows)
-    lines = max(_text(one).count("\n") + 1 for _, figures in rows for one in figures)
-    size = (SIDE * columns, (SIDE + 0.3 + 0.14 * lines) * len(rows))
-    page = Page(figsize=size, layout="constrained")
-    grid = page.subplots(len(rows), columns, squeeze=False)
-    for axes_row, (title, figures) in zip(grid, rows, strict=True):
-        axes_row[0].set_title(title, loc="left", fontsize=9, fontweight="bold", parse_math=False)
-        for axes, figure in zip(axes_row, figures, strict=False):
-            _draw(axes, figure)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.set_frame_on(False)
-    file = io.BytesIO()
-    page.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 80})
+    strips = [_strip(title, figures) for title, figures in rows]
+    page = Image.new("RGB", (max(one.width for one in strips), sum(one.height for one in strips)), "white")
+    for place, strip in enumerate(strips):
+        page.paste(strip, (0, sum(one.height for one in strips[:place])))
+    page.save(file := io.BytesIO(), "JPEG", quality=80)
     return "image/jpeg", file.getvalue()
 
 
-def _draw(axes: Axes, figure: Figure) -> None:
-    image, marks = figure.image.copy(), figure.marks or [""] * len(figure.scene.labels)
-    image.thumbnail((512, 512))
-    axes.imshow(image, extent=(0, 1, 1, 0), aspect=figure.aspect)
-    for (x, y, x_max, y_max), shade, mark in zip(figure.scene.boxes, figure.shades, marks, strict=True):
-        colour = GREY if mark == DROPPED else shade
-        style = {"fill": False, "edgecolor": colour, "linestyle": LINES.get(mark, "-"), "linewidth": 1.6}
-        axes.add_patch(Rectangle((x, y), x_max - x, y_max - y, **style))
-    axes.set_xlabel(_text(figure), fontsize=8, loc="left", parse_math=False)
+def _strip(title: str, figures: Sequence[Figure]) -> Image.Image:
+    """One row: the title above, and below each picture its text."""
+    pictures = [_drawn(figure) for figure in figures]
+    texts, top = [_text(figure) for figure in figures], LINE * bool(title) + GAP
+    below = top + max(picture.height for picture in pictures) + GAP
+    height = below + LINE * max(text.count("\n") + 1 for text in texts) + GAP
+    strip = Image.new("RGB", (GAP + (SIDE + GAP) * len(figures), height), "white")
+    draw = ImageDraw.Draw(strip)
+    draw.text((GAP, GAP), title, "black", boxes.font(12))
+    for place, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+        x = GAP + (SIDE + GAP) * place
+        strip.paste(picture, (x, top))
+        draw.multiline_text((x, below), text, "black", boxes.font(11), spacing=LINE - 11)
+    return strip
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    size = SIDE, max(1, round(SIDE * figure.aspect))
+    image, scene = figure.image.convert("RGB").resize(size, Image.Resampling.LANCZOS), figure.scene
+    return boxes.draw_boxes(image, scene.boxes, [""] * len(scene.labels), figure.shades, figure.marks)
 
 
 def _text(figure: Figure) -> str:

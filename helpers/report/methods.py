@@ -6,7 +6,6 @@ from dataclasses import replace
 import pandas as pd
 from IPython.display import HTML, display
 
-from helpers.models.checkpoints import find
 from helpers.models.sets import model_set
 from helpers.report import claims, comparisons, gallery, tables
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, HIGHER, LOWER, Comparison
@@ -47,6 +46,8 @@ def arms(run: Run, quick: bool = False) -> list[str]:
 
 def lacking(run: Run) -> dict[str, str]:
     """Every method of the groups in MEASURES -> why it cannot draw in this run, "" where it can."""
+    from helpers.models.checkpoints import find  # here, for reports that only read wait for no hub
+
     models, found = model_set(run.card["protocol"]["models"]), {}
     for name, method in METHODS.items():
         if method.group not in MEASURES:

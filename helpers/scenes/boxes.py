@@ -6,11 +6,12 @@ function takes (n, 4) arrays, n = 0 included, and keeps their order.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 # At least 27 apart in CIE L*a*b*, for deuteranopes and protanopes as well (simulation of Machado et al. 2009)
 PALETTE = ("#3ca5ff", "#a5ff00", "#b40000", "#00c3a5", "#960f87", "#a5b42d")
@@ -99,39 +100,66 @@ def colours_of(labels: Iterable[str]) -> dict[str, str]:
 
 
 def draw_boxes(
-    image: Image.Image, boxes: np.ndarray, labels: Sequence[str], colours: Sequence[str] | None = None
+    image: Image.Image,
+    boxes: np.ndarray,
+    labels: Sequence[str],
+    colours: Sequence[str] | None = None,
+    marks: Sequence[str] | None = None,
 ) -> Image.Image:
     """A copy of a picture with its boxes (n, 4) as outlines and the label in each, small boxes over large.
 
-    An empty label is not written. colours: one per box; None for those of `colours_of(labels)`.
-    Raises ValueError when labels or colours are not as many as the boxes, and for a box without area.
+    An empty label is not written. colours, marks: one per box, as in `overlay`.
+    Raises ValueError when labels, colours or marks are not as many as the boxes, and for a box without area.
     """
-    import matplotlib  # both here, because who only computes with boxes waits seconds for neither
-    from torchvision.transforms.functional import pil_to_tensor, to_pil_image
-    from torchvision.utils import draw_bounding_boxes
-
-    boxes, known = clip(boxes), colours_of(labels)
+    boxes, known, picture = clip(boxes), colours_of(labels), image.convert("RGB")
     colours = [known[label] for label in labels] if colours is None else colours
-    if not len(boxes) == len(labels) == len(colours):
-        raise ValueError(
-            f"{len(boxes)} boxes, {len(labels)} labels and {len(colours)} colours; give one per box"
-        )
-    if not len(boxes):
-        return image.convert("RGB")
-    order = np.argsort(-area(boxes), kind="stable")
-    pixels = pil_to_tensor(image.convert("RGB"))
-    drawn = draw_bounding_boxes(
-        pixels,
-        pixels.new_tensor(to_pixels(boxes, *image.size)[order] - [0, 0, 1, 1], dtype=int),
-        labels=[labels[index] or None for index in order],
-        colors=[colours[index] for index in order],
-        width=max(1, min(image.size) // 200),
-        font=str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")),  # the same on every machine
-        font_size=max(10, min(image.size) // 40),
-        fill_labels=True,
-        label_colors=[_ink_on(colours[index]) for index in order],
-    )
-    return to_pil_image(drawn)
+    marks = [""] * len(labels) if marks is None else marks
+    if not len(boxes) == len(labels) == len(colours) == len(marks):
+        counts = f"{len(labels)} labels, {len(colours)} colours and {len(marks)} marks"
+        raise ValueError(f"{len(boxes)} boxes, {counts}; give one per box")
+    draw, letters = ImageDraw.Draw(picture), font(max(10, min(image.size) // 40))
+    corners, aspect = to_pixels(boxes, *image.size) - [0, 0, 1, 1], image.height / image.width
+    for index in np.argsort(-area(boxes), kind="stable"):
+        colour = GREY if marks[index] == DROPPED else colours[index]
+        width = max(1, round(_stroke(boxes[index], aspect) * image.width / 100))
+        _outline(draw, corners[index].tolist(), colour, width, DASHES.get(marks[index]))
+        if label := labels[index]:
+            place = tuple((corners[index, :2] + width).tolist())
+            left, top, right, bottom = draw.textbbox(place, label, letters)
+            draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=colour)
+            draw.text(place, label, _ink_on(colour), letters)
+    return picture
+
+
+def _outline(
+    draw: ImageDraw.ImageDraw,
+    corners: Sequence[int],
+    colour: str,
+    width: int,
+    dashes: tuple[float, float] | None,
+) -> None:
+    """Lines inside of the corners (x_min, y_min, x_max, y_max), which are pixels of the box themselves.
+
+    dashes: lengths of line and gap in line widths; None for a full line.
+    """
+    x_min, y_min, x_max, y_max = corners
+    if dashes is None:
+        return draw.rectangle(corners, outline=colour, width=width)
+    line, gap = (max(1, round(length * width)) for length in dashes)
+    for x in range(x_min, x_max + 1, line + gap):
+        for y in (y_min, max(y_min, y_max - width + 1)):
+            draw.rectangle((x, y, min(x + line - 1, x_max), min(y + width - 1, y_max)), fill=colour)
+    for y in range(y_min, y_max + 1, line + gap):
+        for x in (x_min, max(x_min, x_max - width + 1)):
+            draw.rectangle((x, y, min(x + width - 1, x_max), min(y + line - 1, y_max)), fill=colour)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as matplotlib brings it: the same on every machine, and with more than Latin letters."""
+    import matplotlib  # here, because who only computes with boxes does not wait for it
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def overlay(
@@ -153,7 +181,7 @@ def overlay(
     parts = []
     for index in np.argsort(-area(boxes), kind="stable"):
         x_min, y_min, x_max, y_max = boxes[index] * np.float32([100, height, 100, height])
-        stroke = np.clip(min(x_max - x_min, y_max - y_min) / 8, *WIDTHS)
+        stroke = _stroke(boxes[index], aspect)
         lengths = " ".join(f"{length * stroke:.2f}" for length in DASHES.get(marks[index], ()))
         dash = f' stroke-dasharray="{lengths}"' if lengths else ""
         beyond = x_min + 1 + LETTER * len(labels[index]) > 100  # a long label would be cut at the right edge
@@ -170,6 +198,12 @@ def overlay(
         f'<svg style="{OVER}" viewBox="0 0 100 {height:.2f}" role="img" aria-label="{summary}">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _stroke(box: np.ndarray, aspect: float) -> float:
+    """Width of the line of a box in hundredths of the picture's width: thinner where the box is small."""
+    width, height = box[2] - box[0], aspect * (box[3] - box[1])
+    return float(np.clip(100 / 8 * min(width, height), *WIDTHS))
 
 
 def _ink_on(colour: str) -> str:

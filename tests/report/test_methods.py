@@ -28,7 +28,7 @@ def registry():
         for name, one in NEW.items():
             patch.setitem(METHODS, name, one)
         patch.setattr(methods, "model_set", lambda name: replace(model_set(name), methods=own))
-        patch.setattr(methods, "find", lambda one: (None, missing if one == own["absent"] else None))
+        patch.setattr("helpers.models.checkpoints.find", lambda one: (None, missing if one == own["absent"] else None))
         yield
 
 

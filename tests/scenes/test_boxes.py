@@ -146,7 +146,7 @@ def test_a_small_box_is_drawn_over_a_large_one(order):
 def test_labels_and_colours_must_be_one_per_box():
     with pytest.raises(ValueError, match="1 boxes, 2 labels"):
         draw_boxes(GREY, [[0, 0, 1, 1]], ["a", "b"], [RED])
-    with pytest.raises(ValueError, match="1 boxes, 1 labels and 0 colours"):
+    with pytest.raises(ValueError, match="1 boxes, 1 labels, 0 colours and 1 marks"):
         draw_boxes(GREY, [[0, 0, 1, 1]], ["a"], [])
 
 
