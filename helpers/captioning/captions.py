@@ -7,7 +7,7 @@ from itertools import islice
 
 import torch
 from PIL import Image
-from transformers import Blip2Config, Blip2ForConditionalGeneration
+from transformers import Blip2Config
 
 from helpers.models import devices
 from helpers.models.checkpoints import locate
@@ -23,14 +23,9 @@ class Caption:
     generated_text: str
     seconds: float
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Its faults, see `flags`."""
-        return flags(self.generated_text)
 
-
-def caption(
-    captioner: Captioner,
+def caption_all(
+    checkpoint: Checkpoint,
     images: Iterable[Image.Image],
     beams: int = 4,
     max_new_tokens: int = 40,
@@ -39,72 +34,39 @@ def caption(
     """One caption per photo, in order, by beam search. The batch size changes no caption.
 
     images: PIL RGB of any size, read batch by batch. There is no text prompt: words start from the photo.
+    The model is loaded whole where weights and work fit into the GPU; else one half at a time, vision for all
+    photos, then language.
     """
-    return [
-        made
-        for batch in _batches(images, batch_size)
-        for made in _decode(captioner, *_encode(captioner, batch), beams, max_new_tokens)
-    ]
-
-
-def caption_in_halves(
-    checkpoint: Checkpoint,
-    images: Iterable[Image.Image],
-    beams: int = 4,
-    max_new_tokens: int = 40,
-    batch_size: int = 8,
-    **placed: object,
-) -> list[Caption]:
-    """As `caption`, with one half of the model in memory at a time: vision for all photos, then language.
-
-    placed: device and dtype, as for `load_captioner`.
-    """
-    vision = load_captioner(checkpoint, half="vision", **placed)
-    features = [_encode(vision, batch) for batch in _batches(images, batch_size)]
-    release(vision)
-    language = load_captioner(checkpoint, half="language", **placed)
-    made = [
-        one for some, seconds in features for one in _decode(language, some, seconds, beams, max_new_tokens)
-    ]
-    release(language)
-    return made
-
-
-def caption_all(checkpoint: Checkpoint, images: Iterable[Image.Image], **options: object) -> list[Caption]:
-    """Load, caption and release: whole where weights and work fit into the GPU, else half by half."""
-    if not fits(checkpoint):
-        return caption_in_halves(checkpoint, images, **options)
-    captioner = load_captioner(checkpoint)
-    made = caption(captioner, images, **options)
+    halves = not fits(checkpoint)
+    captioner = load_captioner(checkpoint, half="vision" if halves else None)
+    features = (_encode(captioner, batch) for batch in _batches(images, batch_size))
+    if halves:
+        features = [*features]
+        release(captioner)
+        captioner = load_captioner(checkpoint, half="language")
+    made = [one for some in features for one in _decode(captioner, *some, beams, max_new_tokens)]
     release(captioner)
     return made
 
 
-def fits(checkpoint: Checkpoint, memory: int | None = None) -> bool:
-    """Whether the whole model fits. memory: bytes of the device; None asks the GPU, and on a CPU all fits."""
-    device = devices.best_device()
-    if memory is None and device.type == "cpu":
+def fits(checkpoint: Checkpoint) -> bool:
+    """Whether the memory of the GPU takes the whole model; on a CPU all fits."""
+    if (device := devices.best_device()).type == "cpu":
         return True
     config = read(Blip2Config, checkpoint, locate(checkpoint)[0])
-    with torch.device("meta"):
-        weights = sum(weight.numel() for weight in Blip2ForConditionalGeneration(config).parameters())
     dtype = devices.best_dtype(device, "opt" if config.use_decoder_only_language_model else "t5")
-    return weights * dtype.itemsize * devices.ROOM <= (memory or devices.memory(device))
+    return devices.parameters(checkpoint) * dtype.itemsize * devices.ROOM <= devices.memory(device)
 
 
-def flags(text: str, prompt: str = "") -> tuple[str, ...]:
-    """The faults of a caption: "empty", "repeats", "echo", or none.
+def flags(text: str) -> tuple[str, ...]:
+    """The faults of a caption: "empty", "repeats", or none.
 
     repeats: two to six words follow themselves, or one word does twice ("a dog and a dog" does not).
-    echo: the caption is, or starts with, the prompt that asked for it.
     """
-    words, asked = text.lower().replace(",", " ").replace(".", " ").split(), prompt.strip().lower()
-    faults = {
-        "empty": not words,
-        "repeats": any(_follows_itself(words, length) for length in range(1, 7)),
-        "echo": asked and text.strip().lower().startswith(asked),
-    }
-    return tuple(name for name, holds in faults.items() if holds)
+    words = text.lower().replace(",", " ").replace(".", " ").split()
+    if not words:
+        return ("empty",)
+    return ("repeats",) if any(_follows_itself(words, length) for length in range(1, 7)) else ()
 
 
 def _follows_itself(words: list[str], length: int) -> bool:

@@ -1,12 +1,11 @@
 """Prompts: templates filled with captions, one per scene and template, and where encoders cut them."""
 
-import difflib
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from helpers.parameters import ParameterError
+from helpers.parameters import ParameterError, nearest
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 
@@ -66,13 +65,10 @@ def _template_problems(name: object, text: object) -> list[str]:
         for field, form, conversion in parts
     ]
     return [
-        f"{text!r}: unknown field {{{field}}}{_nearest(field)}" for field in fields if field not in FIELDS
+        f"{text!r}: unknown field {{{field}}}; {nearest(field, FIELDS)}"
+        for field in fields
+        if field not in FIELDS
     ]
-
-
-def _nearest(field: str) -> str:
-    near = difflib.get_close_matches(field, FIELDS, n=1)
-    return f"; write {{{near[0]}}}" if near else f"; fields are {NAMED}"
 
 
 def truncate(prompt: str, tokenizer: "PreTrainedTokenizerFast") -> tuple[int, str, bool]:

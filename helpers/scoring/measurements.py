@@ -178,7 +178,7 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
     scenes = [scene for scene in scenes if scene.name in table.index]
     texts = [table.generated_text[scene.name] for scene in scenes]
     flags = [flag for scene in scenes for flag in table["flags"][scene.name]]
-    wrong = {"empty": "empty captions", "repeats": "repeating captions", "echo": "echoing captions"}
+    wrong = {"empty": "empty captions", "repeats": "repeating captions"}
     named = [
         alignment.labels_named(text, scene.labels) if scene.labels else np.nan
         for text, scene in zip(texts, scenes, strict=True)

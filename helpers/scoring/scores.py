@@ -98,7 +98,7 @@ def score_captions(
     run: Run, scenes: Sequence[Scene], captioners: Sequence[str], judges: Judges
 ) -> pd.DataFrame:
     """Captions against their photos, as arms CAPTIONER + name: CLIP score, R-precision, share of labels
-    named, and counts of empty, repeating and echoing captions. Reads captions/<captioner>.jsonl."""
+    named, and counts of empty and repeating captions. Reads captions/<captioner>.jsonl."""
     return score(run, scenes, [CAPTIONER + name for name in captioners], judges)
 
 

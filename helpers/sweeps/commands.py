@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from helpers.captioning import attributes, edits, prompt_files
+from helpers.captioning import attributes, edits, layout_prompts
 from helpers.parameters import ParameterError, nearest
 from helpers.report import comparisons, export, languages
 from helpers.report.methods import lacking
@@ -174,11 +174,11 @@ def prompts(options: argparse.Namespace) -> Work:
     """Layout prompts for generators elsewhere, written before the lines about them are given."""
     run, template = Run(options.run or "runs/demo"), options.template or ""
     if options.upsampled:
-        return partial(print, *prompt_files.bring_upsampled(run, options.upsampled, template), sep="\n")
+        return partial(print, *layout_prompts.bring_upsampled(run, options.upsampled, template), sep="\n")
     if not options.to:
         raise ParameterError("to: name the folder of the prompts (TO=my_prompts)")
     chosen = given(options, "format", "template", "size")
-    return partial(print, *prompt_files.write(run, options.to, **chosen), sep="\n")
+    return partial(print, *layout_prompts.write(run, options.to, **chosen), sep="\n")
 
 
 def doctor(options: argparse.Namespace) -> Work:

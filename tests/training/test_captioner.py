@@ -15,7 +15,7 @@ from data.training.saving import save
 from data.training.training_loop import Recipe
 from data.training.weight_transfer import captioner_to_captioner, detector_to_captioner
 from data.training.world import COLOURS, KINDS, PLACES, describe, phrase
-from helpers.captioning.captions import caption
+from helpers.captioning.captions import caption_all
 from helpers.models.loading import load_captioner
 from helpers.models.sets import Checkpoint
 
@@ -157,7 +157,8 @@ def test_queries_differ_from_the_start(model):
 def test_saved_in_half_precision_it_is_loaded_and_speaks(model, processor, scenes, half, tmp_path):
     save(model, processor, tmp_path / "blip2")
     assert (tmp_path / "blip2" / "model.safetensors").stat().st_size < 4.2e6
-    loaded = load_captioner(Checkpoint("demo blip2", str(tmp_path / "blip2")), device="cpu")
+    checkpoint = Checkpoint("demo blip2", str(tmp_path / "blip2"))
+    loaded = load_captioner(checkpoint, device="cpu")
     assert loaded.processor.num_query_tokens == captioner.QUERIES
     pixels = clip.normalised(clip.photo_tensor(scenes, np.arange(2)))
     said = captioner.tokens(model.config, processor, scenes.captions[:2])
@@ -168,7 +169,7 @@ def test_saved_in_half_precision_it_is_loaded_and_speaks(model, processor, scene
             atol=1e-2,
             rtol=1e-2,
         )
-    made = caption(loaded, [Image.fromarray(photo) for photo in scenes.photos[:2]], max_new_tokens=5)
+    made = caption_all(checkpoint, [Image.fromarray(photo) for photo in scenes.photos[:2]], max_new_tokens=5)
     assert len(made) == 2 and all(isinstance(one.generated_text, str) for one in made)
 
 

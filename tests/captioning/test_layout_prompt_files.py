@@ -5,8 +5,7 @@ import json
 import pytest
 
 from helpers.__main__ import main
-from helpers.captioning.layout_prompts import table
-from helpers.captioning.prompt_files import bring_upsampled, write
+from helpers.captioning.layout_prompts import bring_upsampled, table, write
 from helpers.parameters import ParameterError
 from helpers.runs.layouts import arm_layouts
 from helpers.runs.run import Run
