@@ -11,7 +11,7 @@ from transformers import Blip2Config
 
 from helpers.models import devices
 from helpers.models.checkpoints import locate
-from helpers.models.loading import Captioner, load_captioner, release
+from helpers.models.loading import Loaded, load_captioner, release
 from helpers.models.parts import read
 from helpers.models.sets import Checkpoint
 
@@ -82,7 +82,7 @@ def _batches(images: Iterable[Image.Image], size: int) -> Iterator[list[Image.Im
 
 
 @torch.no_grad()
-def _encode(captioner: Captioner, images: list[Image.Image]) -> tuple[torch.Tensor, float]:
+def _encode(captioner: Loaded, images: list[Image.Image]) -> tuple[torch.Tensor, float]:
     """Photos as features for the language half, (n, queries, width) on the CPU, and the seconds it took."""
     start = time.perf_counter()
     pixels = captioner.processor(images=images, return_tensors="pt")["pixel_values"]
@@ -92,7 +92,7 @@ def _encode(captioner: Captioner, images: list[Image.Image]) -> tuple[torch.Tens
 
 @torch.no_grad()
 def _decode(
-    captioner: Captioner, features: torch.Tensor, seconds: float, beams: int, max_new_tokens: int
+    captioner: Loaded, features: torch.Tensor, seconds: float, beams: int, max_new_tokens: int
 ) -> list[Caption]:
     """The features, one start token, and then words. `generate` of the whole model does the same behind image
     tokens; given embeddings alone, OPT returns new words only, so there is no prompt to strip."""

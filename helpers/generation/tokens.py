@@ -73,7 +73,7 @@ def learn(run: Run, name: str, folder: str | Path = "", text: str = TEXT) -> dic
             advice = "name the attribute anew, or start another run"
             raise ParameterError(f"tokens of {name!r} were learnt with {', '.join(changed)}: {advice}")
         return known
-    clip = load_clip(models_of(run.card["protocol"]).clip, dtype=torch.float32)
+    clip = load_clip(models_of(run.card["protocol"]).clip)
     templates = attributes.make(run, attribute, clip.processor.tokenizer, text)
     rows, _, bare = templates.values()
     photos = [

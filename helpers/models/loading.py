@@ -7,7 +7,6 @@ from safetensors, or from `.bin` files as tensors only; no code of a repository 
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import diffusers
 import torch
@@ -25,8 +24,6 @@ from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint
 
 ATTENTION = {"text": "gated", "image": "gated-text-image"}
-
-
 PARTS = {  # of a GLIGEN checkpoint: small ones first, so that gigabytes are read last
     "tokenizer": transformers.CLIPTokenizer,
     "scheduler": diffusers.PNDMScheduler,
@@ -58,10 +55,6 @@ class Loaded:
     dtype: torch.dtype = torch.float32
     checkpoint: Checkpoint | None = None
     commit: str | None = None
-
-
-class Captioner(Loaded):
-    """BLIP-2, whole or one of its halves."""
 
 
 class Clip(Loaded):
@@ -100,7 +93,7 @@ class Gligen:
 
 def load_captioner(
     checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None, half: str | None = None
-) -> Captioner:
+) -> Loaded:
     """BLIP-2 with an OPT or a T5 language half. Raises CheckpointMissing.
 
     half: "vision" (with the Q-Former) or "language" reads only that half's weights; None reads both.
@@ -114,7 +107,7 @@ def load_captioner(
     if config.image_token_index is None:
         config.image_token_index = processor.tokenizer.convert_tokens_to_ids("<image>")
     model = network(HALVES[half], checkpoint, folder, device, dtype, config=config)
-    return Captioner(model, processor, device, dtype, checkpoint, commit)
+    return Loaded(model, processor, device, dtype, checkpoint, commit)
 
 
 def load_gligen(
@@ -130,7 +123,15 @@ def load_gligen(
     checker is loaded too. Small parts are read first: what they lack is said before gigabytes are read.
     Raises CheckpointMissing, and, before any weights are read, ValueError for a UNet that cannot ground so.
     """
-    attention = _attention(checkpoint, locate(checkpoint)[0], grounding)
+    config = diffusers.UNet2DConditionModel.load_config(locate(checkpoint)[0] / "unet")
+    # GLIGEN repositories from before diffusers 0.20 say it with a flag.
+    attention = "gated" if config.get("use_gated_attention") else config.get("attention_type", "default")
+    named = f"checkpoint {checkpoint.name!r} ({checkpoint.source}), attention_type={attention!r}:"
+    if attention not in ATTENTION.values():
+        raise ValueError(f"{named} its UNet has no grounding layers; give a GLIGEN checkpoint")
+    if grounding == "image" and attention != ATTENTION["image"]:
+        other = "for image grounding give one with crops, such as anhnct/Gligen_Text_Image"
+        raise ValueError(f"{named} it grounds by text only; {other}")
     return load_stable_diffusion(checkpoint, attention, device, dtype, safety)
 
 
@@ -161,33 +162,16 @@ def load_stable_diffusion(
     return Gligen(**parts, device=device, dtype=dtype, checkpoint=checkpoint, commit=commit)
 
 
-def _attention(checkpoint: Checkpoint, folder: Path, grounding: str | None) -> str:
-    """The kind of the UNet's grounding layers, from its configuration alone."""
-    config = diffusers.UNet2DConditionModel.load_config(folder / "unet")
-    # GLIGEN repositories from before diffusers 0.20 say it with a flag.
-    attention = "gated" if config.get("use_gated_attention") else config.get("attention_type", "default")
-    named = f"checkpoint {checkpoint.name!r} ({checkpoint.source}), attention_type={attention!r}:"
-    if attention not in ATTENTION.values():
-        raise ValueError(f"{named} its UNet has no grounding layers; give a GLIGEN checkpoint")
-    if grounding == "image" and attention != ATTENTION["image"]:
-        other = "for image grounding give one with crops, such as anhnct/Gligen_Text_Image"
-        raise ValueError(f"{named} it grounds by text only; {other}")
-    return attention
-
-
-def load_clip(checkpoint: Checkpoint, device: Device = None, dtype: Dtype = None) -> Clip:
-    """CLIP with its processor. Raises CheckpointMissing."""
-    kinds = transformers.CLIPModel, transformers.CLIPProcessor
-    return Clip(**_pair(checkpoint, kinds, *placed(device, dtype, "clip")))
+def load_clip(checkpoint: Checkpoint, device: Device = None) -> Clip:
+    """CLIP with its processor, in float32. Raises CheckpointMissing."""
+    return Clip(*_pair(checkpoint, transformers.CLIPModel, transformers.CLIPProcessor, device))
 
 
 def load_detector(
-    checkpoint: Checkpoint,
-    device: Device = None,
-    dtype: Dtype = None,
-    labels: Mapping[str, str | None] | None = None,
+    checkpoint: Checkpoint, device: Device = None, labels: Mapping[str, str | None] | None = None
 ) -> Detector:
-    """OWLv2, or any checkpoint of AutoModelForObjectDetection, with its processor. labels: as `Detector`.
+    """OWLv2, or any checkpoint of AutoModelForObjectDetection, with its processor, in float32. labels: as
+    `Detector`.
 
     Raises CheckpointMissing, and ParameterError for a checkpoint that is no detector.
     """
@@ -195,17 +179,14 @@ def load_detector(
     if classes_of(folder) is not None:
         config = read(transformers.AutoConfig, checkpoint, folder)
         kinds = MODEL_FOR_OBJECT_DETECTION_MAPPING[type(config)], transformers.AutoImageProcessor
-    return Detector(**_pair(checkpoint, kinds, *placed(device, dtype, "detector")), labels=labels or {})
+    return Detector(*_pair(checkpoint, *kinds, device), labels=labels or {})
 
 
-def _pair(
-    checkpoint: Checkpoint, kinds: tuple[type, type], device: torch.device, dtype: torch.dtype
-) -> dict[str, object]:
-    """A model and its processor, and where they are from: the fields of `Loaded`."""
-    folder, commit = locate(checkpoint)
-    processor = read(kinds[1], checkpoint, folder)
-    model = network(kinds[0], checkpoint, folder, device, dtype)
-    return vars(Loaded(model, processor, device, dtype, checkpoint, commit))
+def _pair(checkpoint: Checkpoint, kind: type, processor_kind: type, device: Device) -> tuple:
+    """A model that measures, its processor, and where they are from: the fields of `Loaded`."""
+    (folder, commit), (device, dtype) = locate(checkpoint), placed(device, None, "clip")
+    processor = read(processor_kind, checkpoint, folder)
+    return network(kind, checkpoint, folder, device, dtype), processor, device, dtype, checkpoint, commit
 
 
 def release(*models: Loaded | Gligen) -> None:

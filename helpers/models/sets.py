@@ -169,6 +169,9 @@ def _published() -> ModelSet:
     owlv2 = "google/owlv2-base-patch16-ensemble", "cfd3195ba4ea9592eec887ded089f4c08eff231d"
     ip2p = "timbrooks/instruct-pix2pix", "31519b5cb02a7fd89b906d88731cd4d6a7bbf88d"
     turbo = "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2"
+    # no whole commit was seen to pin; parameters without the text encoder, which is freed before
+    flux, mirror = ("black-forest-labs/flux-3-image-klein", "main"), "unsloth/flux-3-image-klein"
+    parts = ("transformer", "text_encoder", "tokenizer", "vae")
     return ModelSet(
         "published",
         captioners={"opt": hub(*opt, 15.0e9, 3.74e9), "t5": hub(*t5, 15.8e9, 3.94e9)},
@@ -178,7 +181,7 @@ def _published() -> ModelSet:
         methods={
             "ip2p": hub(*ip2p, 4.27e9, 1.07e9),
             "turboedit": hub(*turbo, 2.58e9, 1.29e9, variant="fp16"),
-            "flux3": _flux3(),
+            "flux3": hub(*flux, 20.2e9, 5.63e9, parts=parts, mirror=mirror, licence=FLUX_LICENCE),
             "layoutdiffusion": converted("layoutdiffusion", "LayoutDiffusion", 569_000_000, "FILE.pt"),
             "attngan": converted("attngan", "AttnGAN", 0, "FOLDER"),
             "ssagan": converted("ssagan", "SSA-GAN", 0, "FOLDER", licence=SSAGAN_LICENCE),
@@ -189,17 +192,6 @@ def _published() -> ModelSet:
         scheduler="pndm",
         steps=50,
         guidance_scale=7.5,
-    )
-
-
-def _flux3() -> Checkpoint:
-    """Of its repository no whole commit was seen to pin. parameters: without the text encoder, which is freed
-    before."""
-    name = "flux-3-image-klein"
-    numbers = {"size": 20_200_000_000, "parameters": 5_630_000_000, "licence": FLUX_LICENCE}
-    parts = ("transformer", "text_encoder", "tokenizer", "vae")
-    return Checkpoint(
-        name, f"black-forest-labs/{name}", "main", parts=parts, mirror=f"unsloth/{name}", **numbers
     )
 
 

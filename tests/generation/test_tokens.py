@@ -158,7 +158,7 @@ def test_a_method_without_a_text_encoder_stays_as_it_is(run):
 
 def test_the_generators_of_the_demo_set_read_the_words_that_clip_reads():
     """What is learnt in CLIP's embedding means the same in the generator's."""
-    clip = loading.load_clip(DEMO.clip, "cpu", torch.float32)
+    clip = loading.load_clip(DEMO.clip, "cpu")
     own = clip.model.text_model.get_input_embeddings().weight
     for kind, checkpoint in DEMO.gligen.items():
         gligen = loading.load_gligen(checkpoint, kind, "cpu", torch.float32)
