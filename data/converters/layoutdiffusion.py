@@ -8,11 +8,12 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
-from diffusers import PNDMScheduler
+from diffusers import AutoencoderKL, DiffusionPipeline, PNDMScheduler, SchedulerMixin
 
-from helpers.models.layout_unet import LayoutDiffusionModel, LayoutDiffusionPipeline
+from helpers.models.layout_unet import LayoutDiffusionModel
 from helpers.models.sets import model_set
 
 COCO_STUFF = Path(__file__).with_name("coco_stuff.txt")  # a class per line; __null__ where none was trained
@@ -53,6 +54,18 @@ FUSION = {
     "mlp.c_fc": "linear1",
     "mlp.c_proj": "linear2",
 }
+
+
+class LayoutDiffusionPipeline(DiffusionPipeline):
+    """The parts of a checkpoint's folder. vae: None for a model of pixels."""
+
+    _optional_components: ClassVar[list[str]] = ["vae"]
+
+    def __init__(
+        self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
 
 
 def convert(state: Mapping[str, torch.Tensor], classes: Sequence[str], length: int) -> LayoutDiffusionModel:

@@ -29,11 +29,12 @@ from transformers import (
     ProcessorMixin,
 )
 
+from data.converters.layoutdiffusion import LayoutDiffusionPipeline
 from data.training.clip import WIDTH, processor
 from data.training.gligen import SCHEDULE
 from helpers.files import beside
 from helpers.generation.methods.gans import GanPipeline
-from helpers.models.layout_unet import LayoutDiffusionModel, LayoutDiffusionPipeline
+from helpers.models.layout_unet import LayoutDiffusionModel
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:

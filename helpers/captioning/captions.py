@@ -1,7 +1,8 @@
 """Captions of photos by BLIP-2, in batches, whole or half by half; and the faults of a caption."""
 
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,13 +16,17 @@ from helpers.models.loading import Loaded, load_captioner, release
 from helpers.models.parts import read
 from helpers.models.sets import Checkpoint
 
+REPEATS = re.compile(r"(?<!\S)(?:(\S+(?: \S+){1,5}) \1|(\S+) \2 \2)(?!\S)")  # in words with a blank between
+
 
 @dataclass(frozen=True)
 class Caption:
-    """generated_text: stripped of special tokens and outer blanks; seconds: its share of its batch's time."""
+    """generated_text: stripped of special tokens and outer blanks; seconds: its share of its batch's time;
+    flags: its faults, see `flags`."""
 
     generated_text: str
     seconds: float
+    flags: tuple[str, ...]
 
 
 def caption_all(
@@ -39,7 +44,9 @@ def caption_all(
     """
     halves = not fits(checkpoint)
     captioner = load_captioner(checkpoint, half="vision" if halves else None)
-    features = (_encode(captioner, batch) for batch in _batches(images, batch_size))
+    remaining = iter(images)
+    batches = iter(lambda: [*islice(remaining, batch_size)], [])
+    features = (_encode(captioner, batch) for batch in batches)
     if halves:
         features = [*features]
         release(captioner)
@@ -63,22 +70,8 @@ def flags(text: str) -> tuple[str, ...]:
 
     repeats: two to six words follow themselves, or one word does twice ("a dog and a dog" does not).
     """
-    words = text.lower().replace(",", " ").replace(".", " ").split()
-    if not words:
-        return ("empty",)
-    return ("repeats",) if any(_follows_itself(words, length) for length in range(1, 7)) else ()
-
-
-def _follows_itself(words: list[str], length: int) -> bool:
-    times = 3 if length == 1 else 2
-    runs = range(len(words) - times * length + 1)
-    return any(words[i : i + length] * times == words[i : i + times * length] for i in runs)
-
-
-def _batches(images: Iterable[Image.Image], size: int) -> Iterator[list[Image.Image]]:
-    remaining = iter(images)
-    while batch := list(islice(remaining, size)):
-        yield batch
+    words = " ".join(re.sub("[,.]", " ", text.lower()).split())
+    return ("repeats",) * bool(REPEATS.search(words)) if words else ("empty",)
 
 
 @torch.no_grad()
@@ -108,4 +101,4 @@ def _decode(
     tokens = language.generate(inputs_embeds=inputs, attention_mask=mask, **options)
     texts = captioner.processor.batch_decode(tokens.cpu(), skip_special_tokens=True)
     each = (seconds + time.perf_counter() - start) / len(features)
-    return [Caption(text.strip(), each) for text in texts]
+    return [Caption(text.strip(), each, flags(text)) for text in texts]

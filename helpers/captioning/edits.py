@@ -31,9 +31,8 @@ KEYS = ("image", "box", "source", "target", "instruction")
 
 @dataclass(frozen=True)
 class Edit:
-    """One edit of one scene. box: index of the edited box in the scene as it is fitted for pictures, where
-    some may be left out, None for the whole picture. source: words of the
-    caption, "" where something is only added; target: what stands there after the edit."""
+    """One edit of one scene. box: index of the edited box in the scene as it is fitted for pictures, None for
+    the whole picture. source: words of the caption, "" where something is only added."""
 
     box: int | None
     source: str
@@ -71,16 +70,16 @@ def read(run: Run, name: str) -> dict[str, Edit]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            problems.append(f"line {number}: not JSON ({error})")
-            continue
-        found = list(_problems(row, of_image, edits))
-        problems += [f"line {number}: {problem}" for problem in found]
-        if not found and row["image"] in of_image:
-            scene, box = of_image[row["image"]], row["box"]
-            place = None if box is None else scene.numbers.index(box)
+            problem = f"not JSON ({error})"
+        else:
+            problem = _problem(row, of_image, edits)
+        if problem:
+            problems.append(f"{path}, line {number}: {problem}")
+        elif scene := of_image.get(row["image"]):
+            place = None if row["box"] is None else scene.numbers.index(row["box"])
             edits[scene.name] = Edit(place, *(row[key] for key in KEYS[2:]))
     if problems:
-        raise ParameterError("\n".join(f"{path}, {problem}" for problem in problems))
+        raise ParameterError("\n".join(problems))
     if without := [scene.image for scene in scenes if scene.name not in edits]:
         raise ParameterError(
             f"{path}: {len(without)} of {len(scenes)} photos have no row, such as {without[0]!r}; give one "
@@ -117,24 +116,23 @@ def make(
     return rows
 
 
-def _problems(row: object, of_image: Mapping[str, Scene], edits: Mapping[str, Edit]) -> Iterable[str]:
+def _problem(row: object, of_image: Mapping[str, Scene], edits: Mapping[str, Edit]) -> str | None:
     if not isinstance(row, dict) or not set(KEYS) <= set(row):
-        yield f"{row!r:.80}: an object with {', '.join(KEYS)} is needed"
-        return
+        return f"{row!r:.80}: an object with {', '.join(KEYS)} is needed"
     for key in ("image", "source", "target", "instruction"):
         if not isinstance(row[key], str) or not (row[key].strip() or key == "source"):
-            yield f"{key} {row[key]!r}: a text is needed"
-            return
+            return f"{key} {row[key]!r}: a text is needed"
     box = row["box"]
-    if box is not None and (not isinstance(box, int) or isinstance(box, bool)):
-        yield f"box {box!r}: the index of a box is needed, from 0, or null for the whole picture"
-    elif row["source"] == row["target"]:
-        yield f"source and target are both {row['target']!r}: nothing would change"
-    elif (scene := of_image.get(row["image"])) is None:
-        return  # of another part of the data set
-    elif scene.name in edits:
-        yield f"image {row['image']!r} has an edit already; one row per photo"
-    elif box is not None and box not in scene.numbers:
-        some = scene.numbers != tuple(range(len(scene.labels)))
-        which = f"in this run, numbers {', '.join(map(str, scene.numbers))}" if some else "counted from 0"
-        yield f"box {box}: scene {scene.name!r} has {len(scene.labels)} boxes, {which}"
+    if box is not None and type(box) is not int:
+        return f"box {box!r}: the index of a box is needed, from 0, or null for the whole picture"
+    if row["source"] == row["target"]:
+        return f"source and target are both {row['target']!r}: nothing would change"
+    if (scene := of_image.get(row["image"])) is None:
+        return None  # of another part of the data set
+    if scene.name in edits:
+        return f"image {row['image']!r} has an edit already; one row per photo"
+    if box is None or box in scene.numbers:
+        return None
+    some = scene.numbers != tuple(range(len(scene.labels)))
+    which = f"in this run, numbers {', '.join(map(str, scene.numbers))}" if some else "counted from 0"
+    return f"box {box}: scene {scene.name!r} has {len(scene.labels)} boxes, {which}"

@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,18 +69,13 @@ class Missing:
 
 
 class CheckpointMissing(OSError):
-    """Checkpoints that are absent, incomplete or damaged, each with its place, and the ways out."""
+    """A checkpoint that is absent, incomplete or damaged, with its place, and the ways out."""
 
-    def __init__(self, *missing: Missing) -> None:
-        self.missing = missing
-        commands = list(dict.fromkeys(one.command for one in missing if one.command))
-        lines = [*map(str, missing)]
-        if len(missing) > 1:
-            names = ", ".join(one.checkpoint.name for one in missing)
-            lines.insert(0, f"{len(missing)} checkpoints are missing, {_size(missing)}: {names}")
-        if commands:
-            lines += [f"either download ({_size(missing)}):  {' && '.join(commands)}", DEMO]
-        super().__init__("\n".join([*lines, *(RESTORE if len(commands) < len(missing) else ())]))
+    def __init__(self, missing: Missing) -> None:
+        ways = RESTORE
+        if missing.command:
+            ways = f"either download ({_size(missing)}):  {missing.command}", DEMO
+        super().__init__("\n".join([str(missing), *ways]))
 
 
 def locate(checkpoint: Checkpoint) -> tuple[Path, str | None]:
@@ -135,7 +129,7 @@ def fetch(models: ModelSet, safety: bool = False) -> None:
     """Download what is missing of a model set, going on where a download was stopped, and print what is
     where. Raises CheckpointMissing for what cannot be had."""
     needed, lacking = _needed(models, safety), missing(models, safety)
-    count = f"{len(lacking)} of {len(needed)} checkpoints to download, {_size(lacking)}"
+    count = f"{len(lacking)} of {len(needed)} checkpoints to download, {_size(*lacking)}"
     print(count if lacking else f"nothing to download, all {len(needed)} checkpoints are here")
     for one in lacking:
         print("; ".join(filter(None, [f"  {one.checkpoint.name} ...", one.checkpoint.terms])))
@@ -149,8 +143,6 @@ def fetch(models: ModelSet, safety: bool = False) -> None:
             wanted = _wanted(one.checkpoint) | {"allow_patterns": list(one.damaged)}
             snapshot_download(**wanted, force_download=True)
         locate(one.checkpoint)
-    if lacking := missing(models, safety):
-        raise CheckpointMissing(*lacking)
     for one in needed:
         print(f"  {one.name}: {find(one)[0]}")
 
@@ -187,6 +179,6 @@ def _hf() -> str:
     return "hf" if shutil.which("hf") or not beside.is_file() else str(beside)
 
 
-def _size(missing: Iterable[Missing]) -> str:
+def _size(*missing: Missing) -> str:
     total = sum(one.checkpoint.size for one in missing)
     return f"{total / 1e9:.1f} GB" if total else "size unknown"

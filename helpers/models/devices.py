@@ -77,22 +77,19 @@ def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list
     device = torch.device(device) if device else best_device()
     judges = [models.clip, models.detector, *([INCEPTION] if models.inception else [])]
     checker = parameters(models.safety) if safety and models.safety else 0
+    gligen = {name: parameters(one) for name, one in models.gligen.items()}
+    own = {name: parameters(one) for name, one in models.own.items()}
     stages = [(f"captions by {name}", name, parameters(one)) for name, one in models.captioners.items()]
-    captions = len(stages)
-    stages += [
-        (f"pictures grounded by {name}", "gligen", parameters(one) + checker)
-        for name, one in models.gligen.items()
-    ]
-    usual = max(map(parameters, models.gligen.values()))  # what is smaller fits where GLIGEN fits
-    larger = {name: one for name, one in models.own.items() if parameters(one) > usual}
-    stages += [(f"pictures by {name}", name, parameters(one)) for name, one in larger.items()]
+    stages += [(f"pictures grounded by {name}", "gligen", one + checker) for name, one in gligen.items()]
+    # what is smaller fits where GLIGEN fits
+    stages += [(f"pictures by {name}", name, one) for name, one in own.items() if one > max(gligen.values())]
     stages += [("scores", "clip", sum(map(parameters, judges)))]
     found, free = [], memory(device)
-    for place, (stage, family, count) in enumerate(stages):
+    for stage, family, count in stages:
         dtype = best_dtype(device, family)
         how, each = f"{device.type}, {str(dtype).removeprefix('torch.')}", ROOM * dtype.itemsize
         need = Need(stage, int(each * count), free, how)
-        if place < captions and device.type != "cpu" and not need.fits:
+        if stage.startswith("captions") and device.type != "cpu" and not need.fits:
             need = Need(stage, int(each * (count - VISION_HALF)), free, f"{how}, half by half")
         found.append(need)
     return found

@@ -9,10 +9,9 @@ and by box (object-aware cross attention, section 3.3).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin, UNet2DModel
+from diffusers import ModelMixin, UNet2DModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import get_fourier_embeds_from_boundingbox
@@ -168,18 +167,6 @@ class LayoutDiffusionModel(ModelMixin, ConfigMixin):
         for attention in self.attentions:
             attention.processor.given = None
         return made
-
-
-class LayoutDiffusionPipeline(DiffusionPipeline):
-    """The parts of a checkpoint's folder. vae: None for a model of pixels."""
-
-    _optional_components: ClassVar[list[str]] = ["vae"]
-
-    def __init__(
-        self, unet: LayoutDiffusionModel, scheduler: SchedulerMixin, vae: AutoencoderKL | None = None
-    ) -> None:
-        super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
 
 
 def cells(height: int, width: int) -> torch.Tensor:

@@ -79,16 +79,6 @@ def largest(boxes: np.ndarray, n: int = PLACES) -> tuple[np.ndarray, np.ndarray]
     return np.sort(by_size[:n]), np.sort(by_size[n:])
 
 
-def reproject(boxes: np.ndarray, window: tuple[float, float, float, float]) -> np.ndarray:
-    """Boxes as fractions of a window (itself a box) of the picture, clipped to it: (n, 4) float32.
-
-    Boxes outside the window keep no area.
-    """
-    x_min, y_min, x_max, y_max = window
-    width, height = x_max - x_min, y_max - y_min
-    return clip((_rows(boxes) - [x_min, y_min, x_min, y_min]) / [width, height, width, height])
-
-
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """Label -> colour, "#rrggbb", in the order of PALETTE: the commonest label has the first.
 
@@ -166,17 +156,15 @@ def overlay(
     boxes: np.ndarray,
     labels: Sequence[str],
     aspect: float,
-    colours: Sequence[str] | None = None,
+    colours: Sequence[str],
     marks: Sequence[str] | None = None,
 ) -> str:
     """Boxes (n, 4) as SVG to lie over a picture, small ones on top, so that they can be pointed at.
 
-    aspect: height over width of the picture. colours: one per box; None for those of `colours_of(labels)`.
-    marks: per box FOUND (full line), MISSED (dashed), DROPPED (grey, dotted) or "" (full line).
+    aspect: height over width of the picture. colours: one per box. marks: per box FOUND (full line), MISSED
+    (dashed), DROPPED (grey, dotted) or "" (full line).
     """
-    known, height = colours_of(labels), 100 * aspect
-    colours = [known[label] for label in labels] if colours is None else colours
-    marks = [""] * len(labels) if marks is None else marks
+    height, marks = 100 * aspect, [""] * len(labels) if marks is None else marks
     texts = [escape(f"{label}, {mark}" if mark else label) for label, mark in zip(labels, marks, strict=True)]
     parts = []
     for index in np.argsort(-area(boxes), kind="stable"):

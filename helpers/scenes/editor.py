@@ -71,8 +71,10 @@ class BoxEditor:
         rows = self.canvas.bboxes
         corners = [[one["x"], one["y"], one["x"] + one["width"], one["y"] + one["height"]] for one in rows]
         texts = [one.get("text") or "" for one in rows]
-        labels = tuple(_label(one["label"], text) for text, one in zip(texts, rows, strict=True))
-        phrases = tuple(text or words(one["label"]) for text, one in zip(texts, rows, strict=True))
+        named = [(one["label"], text) for one, text in zip(rows, texts, strict=True)]
+        # to be looked for is the label, unless the text names something else
+        labels = tuple(text if text and label.lower() not in text.lower() else label for label, text in named)
+        phrases = tuple(text or words(label) for label, text in named)
         fractions = boxes.to_fractions(np.array(corners).reshape(-1, 4), *self.size)
         return replace(self.scene, boxes=fractions, labels=labels, phrases=phrases, numbers=())
 
@@ -119,11 +121,6 @@ class BoxEditor:
         photo = photo.resize([round(side * SIDE / max(photo.size)) for side in photo.size])
         self.size = photo.size
         self.canvas.image_bytes = png(Image.new("RGB", photo.size, "#d9d9d9") if self.blank.value else photo)
-
-
-def _label(label: str, text: str) -> str:
-    """What to look for in the box: its label, unless the text names something else."""
-    return text if text and label.lower() not in text.lower() else label
 
 
 def png(image: Image.Image) -> bytes:

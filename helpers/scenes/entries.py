@@ -18,7 +18,7 @@ from helpers.scenes.checks import PROMPT, TEXTS, is_box
 from helpers.scenes.photos import Folder, Photo, normal
 from helpers.scenes.problems import Problem, examples
 
-NUMBERS = "box numbers"  # of the boxes in their entry, before any is left out
+NUMBERS = "box numbers"  # before any is left out, by which what is said of a box elsewhere finds it again
 LISTS = ("labels", "bboxes", "phrases", NUMBERS)  # what an entry has one of per box
 LONGEST = 251  # bytes of a scene's name: file systems take 255, and its pictures are called NAME.png
 CLASHES = (  # of an entry with an earlier one: in path, in content, in the scene's name
@@ -94,8 +94,8 @@ def locate(folder: Path, entries: Sequence, photos: bool) -> tuple[dict[int, Pat
         # a symbolic link may lead out, as in download caches: whoever made the folder put it there
         elif re.match(r"\.\./|/|\.\.$|[A-Za-z]:/", normal(image)):
             text = f"the path leaves the folder; copy the picture into {folder}"
-        elif photos and (path := files.find(image)) is None:
-            text = files.missing(image)
+        elif photos and isinstance(path := files.find(image), str):
+            text = path
         elif (length := len(name_of(image).encode())) > LONGEST:
             text = f"the name is too long, {length} bytes with its folders; rename it to at most {LONGEST}"
         if text:
@@ -116,11 +116,6 @@ def complete(entry: dict, photo: Photo | None, fractions: bool) -> dict:
         sides, boxes = np.array(photo[:2] * 2), entry["bboxes"]
         entry["bboxes"] = [(box * sides).tolist() if is_box(box) else box for box in boxes]
     return entry
-
-
-def numbered(entry: dict) -> dict:
-    """The entry with NUMBERS, by which what is said of a box elsewhere finds it again."""
-    return entry | {NUMBERS: [*range(len(entry["labels"]))]}
 
 
 def clashes(entries: Sequence[dict], photos: Mapping[int, Photo]) -> list[Problem]:
@@ -198,7 +193,8 @@ def once(entries: Sequence[dict]) -> tuple[list[dict], str | None]:
     for entry in entries:
         labels, boxes, kept = entry["labels"], entry["bboxes"], []
         for i, label in enumerate(labels):
-            if not any(label == labels[k] and _near(boxes[i], boxes[k]) for k in kept):
+            alike = (boxes[k] for k in kept if label == labels[k])
+            if not any(all(abs(a - b) < NEAR for a, b in zip(boxes[i], one, strict=True)) for one in alike):
                 kept.append(i)
         if len(kept) < len(labels):
             copies += len(labels) - len(kept)
@@ -215,7 +211,3 @@ def _only(entry: dict, kept: Sequence[int]) -> dict:
 
 def _composed(label: str) -> str:
     return " ".join(unicodedata.normalize("NFC", label).split())
-
-
-def _near(a: Sequence[float], b: Sequence[float]) -> bool:
-    return all(abs(one - two) < NEAR for one, two in zip(a, b, strict=True))

@@ -162,12 +162,8 @@ def rows(documents: Mapping[str, list], left_out: Counter) -> Iterator[dict]:
         caption = next((row[key] for key in ("caption", "prompt", "text") if row.get(key)), None)
         entry = {"labels": labels, "bboxes": boxes, "caption": caption}
         if image is None:
-            more = {
-                key: value
-                for key, value in row.items()
-                if key not in ("id", "prompt", "phrases", "locations")
-            }
-            yield more | {"image": str(row.get("id", number))} | entry
+            rest = {key: row[key] for key in row if key not in ("id", "prompt", "phrases", "locations")}
+            yield rest | {"image": str(row.get("id", number))} | entry
         else:
             yield _entry(image, (), row) | entry
 
@@ -196,24 +192,17 @@ def _value(text: str, other: str) -> object:
 def voc(documents: Mapping[str, bytes], left_out: Counter) -> Iterator[dict]:
     """Pascal VOC files."""
     for path, text in documents.items():
-        root = ElementTree.fromstring(text)
+        root, sides = ElementTree.fromstring(text), ("xmin", "ymin", "xmax", "ymax")
         things = [
-            (one.findtext("name", ""), [float(one.findtext(f"bndbox/{key}")) for key in VOC_BOX])
+            (one.findtext("name", ""), [float(one.findtext(f"bndbox/{key}")) for key in sides])
             for one in root.findall("object")
         ]
-        sides = {key: int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height")}
-        yield _entry(root.findtext("filename", "").strip() or PurePath(path).stem, things, sides)
+        size = {key: int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height")}
+        yield _entry(root.findtext("filename", "").strip() or PurePath(path).stem, things, size)
 
 
-VOC_BOX = ("xmin", "ymin", "xmax", "ymax")
 READERS: dict[str, Reader] = {"COCO": coco, "LabelMe": labelme, "CreateML": createml}  # of JSON documents
 READERS |= {"Label Studio": label_studio, "VIA": via}
-
-
-def words(entries: Sequence[dict], scenes: str) -> str:
-    """How many scenes, boxes and classes entries have."""
-    labels = Counter(label for entry in entries for label in entry["labels"])
-    return f"{len(entries):,} {scenes}, {labels.total():,} boxes, {len(labels):,} labels"
 
 
 def corners(x: float, y: float, width: float, height: float) -> list[float]:

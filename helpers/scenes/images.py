@@ -29,10 +29,8 @@ SUFFIXES |= {".ppm", ".pgm", ".pnm"}
 # What Pillow raises on damaged or hostile files, found by cutting and flipping bytes
 DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, IndexError, TypeError, EOFError, struct.error)
 DAMAGED += (Image.DecompressionBombError, Image.DecompressionBombWarning)
-PngImagePlugin.MAX_TEXT_CHUNK = (
-    PngImagePlugin.MAX_TEXT_MEMORY
-)  # else texts and profiles over 1 MB are an error
-
+# else texts and profiles over 1 MB are an error
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _TURN = Image.Transpose
 TURNS = {2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE}
 TURNS |= {6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90}  # EXIF orientation -> what undoes it
@@ -164,10 +162,10 @@ def fit_boxes(
         raise ValueError(f"how is {how!r}; use 'squash' or 'crop'")
     scale = min(photo[0] / width, photo[1] / height)
     share = np.array([width * scale / photo[0], height * scale / photo[1]])
-    window = np.concatenate([(1 - share) / 2, (1 + share) / 2])
-    boxes = rectangles.reproject(boxes, window)
+    low, high = (1 - share) / 2, (1 + share) / 2
+    boxes = rectangles.clip((boxes - np.tile(low, 2)) / np.tile(high - low, 2))
     kept = np.flatnonzero(rectangles.area(boxes) >= SMALLEST_SHARE)
-    return window, boxes[kept], kept
+    return np.concatenate([low, high]), boxes[kept], kept
 
 
 def crop(image: Image.Image, box: np.ndarray) -> Image.Image:
@@ -230,10 +228,9 @@ def to_images(tensor: "torch.Tensor") -> list[Image.Image]:
     Raises ValueError naming the first picture with NaN.
     """
     values = tensor.detach().float().cpu()
-    for index in range(len(values)):
-        if values[index].isnan().any():
-            raise ValueError(
-                f"picture {index} has NaN pixels; the autoencoder ran in a dtype too small for it"
-            )
+    if broken := values.isnan().flatten(1).any(1).nonzero().flatten().tolist():
+        raise ValueError(
+            f"picture {broken[0]} has NaN pixels; the autoencoder ran in a dtype too small for it"
+        )
     pixels = ((values + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(picture) for picture in pixels]

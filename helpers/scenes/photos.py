@@ -51,29 +51,19 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def find(self, image: str) -> Path | None:
-        """The file in the folder, in its images/, or the only one below it whose path ends so; else None.
-
-        Separators of Windows and both Unicode forms of accented letters are understood.
-        """
+    def find(self, image: str) -> Path | str:
+        """The file in the folder, in its images/, or the only one below it whose path ends so; else what to
+        say. Separators of Windows and both Unicode forms of accented letters are understood."""
         for name in (image, image.replace("\\", "/")):
             for below in ("", "images"):
                 if os.path.isfile(place := os.path.join(self.path, below, name)):
                     return Path(place)
-        ends = self.ending(image)
-        return self.path / ends[0] if len(ends) == 1 else None
-
-    def ending(self, image: str) -> list[str]:
-        """Paths of files, relative to the folder, that end with that path."""
         wanted = normal(image)
         files = self._files.get(posixpath.basename(wanted), [])
-        return [path for path in files if f"/{normal(path)}".endswith(f"/{wanted}")]
-
-    def missing(self, image: str) -> str:
-        """What to say of a name that `find` does not find."""
-        if ends := self.ending(image):
-            return f"{len(ends)} files are called so: {', '.join(map(repr, ends[:3]))}; give the folder too"
-        stem = _stem(posixpath.basename(normal(image))).strip()
+        if ends := [path for path in files if f"/{normal(path)}".endswith(f"/{wanted}")]:
+            said = f"{len(ends)} files are called so: {', '.join(map(repr, ends[:3]))}; give the folder too"
+            return said if len(ends) > 1 else self.path / ends[0]
+        stem = _stem(posixpath.basename(wanted)).strip()
         near = next((paths[0] for name, paths in self._files.items() if _stem(name) == stem), None)
         return "there is no such file; " + (f"is it {near!r}?" if near else "add it or correct its name")
 
@@ -117,8 +107,12 @@ def look(
     wait: False decodes in the background what is not known yet, and returns UNCHECKED for it, or, with
     `sizes`, what its header says.
     """
-    memory, found, new = _memory(folder), {}, {}
-    known = _read(memory)
+    base = os.environ.get("GROUNDED_CACHE") or platformdirs.user_cache_dir("grounded")
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    memory, known, found, new = Path(base, "photos", f"{name}.json"), {}, {}, {}
+    with suppress(OSError, ValueError):  # none yet, or damaged: the photos are decoded again
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    known = known if isinstance(known, dict) else {}
     for path in paths:
         stamp = [(fact := os.stat(path)).st_size, fact.st_mtime_ns]
         row = known.get(_name(folder, path), ())
@@ -174,20 +168,6 @@ def _header(path: Path) -> Photo | str:
         return Photo(*(size[::-1] if turn > 4 else size), turn, "")
     except images.DAMAGED:
         return _decoded(path)  # which says what is wrong
-
-
-def _memory(folder: Path) -> Path:
-    base = os.environ.get("GROUNDED_CACHE") or platformdirs.user_cache_dir("grounded")
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    return Path(base, "photos", f"{name}.json")
-
-
-def _read(memory: Path) -> dict[str, list]:
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or damaged: the photos are decoded again
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.scenes import boxes as rectangles
-from helpers.scenes import checks, entries, formats, images, photos, readers
+from helpers.scenes import checks, entries, images, photos, readers
 from helpers.scenes.checks import PROMPT
 from helpers.scenes.entries import NUMBERS, name_of, rare_collection, words
 from helpers.scenes.photos import Photo
@@ -19,7 +20,6 @@ from helpers.scenes.problems import DatasetError, Problem, examples, lines, scen
 
 SIDE = 512  # pixels of a layout without width and height, the square of the published models
 CANVAS = "#d9d9d9"
-LATER = "later steps wait for them and say what is wrong"
 KNOWN = {*checks.REQUIRED, *checks.TEXTS, "phrases", NUMBERS}
 
 
@@ -132,14 +132,16 @@ def read_scenes(
     problems += [*checks.check(found, decoded), *entries.clashes(found, known)]
     left_out, texts = _bad(folder, source.file, found, problems, skip_bad)
     good = [index for index in range(len(found)) if index not in left_out]
-    kept = [entries.numbered(found[index]) for index in good]
+    kept = [found[index] | {NUMBERS: [*range(len(found[index]["labels"]))]} for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
     kept, copies = entries.once(kept)
     scenes = list(_scenes(kept, [paths[index] for index in good], [known[index] for index in good]))
     notes = [*source.notes, joined, square if not all(stated) else None, *texts, *spelled, copies]
-    words = formats.words(kept, "photos" if source.photos else "prompts")
+    named = Counter(chain.from_iterable(entry["labels"] for entry in kept))
+    said = f"{source.format}, {len(kept):,} {'photos' if source.photos else 'prompts'}"
+    said += f", {named.total():,} boxes, {len(named):,} labels"
     reasons = {scene_of(found, index): text for index, text in left_out.items()}
-    read = Scenes(scenes, f"{source.format}, {words}", filter(None, notes), reasons)
+    read = Scenes(scenes, said, filter(None, notes), reasons)
     read.notes += _remarks(read)
     return read
 
@@ -191,7 +193,8 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
 def _remarks(scenes: Scenes) -> Iterator[str]:
     """What a program cannot decide, what was cut, and what is not known yet."""
     if scenes.unchecked:
-        yield f"photos that are being checked in the background: {scenes.unchecked:,}; {LATER}"
+        later = "later steps wait for them and say what is wrong"
+        yield f"photos that are being checked in the background: {scenes.unchecked:,}; {later}"
     if clipped := [scene.image for scene in scenes if scene.clipped]:
         yield f"photos whose boxes leave them and are clipped: {len(clipped):,}, {examples(clipped)}"
     turned = [

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.converters.layoutdiffusion import LayoutDiffusionPipeline
 from helpers.models.layout_unet import (
     IMAGE,
     NULL,
     WHOLE,
     LayoutDiffusionModel,
-    LayoutDiffusionPipeline,
     cells,
 )
 from helpers.models.parts import network

@@ -84,12 +84,6 @@ def test_among_equal_boxes_the_first_stay():
     assert np.array_equal(np.sort(np.concatenate([kept, dropped])), np.arange(120))
 
 
-def test_reproject_sees_the_window_as_the_whole_picture():
-    seen = boxes.reproject([[0.25, 0, 0.75, 1], [0.375, 0.25, 0.5, 0.5], [0, 0, 0.1, 1]], (0.25, 0, 0.75, 1))
-    assert seen[:2].tolist() == [[0, 0, 1, 1], [0.25, 0.25, 0.5, 0.5]]
-    assert boxes.area(seen)[2] == 0
-
-
 GREY = Image.new("RGB", (200, 160), "#808080")
 RED, GREEN = "#ff0000", "#00ff00"
 
@@ -156,7 +150,7 @@ def test_no_boxes_leave_the_picture_as_it_is():
 
 def test_boxes_lie_where_they_were_asked_for_the_large_ones_below():
     two = np.float32([[0.25, 0.5, 0.5, 1], [0, 0, 1, 1]])
-    page = BeautifulSoup(boxes.overlay(two, ["cone", "<img>"], aspect=0.5), "html.parser")
+    page = BeautifulSoup(boxes.overlay(two, ["cone", "<img>"], 0.5, ["red", "lime"]), "html.parser")
     assert page.svg["viewbox"] == "0 0 100 50.00"
     whole, small = page.find_all("rect")
     assert [float(small[key]) for key in ("x", "y", "width", "height")] == [25, 25, 25, 25]
@@ -166,7 +160,9 @@ def test_boxes_lie_where_they_were_asked_for_the_large_ones_below():
 
 def test_a_long_label_at_the_right_edge_ends_inside_the_picture():
     two = np.float32([[0.9, 0, 1, 1], [0.1, 0, 1, 1]])
-    page = BeautifulSoup(boxes.overlay(two, ["a worker in a vest", "cone"], 1), "html.parser")
+    page = BeautifulSoup(
+        boxes.overlay(two, ["a worker in a vest", "cone"], 1, ["red", "lime"]), "html.parser"
+    )
     texts = {one.text: one for one in page.find_all("text")}
     assert texts["a worker in a vest"]["text-anchor"] == "end" and texts["a worker in a vest"]["x"] == "99"
     assert "text-anchor" not in texts["cone"].attrs and texts["cone"]["x"] == "11.00"
@@ -175,7 +171,7 @@ def test_a_long_label_at_the_right_edge_ends_inside_the_picture():
 def test_found_missed_and_dropped_boxes_have_lines_of_their_own():
     three = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0.2, 0.2]])
     marks = [boxes.FOUND, boxes.MISSED, boxes.DROPPED]
-    page = BeautifulSoup(boxes.overlay(three, ["a", "b", "c"], 1, marks=marks), "html.parser")
+    page = BeautifulSoup(boxes.overlay(three, ["a", "b", "c"], 1, ["red"] * 3, marks), "html.parser")
     dashes = [one.get("stroke-dasharray") for one in page.find_all("rect")]
     assert dashes[0] is None and len(set(dashes)) == 3 and page.find_all("rect")[2]["stroke"] == boxes.GREY
     assert [one.text for one in page.find_all("title")] == [

@@ -1,6 +1,7 @@
 """Real layouts that nobody here made, through scenes, drawing and prompts; skipped where they are absent."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,9 @@ def test_prompts_name_every_label_once(scenes):
 
 
 def test_the_file_is_written_back_with_prompts_and_read_again(scenes, tmp_path):
-    prompts = {scene.name: fill(TEMPLATES["suffix"], scene.generated_text, ()) for scene in scenes}
-    write_annotations(tmp_path / "annotations.json", scenes, prompts={"suffix": prompts})
+    texts = [{"suffix": fill(TEMPLATES["suffix"], scene.generated_text, ())} for scene in scenes]
+    said = [replace(scene, prompts=text) for scene, text in zip(scenes, texts, strict=True)]
+    write_annotations(tmp_path / "annotations.json", said)
     original = json.loads((WORKSITE / "annotations.json").read_text())
     for before, after in zip(original, json.loads((tmp_path / "annotations.json").read_text()), strict=True):
         assert {key: after[key] for key in before if key != "bboxes"} | {"bboxes": before["bboxes"]} == before
