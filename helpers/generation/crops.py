@@ -33,4 +33,4 @@ class Crops(Sequence):
         photo = self.scene.photo()
         if self.fit != "crop":
             return photo
-        return images.fit(photo, self.scene.boxes, min(photo.size), "crop")[0]
+        return images.fit(photo, min(photo.size), "crop")

@@ -128,7 +128,7 @@ class Denoiser:
         """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""
         vae, (height, width), latents = self.gligen.vae, self.size, []
         for request in requests:
-            photo = images.fit(request.photo().convert("RGB"), request.boxes, (width, height))[0]
+            photo = images.fit(request.photo().convert("RGB"), (width, height))
             pixels = images.to_tensor(images.to_array([photo])).to(vae.device, vae.dtype)
             latents.append(vae.encode(pixels).latent_dist.mode().float() * vae.config.scaling_factor)
         return torch.cat(latents)

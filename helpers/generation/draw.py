@@ -138,7 +138,7 @@ def draw_round_trip(run: Run, batch_size: int = 8) -> int:
             gligen = load_gligen(model_set(protocol["models"]).gligen["text"], "text")
             for start in range(0, len(missing), batch_size):
                 part = missing[start : start + batch_size]
-                photos = [images.fit(s.photo(), s.boxes, protocol["size"], protocol["fit"])[0] for s in part]
+                photos = [images.fit(scene.photo(), protocol["size"], protocol["fit"]) for scene in part]
                 for scene, picture in zip(part, _round_trip(gligen, photos), strict=True):
                     images.save(picture, run.picture(ROUND_TRIP, scene), {"arm": ROUND_TRIP})
             release(gligen)

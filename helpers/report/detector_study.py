@@ -139,7 +139,7 @@ def _photo(scene: Scene, protocol: Mapping) -> "Example":
     """A photo, fitted as the pictures are, with its boxes. scene: after `fitted`."""
     from helpers.scoring.training import Example
 
-    picture, _, _ = images.fit(scene.photo(), scene.boxes, protocol["size"], protocol["fit"])
+    picture = images.fit(scene.photo(), protocol["size"], protocol["fit"])
     return Example(picture, scene.boxes, scene.labels)
 
 

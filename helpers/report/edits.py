@@ -70,7 +70,7 @@ def controls(run: Run, name: str) -> list[str]:
         made.append(f"{name}-{part}")
         how = "squash" if part == "coded" else protocol["fit"]
         for scene in run.missing(made[-1], run.scenes):
-            picture = images.fit(images.load(paths[scene.name]), scene.boxes, protocol["size"], how)[0]
+            picture = images.fit(images.load(paths[scene.name]), protocol["size"], how)
             images.save(picture, run.picture(made[-1], scene), {"arm": made[-1]})
     return made
 

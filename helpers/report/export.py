@@ -138,7 +138,7 @@ def _example(run: Run, arm: str, scene: Scene, side: str) -> Example:
 
 
 def _write_photo(scene: Scene, protocol: Mapping, path: Path) -> None:
-    images.save(images.fit(scene.photo(), scene.boxes, protocol["size"], protocol["fit"])[0], path)
+    images.save(images.fit(scene.photo(), protocol["size"], protocol["fit"]), path)
 
 
 def _files(

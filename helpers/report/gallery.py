@@ -70,7 +70,7 @@ def compare(
         for arm, name in shown.items():
             image = scene.photo() if arm == PHOTOS else images.load(run.picture(arm, scene))
             if arm == PHOTOS and protocol["fit"] == "crop":  # shown as the models see it
-                image = images.fit(image, scene.boxes, max(SIDES), "crop")[0]
+                image = images.fit(image, max(SIDES), "crop")
             (asked,) = layouts.arm_layouts(run, arm, [scene])
             options = judged[arm].of(scene) if arm in judged else {}
             figures.append(Figure(image, asked, name, colours=known, most=most, **options))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 80_000_000  # 240 MB decoded; below Pillow's own limit, so that its warning never comes first
 COMPRESSION = 4  # of PNGs: half the time of Pillow's 6 for files that are 2 % larger
-SMALLEST_SHARE = 0.01  # of the area: boxes that a crop leaves smaller are dropped, as in GLIGEN's training
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 SUFFIXES |= {".ppm", ".pgm", ".pnm"}
 # What Pillow raises on damaged or hostile files, found by cutting and flipping bytes
@@ -134,38 +133,25 @@ def _to_eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(scaled.astype(np.uint8))
 
 
-def fit(
-    image: Image.Image, boxes: np.ndarray, size: int | tuple[int, int], how: str = "squash"
-) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """A photo and its boxes fitted to the model's size, a side or (width, height), in pixels.
+def fit(image: Image.Image, size: int | tuple[int, int], how: str = "squash") -> Image.Image:
+    """A photo fitted to the model's size, a side or (width, height), in pixels.
 
-    how "squash" changes the aspect and keeps every box; "crop" cuts the middle, re-projects and clips the
-    boxes, and drops those with under 1 % of the area.
-    Returns the picture, boxes (k, 4) float32, and their indices (k,) among the boxes given.
+    how: "squash" changes the aspect, "crop" cuts the middle; `scenes.fitted` does the same to boxes.
     """
-    window, boxes, kept = fit_boxes(image.size, boxes, size, how)
-    pixels = tuple(window * (image.size * 2))
     size = (size, size) if isinstance(size, int) else size
-    return image.resize(size, Image.Resampling.LANCZOS, box=pixels), boxes, kept
+    low, high = window(image.size, size, how)
+    box = (*(low * image.size), *(high * image.size))
+    return image.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
-def fit_boxes(
-    photo: tuple[int, int], boxes: np.ndarray, size: int | tuple[int, int], how: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `fit` does to the boxes of a photo of that (width, height): the part of the photo that is shown, a
-    box (4,) float64; the boxes (k, 4) float32 as fractions of it; their indices (k,)."""
-    width, height = (size, size) if isinstance(size, int) else size
-    boxes = rectangles.clip(boxes)
-    if how == "squash":
-        return np.array([0.0, 0, 1, 1]), boxes, np.arange(len(boxes))
-    if how != "crop":
+def window(photo: tuple[int, int], size: tuple[int, int], how: str) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a photo that `fit` shows, both sizes as (width, height): its left top and right bottom
+    corner (2,) float64, as fractions of the photo."""
+    if how not in ("squash", "crop"):
         raise ValueError(f"how is {how!r}; use 'squash' or 'crop'")
-    scale = min(photo[0] / width, photo[1] / height)
-    share = np.array([width * scale / photo[0], height * scale / photo[1]])
-    low, high = (1 - share) / 2, (1 + share) / 2
-    boxes = rectangles.clip((boxes - np.tile(low, 2)) / np.tile(high - low, 2))
-    kept = np.flatnonzero(rectangles.area(boxes) >= SMALLEST_SHARE)
-    return np.concatenate([low, high]), boxes[kept], kept
+    scale = min(photo[0] / size[0], photo[1] / size[1])
+    share = np.array(size) * scale / photo if how == "crop" else np.ones(2)
+    return (1 - share) / 2, (1 + share) / 2
 
 
 def crop(image: Image.Image, box: np.ndarray) -> Image.Image:

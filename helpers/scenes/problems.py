@@ -43,6 +43,23 @@ def lines(file: str, entries: Sequence, problems: Iterable[Problem]) -> list[str
     return [_line(file, entries, *alike) for alike in causes.values()]
 
 
+def leave_out(
+    folder: Path, file: str, entries: list, problems: list[Problem], skip: bool
+) -> tuple[dict[int, str], list[str]]:
+    """Index of each entry with a problem -> its first one, and what to say of all. Raises DatasetError where
+    they are not to be skipped, or no other entry is left."""
+    reasons: dict[int, str] = {}
+    for problem in problems:
+        for index in (problem.index, *problem.also):
+            reasons.setdefault(index, f"{problem.box} {problem.text}".strip())
+    if not reasons:
+        return {}, []
+    texts = lines(file, entries, problems)
+    if not skip or len(reasons) == len(entries):
+        raise DatasetError(folder, *texts)
+    return reasons, [f"scenes left out: {len(reasons):,} of {len(entries):,}", *texts]
+
+
 def examples(names: Sequence[str]) -> str:
     """The first few names, quoted, and how many more there are."""
     more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""

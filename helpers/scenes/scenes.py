@@ -16,10 +16,11 @@ from helpers.scenes import checks, entries, images, photos, readers
 from helpers.scenes.checks import PROMPT
 from helpers.scenes.entries import NUMBERS, name_of, rare_collection, words
 from helpers.scenes.photos import Photo
-from helpers.scenes.problems import DatasetError, Problem, examples, lines, scene_of
+from helpers.scenes.problems import Problem, examples, leave_out, scene_of
 
 SIDE = 512  # pixels of a layout without width and height, the square of the published models
 CANVAS = "#d9d9d9"
+SMALLEST_SHARE = 0.01  # of the area: boxes that a crop leaves smaller are dropped, as in GLIGEN's training
 KNOWN = {*checks.REQUIRED, *checks.TEXTS, "phrases", NUMBERS}
 
 
@@ -130,7 +131,7 @@ def read_scenes(
         found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
     decoded = {index: photo for index, photo in known.items() if photo.width} if source.photos else {}
     problems += [*checks.check(found, decoded), *entries.clashes(found, known)]
-    left_out, texts = _bad(folder, source.file, found, problems, skip_bad)
+    left_out, texts = leave_out(folder, source.file, found, problems, skip_bad)
     good = [index for index in range(len(found)) if index not in left_out]
     kept = [found[index] | {NUMBERS: [*range(len(found[index]["labels"]))]} for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
@@ -144,23 +145,6 @@ def read_scenes(
     read = Scenes(scenes, said, filter(None, notes), reasons)
     read.notes += _remarks(read)
     return read
-
-
-def _bad(
-    folder: Path, file: str, entries: list, problems: list[Problem], skip: bool
-) -> tuple[dict[int, str], list[str]]:
-    """Index of each entry with a problem -> its first one, and what to say of all. Raises DatasetError where
-    they are not to be skipped, or no other entry is left."""
-    reasons: dict[int, str] = {}
-    for problem in problems:
-        for index in (problem.index, *problem.also):
-            reasons.setdefault(index, f"{problem.box} {problem.text}".strip())
-    if not reasons:
-        return {}, []
-    texts = lines(file, entries, problems)
-    if not skip or len(reasons) == len(entries):
-        raise DatasetError(folder, *texts)
-    return reasons, [f"scenes left out: {len(reasons):,} of {len(entries):,}", *texts]
 
 
 def checksums(scenes: Iterable[Scene]) -> dict[str, str]:
@@ -184,10 +168,13 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
 
     protocol: `size`, the side of the square in pixels, and `fit`, "squash" or "crop".
     """
-    photo = scene.width, scene.height
-    _, boxes, kept = images.fit_boxes(photo, scene.boxes, protocol["size"], protocol["fit"])
+    side, how = protocol["size"], protocol["fit"]
+    low, high = images.window((scene.width, scene.height), (side, side), how)
+    boxes = rectangles.clip((scene.boxes - np.tile(low, 2)) / np.tile(high - low, 2))
+    kept = np.flatnonzero((how == "squash") | (rectangles.area(boxes) >= SMALLEST_SHARE))
     names = "phrases", "labels", "numbers"
-    return replace(scene, boxes=boxes, **{key: tuple(getattr(scene, key)[i] for i in kept) for key in names})
+    of_kept = {key: tuple(getattr(scene, key)[i] for i in kept) for key in names}
+    return replace(scene, boxes=boxes[kept], **of_kept)
 
 
 def _remarks(scenes: Scenes) -> Iterator[str]:

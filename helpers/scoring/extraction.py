@@ -23,7 +23,6 @@ PHOTOS = "photos"  # the arm that is the photos themselves
 CHUNK = 64  # pictures in memory at a time
 FACTS = ("spread", "flagged", "dropped", "damaged")
 PATCH = 32, 32  # pixels of what is inside a box, as LayoutDiffusion's classifier sees it
-NO_BOXES = np.empty((0, 4), np.float32)
 
 
 class Pictures:
@@ -45,7 +44,7 @@ class Pictures:
         """Picture i at the size of the run; a photo as it was fitted for the model."""
         protocol = self.run.card["protocol"]
         how = protocol["fit"] if self.arm == PHOTOS else "squash"
-        return images.fit(images.load(self.paths[i]), NO_BOXES, protocol["size"], how)[0]
+        return images.fit(images.load(self.paths[i]), protocol["size"], how)
 
     def arrays(self, *extractors: str) -> dict[str, list[np.ndarray]]:
         """Extractor -> one array (k, d) per picture; each picture is read once for all extractors."""
@@ -230,7 +229,7 @@ def _pixels(crops: Sequence[Image.Image]) -> np.ndarray:
 
 def _rgb(picture: Image.Image, layout: Scene, protocol: Mapping) -> np.ndarray:
     """Distances (k, 1) of the objects' colours to those in the photo; NaN where that has none."""
-    photo = images.fit(layout.photo(), NO_BOXES, protocol["size"], protocol["fit"])[0]
+    photo = images.fit(layout.photo(), protocol["size"], protocol["fit"])
     photo, picture = np.asarray(photo), np.asarray(picture)
     pairs = [(box, object_colour(photo, box)) for box in layout.boxes]
     return np.array([[rgb_distance(picture, *pair)] for pair in pairs]).reshape(-1, 1)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageCms, PngImagePlugin
 
 from helpers.scenes import boxes, images
+from helpers.scenes.scenes import Scene, fitted
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -264,15 +265,20 @@ def test_an_oversized_picture_is_refused_before_it_is_decoded(tmp_path, side):
         png(tmp_path / "a.png", side, side, 8, 2, [b""])
 
 
+def scene_of(size, rows):
+    labels = ("x",) * len(rows)
+    return Scene("a", None, *size, labels, labels, boxes.clip(rows))
+
+
 def test_squash_keeps_every_box_as_it_is(upright):
     rows = np.array([[0, 0, 0.01, 0.01], [0.5, 0.5, 1, 1]])
-    image, fitted, kept = images.fit(upright, rows, 32)
-    assert image.size == (32, 32) and kept.tolist() == [0, 1]
-    assert np.array_equal(fitted, boxes.clip(rows))
+    made = fitted(scene_of(upright.size, rows), {"size": 32, "fit": "squash"})
+    assert images.fit(upright, 32).size == (32, 32) and made.numbers == (0, 1)
+    assert np.array_equal(made.boxes, boxes.clip(rows))
 
 
 def test_squash_takes_width_and_height(upright):
-    assert images.fit(upright, np.empty((0, 4)), (16, 8))[0].size == (16, 8)
+    assert images.fit(upright, (16, 8)).size == (16, 8)
 
 
 @pytest.mark.parametrize("size", [(200, 100), (100, 200)])
@@ -282,17 +288,17 @@ def test_crop_moves_boxes_with_their_pixels(size):
     image = Image.new("RGB", size, "white")
     rows = boxes.to_fractions([[60, 40, 100, 90], [0, 0, 4, 4], [90, 50, 94, 54]], width, height)
     image.paste(RED, (60, 40, 100, 90))
-    cut, fitted, kept = images.fit(image, rows, 64, how="crop")
-    assert kept.tolist() == [0] and fitted.dtype == np.float32
+    cut, made = images.fit(image, 64, "crop"), fitted(scene_of(size, rows), {"size": 64, "fit": "crop"})
+    assert made.numbers == (0,) and made.boxes.dtype == np.float32
     red = np.argwhere(np.asarray(cut)[..., 1] < 128)
-    x_min, y_min, x_max, y_max = boxes.to_pixels(fitted, 64, 64)[0]
+    x_min, y_min, x_max, y_max = boxes.to_pixels(made.boxes, 64, 64)[0]
     assert np.abs(red.min(axis=0) - [y_min, x_min]).max() <= 1
     assert np.abs(red.max(axis=0) + 1 - [y_max, x_max]).max() <= 1
 
 
 def test_an_unknown_way_to_fit_is_named(upright):
     with pytest.raises(ValueError, match="'stretch'"):
-        images.fit(upright, np.empty((0, 4)), 32, how="stretch")
+        images.fit(upright, 32, "stretch")
 
 
 def test_crop_of_a_box_holds_its_pixels(upright):

@@ -10,7 +10,7 @@ import pytest
 from helpers.captioning.prompts import TEMPLATES, fill
 from helpers.scenes import boxes, images
 from helpers.scenes.annotations import write_annotations
-from helpers.scenes.scenes import read_scenes
+from helpers.scenes.scenes import fitted, read_scenes
 
 WORKSITE = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 pytestmark = pytest.mark.skipif(
@@ -75,7 +75,7 @@ def test_the_file_is_written_back_with_prompts_and_read_again(scenes, tmp_path):
 @pytest.mark.parametrize("how", ["squash", "crop"])
 def test_scenes_fit_the_model(scenes, how):
     for scene in scenes:
-        image, fitted, kept = images.fit(scene.photo(), scene.boxes, 128, how)
-        assert image.size == (128, 128) and len(fitted) == len(kept)
-        assert np.allclose(fitted, scene.boxes[kept]), "a square photo is cropped nowhere"
-        assert how == "crop" or len(kept) == len(scene.boxes)
+        made = fitted(scene, {"size": 128, "fit": how})
+        assert images.fit(scene.photo(), 128, how).size == (128, 128)
+        assert np.allclose(made.boxes, scene.boxes[[*made.numbers]]), "a square photo is cropped nowhere"
+        assert how == "crop" or len(made.boxes) == len(scene.boxes)

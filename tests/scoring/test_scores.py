@@ -76,7 +76,7 @@ def test_every_metric_has_a_value_inside_its_interval(tmp_path, demo_judges):
 def test_pictures_that_are_the_photos_are_at_distance_zero(tmp_path, demo_judges):
     run = start(tmp_path)
     for scene in run.scenes:
-        photo = images.fit(scene.photo(), scene.boxes, 32)[0]
+        photo = images.fit(scene.photo(), 32)
         images.save(photo, run.picture("mine", scene))
     found = values(scores.score(run, run.scenes, ["mine"], demo_judges))
     assert found[OWN] == 0 and found[KID] == pytest.approx(0, abs=1e-9) and found[CROSSED] > 0
@@ -253,7 +253,7 @@ def test_the_controls(tmp_path, demo_judges, monkeypatch):
     assert table.loc[scores.CHANCE].value.to_dict() == {"R-precision": 1 / 6, "crop accuracy": 1 / 2}
     assert table.loc[scores.ROUND_TRIP].value[OWN] > 0
     back = np.asarray(images.load(run.picture(scores.ROUND_TRIP, run.scenes[0]))).astype(float)
-    photo = np.asarray(images.fit(run.scenes[0].photo(), run.scenes[0].boxes, 32)[0]).astype(float)
+    photo = np.asarray(images.fit(run.scenes[0].photo(), 32)).astype(float)
     np.testing.assert_allclose(back - 127.5, (photo - 127.5) / 2, atol=1)
 
 

@@ -29,7 +29,7 @@ def run(tmp_path_factory, demo_judges):
     draw(run, ARM)
     draw(run, OTHER, seed=1)
     for scene in run.scenes:
-        photo = images.fit(scene.photo(), scene.boxes, 32)[0]
+        photo = images.fit(scene.photo(), 32)
         images.save(photo.point(lambda value: value // 2 + 60), run.picture(THIRD, scene))
     scores.score(run, run.scenes, [ARM, OTHER, THIRD], demo_judges)
     return run
