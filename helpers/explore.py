@@ -46,7 +46,7 @@ class Bench:
         self.loaded: dict[str, Gligen] = {}
         self.detector: Detector | None = None
         self.last: deque[tuple[str, bytes]] = deque(maxlen=KEPT)  # a figure and its small picture
-        self.editor = BoxEditor(sorted(self.colours), self.colours)
+        self.editor = BoxEditor(self.colours)
         self.view = widgets.VBox([*self._knobs(), *self._pictures()])
         self._turn()
 

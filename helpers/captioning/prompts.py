@@ -1,6 +1,7 @@
 """Prompts: templates filled with captions, one per scene and template, and where encoders cut them."""
 
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,16 @@ def _template_problems(name: object, text: object) -> list[str]:
         return ["the name is taken by a template of the original study; choose another"]
     if not isinstance(text, str):
         return [f"{text!r} is not a text"]
-    single = text.replace("{{", "").replace("}}", "")
-    if re.search("[{}]", re.sub("{[^{}]*}", "", single)):
-        return [f"{text!r}: a single brace; fields are {NAMED}, double other braces"]
-    if not (fields := re.findall("{([^{}]*)}", single)):
+    try:
+        parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError as error:
+        return [f"{text!r}: {error}; fields are {NAMED}, double other braces"]
+    if not parts:
         return [f"{text!r} gives all photos one prompt; use any of {NAMED}"]
+    fields = [
+        field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+        for field, form, conversion in parts
+    ]
     return [
         f"{text!r}: unknown field {{{field}}}; {nearest(field, FIELDS)}"
         for field in fields

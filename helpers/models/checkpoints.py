@@ -166,7 +166,7 @@ def _wanted(checkpoint: Checkpoint) -> dict[str, object]:
 def _examined(checkpoint: Checkpoint, folder: Path) -> tuple[Path, Missing | None]:
     if not folder.is_dir():
         return folder, Missing(checkpoint, str(folder), "no such folder")
-    absent, damaged = examine(folder, checkpoint.parts, checkpoint.variant)
+    absent, damaged = examine(folder, checkpoint)
     facts = [f"incomplete, lacks {', '.join(absent)}"] * bool(absent)
     facts += [f"damaged: {', '.join(damaged)}"] * bool(damaged)
     found = Missing(checkpoint, str(folder), "; ".join(facts), tuple(absent), tuple(damaged))

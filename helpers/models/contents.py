@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from helpers.models.sets import SAFETY
+from helpers.models.sets import SAFETY, Checkpoint
 
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 CONFIGURATIONS = {  # part of a pipeline without weights -> its file, by the names of all versions
@@ -17,13 +17,9 @@ CONFIGURATIONS = {  # part of a pipeline without weights -> its file, by the nam
 }
 
 
-def examine(
-    folder: Path, parts: tuple[str, ...] = (), variant: str | None = None
-) -> tuple[list[str], list[str]]:
-    """Files that a model or pipeline folder lacks, and those that end too early, as paths in it.
-
-    parts: of a pipeline; none: all that it lists but SAFETY. variant: "fp16" where those weights are wanted.
-    """
+def examine(folder: Path, checkpoint: Checkpoint) -> tuple[list[str], list[str]]:
+    """Files that the folder of a checkpoint lacks, and those that end too early, as paths in it."""
+    parts = checkpoint.parts
     if (folder / "model_index.json").is_file():
         if (listed := _json(folder / "model_index.json")) is None:
             return [], ["model_index.json"]
@@ -31,7 +27,7 @@ def examine(
         parts = parts or tuple(name for name in known if name not in SAFETY)
     elif not parts and not (folder / "config.json").is_file():
         return ["config.json or model_index.json"], []
-    found = [_examine_part(folder, part, variant) for part in parts or ("",)]
+    found = [_examine_part(folder, part, checkpoint.variant) for part in parts or ("",)]
     return [name for absent, _ in found for name in absent], [name for _, cut in found for name in cut]
 
 

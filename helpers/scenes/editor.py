@@ -24,12 +24,12 @@ FITTING = {"width": "max-content"}  # a button as wide as its words
 class BoxEditor:
     """The boxes of a scene, drawn, moved, resized, renamed and deleted on its photo or on a blank canvas.
 
-    `view` is what a notebook shows. labels: what a box can be called; its text, if any, goes first.
+    `view` is what a notebook shows. colours: of all labels that a box can have; its text, if any, goes first.
     """
 
-    def __init__(self, labels: list[str], colours: dict[str, str]) -> None:
-        colours = [colours[label] for label in labels]
-        self.canvas = BBoxWidget(classes=labels, colors=colours, hide_buttons=True)
+    def __init__(self, colours: dict[str, str]) -> None:
+        labels, shades = zip(*sorted(colours.items()), strict=True)
+        self.canvas = BBoxWidget(classes=list(labels), colors=list(shades), hide_buttons=True)
         self.canvas.layout.width = f"{SIDE + 20}px"
         self.text = widgets.Text(description="text", placeholder="of the box; empty: its label")
         self.canvas.attach(self.text, name="text", default_value="")

@@ -32,10 +32,9 @@ class Scene:
     the upright photo as annotated (the file may be a resized copy). boxes: (n, 4) float32 fractions, clipped;
     labels and phrases: n each, in their order. caption: a reference written by someone, or the prompt of a
     layout without a photo; generated_text: a captioner's; prompts: by template. image: the picture as the
-    annotation file calls it. clipped: indices of the boxes that left the photo by a pixel or more. extra:
-    other keys of the annotation file, carried along. content: SHA-256 of the photo's file, "" where it is not
-    known. orientation: the file's by EXIF, 1 to 8; the photo is upright all the same. numbers: of the boxes
-    in the annotation file, from 0; () where they are all here, in that order.
+    annotation file calls it. extra: other keys of the annotation file, carried along. content: SHA-256 of the
+    photo's file, "" where it is not known. numbers: of the boxes in the annotation file, from 0; () where
+    they are all here, in that order.
     """
 
     name: str
@@ -49,10 +48,8 @@ class Scene:
     generated_text: str | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     image: str = ""
-    clipped: tuple[int, ...] = ()
     extra: dict = field(default_factory=dict, repr=False)
     content: str = ""
-    orientation: int = 1
     numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -116,7 +113,7 @@ def read_scenes(
     folder = Path(folder)
     source = readers.read(folder, split)
     found, joined = entries.join(source.entries)
-    found, square = entries.sample(found, limit, seed), None
+    found = entries.sample(found, limit, seed)
     paths, problems = entries.locate(folder, found, source.photos)
     stated = [isinstance(entry, dict) and {"width", "height"} <= entry.keys() for entry in found]
     if source.photos:
@@ -126,7 +123,6 @@ def read_scenes(
         known = {i: facts[path] for i, path in paths.items() if isinstance(facts[path], Photo)}
     else:
         known = dict.fromkeys(paths, Photo(SIDE, SIDE, 1, ""))
-        square = f"layouts without width and height, taken for {SIDE} x {SIDE}: {stated.count(False):,}"
     if not source.own:
         found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
     decoded = {index: photo for index, photo in known.items() if photo.width} if source.photos else {}
@@ -136,14 +132,17 @@ def read_scenes(
     kept = [found[index] | {NUMBERS: [*range(len(found[index]["labels"]))]} for index in good]
     kept, spelled = entries.spell(entries.rename(kept, labels or {}))
     kept, copies = entries.once(kept)
-    scenes = list(_scenes(kept, [paths[index] for index in good], [known[index] for index in good]))
-    notes = [*source.notes, joined, square if not all(stated) else None, *texts, *spelled, copies]
+    looked = [known[index] for index in good]
+    scenes, clipped = _scenes(kept, [paths[index] for index in good], looked)
+    sides = f"layouts without width and height, taken for {SIDE} x {SIDE}: {stated.count(False):,}"
+    sides = None if source.photos or all(stated) else sides
+    notes = [*source.notes, joined, sides, *texts, *spelled, copies]
     named = Counter(chain.from_iterable(entry["labels"] for entry in kept))
     said = f"{source.format}, {len(kept):,} {'photos' if source.photos else 'prompts'}"
     said += f", {named.total():,} boxes, {len(named):,} labels"
     reasons = {scene_of(found, index): text for index, text in left_out.items()}
     read = Scenes(scenes, said, filter(None, notes), reasons)
-    read.notes += _remarks(read)
+    read.notes += _remarks(read, looked, clipped)
     return read
 
 
@@ -177,19 +176,16 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     return replace(scene, boxes=boxes[kept], **of_kept)
 
 
-def _remarks(scenes: Scenes) -> Iterator[str]:
+def _remarks(scenes: Scenes, photos: Sequence[Photo], clipped: Sequence[str]) -> Iterator[str]:
     """What a program cannot decide, what was cut, and what is not known yet."""
     if scenes.unchecked:
         later = "later steps wait for them and say what is wrong"
         yield f"photos that are being checked in the background: {scenes.unchecked:,}; {later}"
-    if clipped := [scene.image for scene in scenes if scene.clipped]:
+    if clipped:
         yield f"photos whose boxes leave them and are clipped: {len(clipped):,}, {examples(clipped)}"
-    turned = [
-        scene.image
-        for scene in scenes
-        if scene.orientation > 1 and (scene.orientation < 5 or abs(scene.width - scene.height) <= 1)
-    ]
-    if turned:
+    turns = zip(scenes, (photo.orientation for photo in photos), strict=True)
+    square = [(scene, turn) for scene, turn in turns if turn < 5 or abs(scene.width - scene.height) <= 1]
+    if turned := [scene.image for scene, turn in square if turn > 1]:
         said = "photos turned or mirrored by their EXIF orientation without a change of shape"
         look = "look at their boxes, which may have been drawn on unturned pixels"
         yield f"{said}: {len(turned):,}, {examples(turned)}; {look}"
@@ -197,7 +193,9 @@ def _remarks(scenes: Scenes) -> Iterator[str]:
 
 def _scenes(
     entries: Sequence[dict], paths: Sequence[Path | None], photos: Sequence[Photo]
-) -> Iterator[Scene]:
+) -> tuple[list[Scene], list[str]]:
+    """The scenes of entries, and the pictures that a box of theirs leaves by a pixel or more."""
+    scenes, clipped = [], []
     counts = [len(entry["bboxes"]) for entry in entries]
     pixels = np.array(list(chain.from_iterable(entry["bboxes"] for entry in entries)), dtype=float)
     sides = np.repeat([(entry["width"], entry["height"]) * 2 for entry in entries], counts, axis=0)
@@ -207,7 +205,8 @@ def _scenes(
     for entry, path, photo, count, end in zip(entries, paths, photos, counts, ends, strict=True):
         own, labels = slice(end - count, end), tuple(entry["labels"])
         prompts = {key: text for key, text in entry.items() if key.startswith(PROMPT) and text is not None}
-        yield Scene(
+        clipped += [entry["image"]] if any(outside[own]) else []
+        scene = Scene(
             name=name_of(entry["image"]),
             path=path,
             width=int(entry["width"]),
@@ -219,9 +218,9 @@ def _scenes(
             generated_text=entry.get("generated_text"),
             prompts={key.removeprefix(PROMPT): text for key, text in prompts.items()},
             image=entry["image"],
-            clipped=tuple(box for box, leaves in enumerate(outside[own]) if leaves),
             extra={key: value for key, value in entry.items() if key not in KNOWN and key not in prompts},
             content=photo.content,
-            orientation=photo.orientation,
             numbers=tuple(entry[NUMBERS]),
         )
+        scenes.append(scene)
+    return scenes, clipped

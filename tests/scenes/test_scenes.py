@@ -49,7 +49,7 @@ def test_a_scene_has_what_its_entry_says(folder):
     assert scene.boxes.dtype == np.float32
     assert scene.boxes.tolist() == np.float32([[0.1, 0.25, 0.5, 0.5], [0, 0, 1, 1]]).tolist()
     assert (scene.caption, scene.generated_text) == ("two things", "things")
-    assert scene.prompts == {"label": "p", "mine": "q"} and scene.extra == {"id": 7} and scene.clipped == ()
+    assert scene.prompts == {"label": "p", "mine": "q"} and scene.extra == {"id": 7}
     assert scene.photo().size == (100, 80) and scene.photo().mode == "RGB"
 
 
@@ -65,8 +65,10 @@ def test_what_is_optional_may_be_missing_or_null(folder):
 
 def test_boxes_that_leave_are_clipped_and_those_that_leave_by_a_pixel_counted(folder):
     boxes = [(-0.9, 5, 50, 40), (10, 10, 101, 40), (10, 10, 130, 40)]
-    (scene,) = read_scenes(annotate(folder, entry("a.png", boxes)))
-    assert scene.boxes.min() == 0 and scene.boxes.max() == 1 and scene.clipped == (1, 2)
+    near = entry("b.jpg", boxes[:1])
+    scene, _ = scenes = read_scenes(annotate(folder, entry("a.png", boxes), near))
+    assert scene.boxes.min() == 0 and scene.boxes.max() == 1
+    assert scenes.notes == ["photos whose boxes leave them and are clipped: 1, 'a.png'"]
 
 
 def test_pictures_may_lie_in_images_or_deeper(folder):

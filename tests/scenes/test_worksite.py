@@ -30,7 +30,7 @@ def test_all_scenes_load_with_their_crowds_and_clipped_rounding(scenes):
     assert sum(count > 30 for count in counts) == 4
     every = np.concatenate([scene.boxes for scene in scenes])
     assert every.min() == 0 and every.max() == 1 and (boxes.area(every) > 0).all()
-    assert all(scene.clipped == () for scene in scenes)
+    assert not scenes.notes
     assert all(scene.photo().size == (scene.width, scene.height) == (512, 512) for scene in scenes)
 
 
