@@ -72,10 +72,9 @@ def memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else psutil.virtual_memory().total
 
 
-def needs(models: ModelSet, safety: bool = False, device: Device = None) -> list[Need]:
-    """The memory that each stage of a study with this model set takes on a device, stage by stage."""
-    device = torch.device(device) if device else best_device()
-    judges = [models.clip, models.detector, *([INCEPTION] if models.inception else [])]
+def needs(models: ModelSet, safety: bool = False) -> list[Need]:
+    """The memory that each stage of a study with this model set takes on this machine, stage by stage."""
+    device, judges = best_device(), [models.clip, models.detector, *([INCEPTION] if models.inception else [])]
     checker = parameters(models.safety) if safety and models.safety else 0
     gligen = {name: parameters(one) for name, one in models.gligen.items()}
     own = {name: parameters(one) for name, one in models.own.items()}
@@ -101,10 +100,9 @@ def parameters(checkpoint: Checkpoint) -> int:
     return checkpoint.parameters or sum(file.stat().st_size for file in files) // 2
 
 
-def slowness(models: ModelSet, pictures: int, steps: int, device: Device = None) -> str | None:
+def slowness(models: ModelSet, pictures: int, steps: int) -> str | None:
     """A warning with the computed time for published models on a CPU; None where the device suits the set."""
-    device = torch.device(device) if device else best_device()
-    if device.type != "cpu" or models.size < 512:
+    if best_device().type != "cpu" or models.size < 512:
         return None
     cores = os.cpu_count() or 1
     days = pictures * TERA * steps / 50 / (CORE * cores) / 86400

@@ -98,7 +98,8 @@ def draw_boxes(
 ) -> Image.Image:
     """A copy of a picture with its boxes (n, 4) as outlines and the label in each, small boxes over large.
 
-    An empty label is not written. colours, marks: one per box, as in `overlay`.
+    An empty label is not written. colours: one per box; None for those of `colours_of(labels)`. marks: as in
+    `overlay`.
     Raises ValueError when labels, colours or marks are not as many as the boxes, and for a box without area.
     """
     boxes, known, picture = clip(boxes), colours_of(labels), image.convert("RGB")

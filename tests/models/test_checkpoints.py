@@ -165,9 +165,10 @@ def test_what_each_stage_takes_is_compared_with_the_device(monkeypatch):
     models = model_set("published")
 
     def told(memory: int, bf16: bool) -> dict[str, devices.Need]:
+        monkeypatch.setattr(devices, "best_device", lambda: torch.device("cuda"))
         monkeypatch.setattr(devices, "memory", lambda device: memory)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-        return {need.stage: need for need in devices.needs(models, device="cuda")}
+        return {need.stage: need for need in devices.needs(models)}
 
     large, small, old = told(12 * GB, True), told(8 * GB, True), told(12 * GB, False)
     assert all(need.fits for need in [*large.values(), *small.values()])
@@ -176,12 +177,14 @@ def test_what_each_stage_takes_is_compared_with_the_device(monkeypatch):
     assert "float32" in str(old["captions by t5"]) and "another machine" in str(old["captions by t5"])
 
 
-def test_published_models_on_a_cpu_come_with_what_they_take():
-    sentence = devices.slowness(model_set("published"), 672, 50, device="cpu")
+def test_published_models_on_a_cpu_come_with_what_they_take(monkeypatch):
+    monkeypatch.setattr(devices, "best_device", lambda: devices.CPU)
+    sentence = devices.slowness(model_set("published"), 672, 50)
     assert re.search(r"no GPU: 672 pictures of 512 x 512 pixels and 50 steps take some [\d.]+ days", sentence)
-    assert devices.slowness(model_set("demo"), 672, 20, device="cpu") is None
-    assert devices.slowness(model_set("published"), 672, 50, device="cuda") is None
+    assert devices.slowness(model_set("demo"), 672, 20) is None
+    monkeypatch.setattr(devices, "best_device", lambda: torch.device("cuda"))
+    assert devices.slowness(model_set("published"), 672, 50) is None
 
 
 def test_the_demo_set_fits_everywhere():
-    assert all(need.fits and need.memory < GB for need in devices.needs(model_set("demo"), device="cpu"))
+    assert all(need.fits and need.memory < GB for need in devices.needs(model_set("demo")))
