@@ -3,6 +3,8 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -137,8 +139,9 @@ def _other_shape(size: tuple[int, int], width: float, height: float) -> str:
 
 
 class _Box(NamedTuple):
-    """Four numbers in an entry. size: of the picture. problem: what is wrong with them, or ""."""
+    """Four numbers of an entry's box. size: of the picture. problem: what is wrong with them, or ""."""
 
+    index: int
     number: int
     numbers: list
     size: tuple[float, float]
@@ -147,7 +150,7 @@ class _Box(NamedTuple):
 
 def _check_boxes(entries: Sequence) -> list[Problem]:
     """What is wrong with the numbers of all boxes; their format is judged over the whole data set first."""
-    found, table, scenes = [], {}, 0
+    found, rows, scenes = [], [], 0
     for index, entry in enumerate(entries):
         boxes, *size = map(entry.get, ("bboxes", *SIDES)) if isinstance(entry, dict) else (None,)
         if not isinstance(boxes, list) or not all(map(_is_size, size)):
@@ -155,36 +158,29 @@ def _check_boxes(entries: Sequence) -> list[Problem]:
         scenes += 1
         for number, box in enumerate(boxes):
             if is_box(box):
-                table.setdefault(index, []).append(_Box(number, box, size, _problem(box, *size)))
+                rows.append(_Box(index, number, box, size, _problem(box, *size)))
             else:
                 text = f"{box!r:.80} is not four finite numbers; {OURS}"
                 found.append(Problem(index, text, f"box {number}"))
-    other, alike = _in_other_format(table)
-    if alike:
-        first = next((index for index in alike if any(box.problem for box in table[index])), alike[0])
-        (problem,) = _of_entry(first, table[first], other)
+    table = {index: list(boxes) for index, boxes in groupby(rows, attrgetter("index"))}
+    other, alike, told = guess(*_arrays(rows), WHOLE), [], set()
+    wrong = {box.index for box in rows if box.problem}
+    if other in FRACTIONS or (other and np.mean([bool(box.problem) for box in rows]) >= BROKEN):
+        right = zip(rows, _fits(other, *_arrays(rows)), strict=True)
+        strange = {box.index for box, fits in right if not fits}
+        alike = [index for index in table if index not in strange]
+    if alike and (other in FRACTIONS or not wrong.isdisjoint(alike)):
+        first = next((index for index in alike if index in wrong), alike[0])
+        (problem,) = _of_entry(table[first], other)
         count = f"all {len(alike):,}" if len(alike) == scenes else f"{len(alike):,} of {scenes:,}"
         where = f", in {count} scenes, also where it does not show" if len(alike) > 1 else ""
         found.append(problem._replace(text=problem.text + where, also=tuple(alike)))
-    others = [index for index in table if index not in set(alike)]
-    return found + [one for index in others for one in _of_entry(index, table[index])]
+        told = set(alike)
+    alone = [boxes for index, boxes in table.items() if index not in told]
+    return found + [problem for boxes in alone for problem in _of_entry(boxes)]
 
 
-def _in_other_format(table: Mapping[int, list[_Box]]) -> tuple[str | None, list[int]]:
-    """Another format in which nearly all boxes are right, or None, and the entries where all are."""
-    rows = [(index, box) for index, boxes in table.items() for box in boxes]
-    boxes, sizes = _arrays([box for _, box in rows])
-    wrong = np.array([bool(box.problem) for _, box in rows])
-    other = guess(boxes, sizes, WHOLE)
-    if other is None or (other in PIXELS and wrong.mean() < BROKEN):
-        return None, []
-    strange = {index for (index, _), fits in zip(rows, _fits(other, boxes, sizes), strict=True) if not fits}
-    alike = [index for index in table if index not in strange]
-    shown = other in FRACTIONS or any(box.problem for index in alike for box in table[index])
-    return (other, alike) if shown else (None, [])
-
-
-def _of_entry(index: int, boxes: list[_Box], other: str | None = None) -> Iterator[Problem]:
+def _of_entry(boxes: list[_Box], other: str | None = None) -> Iterator[Problem]:
     """What is wrong with an entry's boxes, in one problem where all are right in another format."""
     wrong = [box for box in boxes if box.problem]
     if wrong or all(max(box.numbers) <= 1 + SLACK for box in boxes):
@@ -194,9 +190,9 @@ def _of_entry(index: int, boxes: list[_Box], other: str | None = None) -> Iterat
         width, height = shown[0].size
         text = shown[0].problem or f"{shown[0].numbers} lies in one pixel of {width:g} x {height:g}"
         named = ", ".join(str(box.number) for box in shown)
-        yield Problem(index, f"{text}; {OURS}, these look like {other}", f"box {named}")
+        yield Problem(boxes[0].index, f"{text}; {OURS}, these look like {other}", f"box {named}")
     else:
-        yield from (Problem(index, f"{box.problem}; {OURS}", f"box {box.number}") for box in wrong)
+        yield from (Problem(box.index, f"{box.problem}; {OURS}", f"box {box.number}") for box in wrong)
 
 
 def _arrays(boxes: Sequence[_Box]) -> tuple[np.ndarray, np.ndarray]:
