@@ -71,14 +71,9 @@ class ObjectAwareCrossAttention(nn.Module):
         self.given: tuple[Layout, BoxEmbedding, list[torch.Tensor] | None] | None = None
 
     def __call__(
-        self,
-        attention: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: None = None,
-        attention_mask: None = None,
-        temb: torch.Tensor | None = None,  # diffusers passes arguments by these names
+        self, attention: Attention, hidden_states: torch.Tensor, temb: torch.Tensor | None = None, **_: None
     ) -> torch.Tensor:
-        """hidden_states: (n, c, h, w); returns the same shape, with the residual."""
+        """hidden_states: (n, c, h, w); returns the same shape, with the residual. diffusers passes temb."""
         (layout, embed_boxes, seen), (height, width) = self.given, hidden_states.shape[2:]
         x = attention.group_norm(hidden_states.flatten(2)).transpose(1, 2)
         classes = self.norm_classes(layout.classes.transpose(1, 2)).transpose(1, 2)
