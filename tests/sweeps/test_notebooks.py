@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -22,7 +20,6 @@ from helpers.sweeps import notebooks, plan
 from helpers.sweeps.tasks import NOTEBOOKS
 from tests.fakes.study import EVIL, write_models, write_scenes
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 ARMS = 3 + 2 + 2 * 3 + 3 + 1  # templates, groundings, other scales, another seed, Rich Text with boxes
 
 
@@ -30,16 +27,18 @@ def make(folder, *options):
     return main(["report", "--dataset", str(folder / "scenes"), "--run", str(folder / "run"), *options])
 
 
-def add_worksite(scenes):
-    """A few real layouts with real pictures, the one with most boxes among them, where they are at hand."""
-    if not SHARED.is_dir():
-        return
-    entries = json.loads((SHARED / "annotations.json").read_text())
-    entries = sorted(entries, key=lambda entry: -len(entry["bboxes"]))[:2]
-    for entry in entries:
-        shutil.copy(SHARED / "images" / entry["image"], scenes)
-    path = scenes / "annotations.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) + entries))
+def add_photos(scenes):
+    """Two pictures that nobody drew for the demo models, one with more boxes than GLIGEN takes."""
+    path, rng = scenes / "annotations.json", np.random.default_rng(0)
+    entries = json.loads(path.read_text())
+    for name, count in (("crowd", 33), ("few", 2)):
+        image = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        image.resize((512, 384), Image.Resampling.BICUBIC).save(scenes / f"{name}.png")
+        corners = np.concatenate([rng.integers(0, 200, (count, 2)), rng.integers(220, 380, (count, 2))], 1)
+        own = {"labels": ["Person", "Shoes"] * (count // 2) + ["Person"] * (count % 2)}
+        own |= {"image": f"{name}.png", "width": 512, "height": 384, "bboxes": corners.tolist()}
+        entries.append(own | {"caption": f"{count} people in an airport"})
+    path.write_text(json.dumps(entries))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
-        add_worksite(write_scenes(folder / "scenes", 3))
+        add_photos(write_scenes(folder / "scenes", 3))
         assert make(folder, "--steps", "3") == 0
         yield folder
 
