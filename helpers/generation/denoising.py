@@ -56,19 +56,19 @@ class Share(NamedTuple):
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    size: (height, width) in pixels. A method that starts from photos overrides `photos`, `begin`, `keep` or
+    parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. A method that starts from photos overrides `photos`, `begin`, `keep` or
     `channels`.
     """
 
-    def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
-        self.gligen, self.steps, self.scheduler, self.size = gligen, steps, scheduler, size
-        factor = 2 ** (len(gligen.vae.config.block_out_channels) - 1)
-        self.shape = (gligen.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+    def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
+        self.parts, self.steps, self.scheduler, self.size = parts, steps, scheduler, size
+        factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+        self.shape = (parts.vae.config.latent_channels, size[0] // factor, size[1] // factor)
         self.calls = len(self.new_scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
-        self.conditions = Conditions(gligen)
-        self.unet = reading_tokens(gligen.unet)
+        self.conditions = Conditions(parts)
+        self.unet = reading_tokens(parts.unet)
         # an inpainting checkpoint: it reads a photo and a mask as further channels
-        self.wide = gligen.unet.config.in_channels == 2 * self.shape[0] + 1
+        self.wide = parts.unet.config.in_channels == 2 * self.shape[0] + 1
 
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures of requests, in their order; see `latents`."""
@@ -89,7 +89,7 @@ class Denoiser:
         rows: all calls have so many, or half of them without guidance, so that shapes never change.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
-        n, device = len(requests), self.gligen.device
+        n, device = len(requests), self.parts.device
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
         scheduler = self.new_scheduler()
         noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
@@ -119,14 +119,18 @@ class Denoiser:
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
         """Pictures of latents (n, c, h, w), a few at a time, in their order; then the first of them again, up
         to a multiple, so that shapes never change."""
-        vae = self.gligen.vae
+        vae = self.parts.vae
         filled = torch.arange(-(-len(latents) // multiple) * multiple) % len(latents)
-        parts = (latents[filled] / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
-        return [picture for part in parts for picture in images.to_images(vae.decode(part).sample)]
+        scaled = (latents[filled] / vae.config.scaling_factor).to(vae.dtype)
+        return [
+            picture
+            for some in scaled.split(DECODED_AT_ONCE)
+            for picture in images.to_images(vae.decode(some).sample)
+        ]
 
     def encode(self, requests: Sequence[Request]) -> torch.Tensor:
         """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""
-        vae, (height, width), latents = self.gligen.vae, self.size, []
+        vae, (height, width), latents = self.parts.vae, self.size, []
         for request in requests:
             photo = images.fit(request.photo().convert("RGB"), (width, height))
             pixels = images.to_tensor(images.to_array([photo])).to(vae.device, vae.dtype)
@@ -136,7 +140,7 @@ class Denoiser:
     def new_scheduler(self) -> "SchedulerMixin":
         """A fresh scheduler with its timesteps."""
         kind, options = SCHEDULERS[self.scheduler]
-        scheduler = kind.from_config(self.gligen.scheduler.config, **options)
+        scheduler = kind.from_config(self.parts.scheduler.config, **options)
         with warnings.catch_warnings():  # of diffusers' multistep schedulers, with NumPy 2
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
             scheduler.set_timesteps(self.steps)
@@ -216,7 +220,7 @@ class Denoiser:
             rows = np.flatnonzero(grounded == kind)
             for some in np.split(rows, range(least, len(rows), least)) if least else [rows]:
                 if len(some):
-                    filled = torch.tensor(np.resize(some, max(len(some), least)), device=self.gligen.device)
+                    filled = torch.tensor(np.resize(some, max(len(some), least)), device=self.parts.device)
                     split.append(Share(filled, len(some), kind))
         return split
 
@@ -232,7 +236,7 @@ class Denoiser:
         that is in no share."""
         noise_pred = torch.zeros((len(x), *self.shape), device=x.device)
         for share in split:
-            inputs = (x[share.rows].to(self.gligen.unet.dtype), t, embeds[share.rows])
+            inputs = (x[share.rows].to(self.parts.unet.dtype), t, embeds[share.rows])
             # without these arguments its gated layers (fusers) are off
             gligen = {"gligen": {"tokens": tokens[share.rows]}} if share.grounded else None
             made = self.unet(*inputs, cross_attention_kwargs=gligen, return_dict=False)[0]

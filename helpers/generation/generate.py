@@ -129,12 +129,12 @@ def _stream(
                 yield picture
 
 
-def _flags(gligen: "Gligen", pictures: list[Image.Image]) -> list[bool]:
-    checker = gligen.safety_checker
-    pixels = gligen.feature_extractor(pictures, return_tensors="pt").pixel_values
+def _flags(parts: "Gligen", pictures: list[Image.Image]) -> list[bool]:
+    checker = parts.safety_checker
+    pixels = parts.feature_extractor(pictures, return_tensors="pt").pixel_values
     # It paints black what it flags, in place, which would enter the scores unnoticed: it gets stand-ins
     stand_ins = [np.zeros((1, 1, 3)) for _ in pictures]
-    return checker(clip_input=pixels.to(gligen.device, checker.dtype), images=stand_ins)[1]
+    return checker(clip_input=pixels.to(parts.device, checker.dtype), images=stand_ins)[1]
 
 
 def _size(parts: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:

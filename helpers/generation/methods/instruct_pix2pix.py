@@ -41,8 +41,8 @@ class Sampler(Denoiser):
         many = max(len(requests), rows // (1 + any(request.guidance_scale > 1 for request in requests)))
         filled = [requests[row % len(requests)] for row in range(many)]
         photo = self.encode(requests)[[row % len(requests) for row in range(many)]]
-        photo = photo / self.gligen.vae.config.scaling_factor  # it was trained with latents as they are
-        scheduler, unet = self.new_scheduler(), self.gligen.unet
+        photo = photo / self.parts.vae.config.scaling_factor  # it was trained with latents as they are
+        scheduler, unet = self.new_scheduler(), self.parts.unet
         noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in filled]).to(photo.device)
         timesteps, latents = self.begin(scheduler, filled, noises)
         embeds = self.conditions.prompt_embeds([one.instruction for one in filled] + [""] * 2 * many)

@@ -122,7 +122,7 @@ class Sampler(Denoiser):
         """latents; after the last step with the targets' colours as the autoencoder decodes them."""
         many = int(photos.knobs["decodings"]) if signal == 1.0 and len(photos.coloured) else 0
         for _ in range(many):
-            latents = latents + self._shift(photos, latents, partial(decode, self.gligen.vae))
+            latents = latents + self._shift(photos, latents, partial(decode, self.parts.vae))
         return latents
 
     def _shift(
@@ -137,12 +137,12 @@ class Sampler(Denoiser):
     @cached_property
     def rgb_map(self) -> tuple[torch.Tensor, float]:
         """See `linear_map`."""
-        return linear_map(self.gligen.vae, self.size)
+        return linear_map(self.parts.vae, self.size)
 
     def _with_colour_words(self, request: Request) -> Request:
         """The request with the nearest colour word, of those that the text encoder has a token for, in each
         phrase that has a target and names no colour."""
-        tokenize = self.gligen.tokenizer.tokenize
+        tokenize = self.parts.tokenizer.tokenize
         names = [name for name in COLOURS if len(tokenize(name)) == 1] or COLOURS
         phrases = [
             phrase
@@ -179,7 +179,7 @@ class Sampler(Denoiser):
 
     def _tokens(self, request: Request, span: tuple[int, int]) -> list[int]:
         """Indices of the prompt's tokens inside a span of letters, but those of words that name no thing."""
-        tokenizer, prompt = self.gligen.tokenizer, request.prompt
+        tokenizer, prompt = self.parts.tokenizer, request.prompt
         coded = tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
         inside = [k for k, (a, b) in enumerate(coded) if span[0] <= a < b <= span[1]]
         if not inside:

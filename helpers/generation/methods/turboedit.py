@@ -81,10 +81,10 @@ def edit(
 class Sampler:
     """Edits of photos with a GLIGEN checkpoint, whose gated layers are off unless the method reads boxes."""
 
-    def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
+    def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
         if steps not in TIMESTEPS:
             raise ParameterError(f"steps = {steps}: TurboEdit takes 3 or 4")
-        self.denoiser, self.times = Denoiser(gligen, steps, scheduler, size), TIMESTEPS[steps]
+        self.denoiser, self.times = Denoiser(parts, steps, scheduler, size), TIMESTEPS[steps]
         self.alphas_cumprod = self.denoiser.new_scheduler().alphas_cumprod
 
     def rows(self, request: Request) -> int:
