@@ -164,5 +164,22 @@ def test_what_cannot_be_right_is_said(gligen):
     refused(asked(colours=("",)), "2 boxes but 1 colours: 'rich_text' wants one colour per box")
     refused(asked(grounding="rich", labels=("cone",)), "2 phrases but 1 labels")
     refused(replace(asked(), grounding="text"), "colours: 'text' does not read it")
-    long = asked(grounding="rich", prompt="x " * 90 + "a red cone and a crate", colours=("", (0, 128, 128)))
-    refused(long, "'crate' is cut off the prompt; take a shorter template", ValueError)
+
+
+@pytest.mark.parametrize("end", ["a crate", "a street"])
+def test_a_phrase_that_is_cut_off_the_prompt_has_no_region_and_the_record_says_so(gligen, end):
+    """Named behind the last token, or not at all, and then appended there."""
+    colours = ((0, 128, 128), (200, 0, 160))
+    long = asked(grounding="rich", prompt="a red cone, " + "x " * 90 + end, colours=colours)
+    short = replace(long, phrases=long.phrases[:1], labels=long.labels[:1], colours=colours[:1])
+    drawn, other = generate(gligen, [long, short], STEPS, "ddim", *SIZE, batch_size=1, progress=False)
+    assert drawn.record["dropped_phrases"] == ["a crate"] and other.record["dropped_phrases"] == []
+    assert drawn.record["cut_texts"] == [long.prompt]
+    assert np.array_equal(drawn.image, other.image)
+    assert drawn.record["unet_rows"] == other.record["unet_rows"]
+    none = replace(long, prompt="x " * 90, phrases=long.phrases[1:], labels=("crate",), colours=colours[1:])
+    (drawn,) = generate(gligen, [none], STEPS, "ddim", *SIZE, progress=False)
+    assert drawn.record["dropped_phrases"] == ["a crate"]
+    (plain_one,) = generate(gligen, [plain(none)], STEPS, "ddim", *SIZE, progress=False)
+    assert np.array_equal(drawn.image, plain_one.image)
+    assert drawn.record["unet_rows"] == plain_one.record["unet_rows"]

@@ -44,6 +44,15 @@ class Region(NamedTuple):
     target: Colour
 
 
+class Named(NamedTuple):
+    """A request with colour words, its prompt naming every phrase with a region. regions: the tokens that
+    name it, and the indices of its phrases; cut: indices of those whose tokens the text encoder cuts off."""
+
+    request: Request
+    regions: list[tuple[list[int], list[int]]]
+    cut: list[int]
+
+
 @dataclass(frozen=True, eq=False)
 class Regions:
     """All regions of a batch: owners (k,), the pictures' indices; maps (k, 1, h, w); coloured (c,), indices
@@ -62,20 +71,18 @@ class Sampler(Denoiser):
     found: Sequence[Region] = ()  # of the batch that is drawn
 
     def latents(self, requests: Sequence[Request], rows: int = 0, step: Step = ignore) -> torch.Tensor:
-        """As of `Denoiser`, by the regions of each request. Raises ValueError where the words of a phrase are
-        cut off the prompt."""
-        spoken, self.found = [self._with_colour_words(request) for request in requests], []
+        """As of `Denoiser`, by the regions of each request."""
         if "boxes" in METHODS[requests[0].grounding].reads:
+            spoken = [self._with_colour_words(request) for request in requests]
             self.found = [region for i, one in enumerate(spoken) for region in self._of_boxes(i, one)]
             return super().latents(spoken, rows, step)
-        pairs = [spans(before, after) for before, after in zip(requests, spoken, strict=True)]
-        spoken = [replace(one, prompt=prompt) for one, (prompt, _) in zip(spoken, pairs, strict=True)]
-        if with_regions := [i for i, (_, own) in enumerate(pairs) if own]:
+        named, self.found = [self._named(request) for request in requests], []
+        spoken = [one.request for one in named]
+        if with_regions := [i for i, one in enumerate(named) if one.regions]:
             with Recorder(self.unet, len(with_regions)) as recorder:
                 super().latents([spoken[i] for i in with_regions], rows, recorder.step)
-            maps = zip(with_regions, *recorder.maps(), strict=True)
-            found = [self._of_attention(i, spoken[i], pairs[i][1], *both) for i, *both in maps]
-            self.found = [region for some in found for region in some]
+            for i, *both in zip(with_regions, *recorder.maps(), strict=True):
+                self.found += self._of_attention(i, named[i], *both)
         return super().latents(spoken, rows, step)
 
     def rows(self, request: Request) -> int:
@@ -83,8 +90,15 @@ class Sampler(Denoiser):
         if "boxes" in METHODS[request.grounding].reads:
             many = sum(has_region(request, k) for k in entries(request).kept)
             return super().rows(request) + many * self.calls
-        many = len(spans(request, request)[1])
+        many = len(self._named(request).regions)
         return super().rows(request) * (1 + bool(many)) + many * self.calls
+
+    def facts(self, request: Request) -> dict[str, list[str]]:
+        """For the record: the phrases without a region, for their words are cut off the prompt."""
+        read_boxes = "boxes" in METHODS[request.grounding].reads
+        return (
+            {} if read_boxes else {"dropped_phrases": [request.phrases[k] for k in self._named(request).cut]}
+        )
 
     def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
         """The picture and the text of each region."""
@@ -162,32 +176,33 @@ class Sampler(Denoiser):
             for k, m in zip(own, shares, strict=True)
         ]
 
-    def _of_attention(
-        self, picture: int, request: Request, own: dict[tuple[int, int], list[int]], *attention: np.ndarray
-    ) -> list[Region]:
+    def _of_attention(self, picture: int, named: Named, *attention: np.ndarray) -> list[Region]:
         """A region per span; its target is the mean of those of its phrases."""
-        tokens = [self._tokens(request, span) for span in own]
+        request, tokens = named.request, [some for some, _ in named.regions]
         maps, (height, width) = token_maps(*attention, tokens, request.knobs["threshold"]), self.shape[1:]
         side = round((height * width / maps.shape[1]) ** 0.5)  # latents per place
         maps = maps.reshape(-1, height // side, width // side).repeat(side, 1).repeat(side, 2)
         found = []
-        for phrases, map in zip(own.values(), maps, strict=True):
+        for (_, phrases), map in zip(named.regions, maps, strict=True):
             targets = [c for k in phrases if not isinstance(c := request.colours[k], str)]
             target = tuple(np.mean(targets, axis=0)) if targets else request.colours[phrases[0]]
             found.append(Region(picture, request.phrases[phrases[0]], map, target))
         return found
 
-    def _tokens(self, request: Request, span: tuple[int, int]) -> list[int]:
-        """Indices of the prompt's tokens inside a span of letters, but those of words that name no thing."""
-        tokenizer, prompt = self.parts.tokenizer, request.prompt
-        coded = tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
-        inside = [k for k, (a, b) in enumerate(coded) if span[0] <= a < b <= span[1]]
-        if not inside:
-            said = prompt[slice(*span)]
-            raise ValueError(
-                f"scene {request.scene!r}: {said!r} is cut off the prompt; take a shorter template"
-            )
-        return [k for k in inside if prompt[slice(*coded[k])].lower() not in NO_THING] or inside
+    def _named(self, request: Request) -> Named:
+        """Which tokens of the prompt name phrases with a region; words that name no thing do not count."""
+        spoken = self._with_colour_words(request)
+        prompt, own = spans(request, spoken)
+        coded = self.parts.tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
+        regions, cut = [], []
+        for (start, end), phrases in own.items():
+            inside = [k for k, (a, b) in enumerate(coded) if start <= a < b <= end]
+            things = [k for k in inside if prompt[slice(*coded[k])].lower() not in NO_THING]
+            if inside:
+                regions.append((things or inside, phrases))
+            else:
+                cut += phrases
+        return Named(replace(spoken, prompt=prompt), regions, cut)
 
 
 def coverage(box: np.ndarray, height: int, width: int) -> np.ndarray:
