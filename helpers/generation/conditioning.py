@@ -121,13 +121,11 @@ def _content(pixels: torch.Tensor) -> bytes:
     return hashlib.sha256(pixels.numpy().tobytes()).digest()
 
 
-class _HandThrough(torch.nn.Module):
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return tokens
-
-
 def reading_tokens(unet: "UNet2DConditionModel") -> "UNet2DConditionModel":
-    """A second UNet of the same weights, which reads tokens where the first makes them in every step."""
+    """A second UNet of the same weights, which reads tokens where the first makes them in every step.
+
+    They are its cross_attention_kwargs {"gligen": {"input": tokens}}, for it hands these to `Identity`.
+    """
     twin = copy.copy(unet)
-    twin._modules = {**unet._modules, "position_net": _HandThrough()}
+    twin._modules = {**unet._modules, "position_net": torch.nn.Identity()}
     return twin

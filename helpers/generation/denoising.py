@@ -56,8 +56,8 @@ class Share(NamedTuple):
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. A method that starts from photos overrides `photos`, `begin`, `keep` or
-    `channels`.
+    parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. A method that
+    starts from photos overrides `photos`, `begin`, `keep` or `channels`.
     """
 
     def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
@@ -238,7 +238,7 @@ class Denoiser:
         for share in split:
             inputs = (x[share.rows].to(self.parts.unet.dtype), t, embeds[share.rows])
             # without these arguments its gated layers (fusers) are off
-            gligen = {"gligen": {"tokens": tokens[share.rows]}} if share.grounded else None
+            gligen = {"gligen": {"input": tokens[share.rows]}} if share.grounded else None
             made = self.unet(*inputs, cross_attention_kwargs=gligen, return_dict=False)[0]
             noise_pred[share.rows[: share.count]] = made[: share.count].float()
         return noise_pred

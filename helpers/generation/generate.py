@@ -58,29 +58,35 @@ def generate(
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")
-    size, tokenizer = _size(parts, height, width), getattr(parts, "tokenizer", None)
+    size = _size(parts, height, width)
     sampler = sampler_of(requests)(parts, steps, scheduler, size)
-    prepare, facts = getattr(sampler, "prepare", len), getattr(sampler, "facts", lambda _: {})
+    facts = getattr(sampler, "facts", lambda _: {})
     rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
-    checkpoint = getattr(parts, "checkpoint", None)
-    known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]}
-    known |= {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
-    dtype = getattr(unet or parts, "dtype", None)
-    known |= {"dtype": dtype and str(dtype).removeprefix("torch.")}
-    known |= {"licence": terms} if (terms := getattr(checkpoint, "licence", "")) else {}
+    known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]} | _origin(parts)
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
+        """Pictures of one batch, with their records."""
         began, made = time.monotonic(), []
         pictures = sampler.draw(some, batch_size * rows_each, step)
         flags = _flags(parts, pictures) if safety else [False] * len(pictures)
         seconds = round((time.monotonic() - began) / len(some), 4)
         for request, picture, flag in zip(some, pictures, flags, strict=True):
             own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
-            told = record(request, tokenizer, **known, **own) | facts(request)
+            told = record(request, getattr(parts, "tokenizer", None), **known, **own) | facts(request)
             made.append(Picture(request, None if flag else picture, told))
         return made
 
-    return _stream(make, requests, batch_size or fitting(parts, size), progress, prepare)
+    batch_size = batch_size or fitting(parts, size)
+    return _stream(make, requests, batch_size, progress, getattr(sampler, "prepare", len))
+
+
+def _origin(parts: "Gligen") -> dict[str, str | None]:
+    """For the record of a picture: the checkpoint that draws it, with its licence if there is one."""
+    checkpoint = getattr(parts, "checkpoint", None)
+    dtype = getattr(getattr(parts, "unet", parts), "dtype", None)
+    known = {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
+    known |= {"dtype": dtype and str(dtype).removeprefix("torch.")}
+    return known | ({"licence": terms} if (terms := getattr(checkpoint, "licence", "")) else {})
 
 
 def fitting(parts: "Gligen", size: tuple[int, int]) -> int:

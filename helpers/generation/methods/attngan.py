@@ -55,6 +55,7 @@ class Residual(nn.Module):
         self.block = nn.Sequential(*gated(channels, channels), *last)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden: (n, channels, h, w); returns the same shape."""
         return hidden + self.block(hidden)
 
 
@@ -83,6 +84,7 @@ class NextStage(nn.Module):
         self.upsample = doubled(2 * inputs, outputs)
 
     def forward(self, hidden: torch.Tensor, text: Text) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states, and the attention (n, h, w, k) of the places before to the words."""
         context, attention = self.attention(hidden, text)
         return self.upsample(self.residual(torch.cat([hidden, context], 1))), attention
 

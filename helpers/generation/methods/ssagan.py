@@ -60,6 +60,7 @@ class Block(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: torch.Tensor, sentence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Shapes as of `ConditionalNorm`; returns (n, outputs, h, w)."""
         made = hidden
         for norm, convolve in zip(self.norms, self.convolutions, strict=True):
             made = convolve(norm(made, sentence, mask).relu())

@@ -56,6 +56,7 @@ def edit(
     """
 
     def noised(index: int) -> torch.Tensor:
+        """The photo's latents with the noise of a step, (n, c, h, w); clean ones after the last."""
         time = times[index] - shift if index < len(times) else -1
         if time < 0:
             return photo
@@ -119,10 +120,11 @@ class Sampler:
         if "boxes" in METHODS[requests[0].grounding].reads:
             before = [replace(request, phrases=request.source_phrases) for request in requests]
             tokens = [conditions.tokens(map(entries, some))[:-1] for some in (before, requests)]
-            options = {"gligen": {"tokens": torch.cat([tokens[0], *tokens])}}
+            options = {"gligen": {"input": torch.cat([tokens[0], *tokens])}}
         done = iter(range(1, len(self.times) + 1))
 
         def predict(rows: torch.Tensor, time: int) -> torch.Tensor:
+            """See `edit`."""
             inputs = rows.to(unet.dtype), torch.tensor(time, device=rows.device), embeds
             noise_pred = unet(*inputs, cross_attention_kwargs=options, return_dict=False)[0]
             step(next(done), len(self.times))
