@@ -118,6 +118,12 @@ def test_the_colour_under_a_map_reaches_the_target(gligen):
     assert torch.equal(moved[..., 4:], clean[..., 4:]) and torch.equal(moved[:, 3], clean[:, 3])
 
 
+def test_the_map_to_colours_does_not_depend_on_what_was_in_memory(gligen, monkeypatch):
+    once = linear_map(gligen.vae, SIZE)[0]
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, 199, dtype))
+    assert torch.equal(linear_map(gligen.vae, SIZE)[0], once)
+
+
 def test_texts_name_the_nearest_colour_the_encoder_has_a_word_for(gligen):
     drawn = sampler(gligen)
     drawn.latents([asked(colours=((0, 128, 128), (240, 130, 32)))])

@@ -63,7 +63,7 @@ def linear_map(vae: "AutoencoderKL", size: tuple[int, int]) -> tuple[torch.Tenso
     Its inputs are the scaled latents of a place, their mean over the 3 x 3 places around it, and 1; fitted by
     least squares to patchworks of random colours, as the autoencoder shows them.
     """
-    rng, pixels = np.random.default_rng(0), np.empty((PATCHWORKS, *size, 3), np.uint8)
+    rng, pixels = np.random.default_rng(0), np.zeros((PATCHWORKS, *size, 3), np.uint8)
     for picture in pixels:
         for _ in range(32):
             middle, sides = rng.uniform(0, 1, 2), rng.uniform(0.1, 0.5, 2)
