@@ -120,7 +120,7 @@ def test_the_colour_under_a_map_reaches_the_target(gligen):
 
 def test_the_map_to_colours_does_not_depend_on_what_was_in_memory(gligen, monkeypatch):
     once = linear_map(gligen.vae, SIZE)[0]
-    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, 199, dtype))
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float, **_: np.full(shape, 199, dtype))
     assert torch.equal(linear_map(gligen.vae, SIZE)[0], once)
 
 
