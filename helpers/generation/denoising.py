@@ -16,7 +16,7 @@ from helpers.runs.methods import METHODS
 from helpers.scenes import images
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
+    from diffusers import AutoencoderKL, SchedulerMixin
 
     from helpers.models.loading import Gligen
 
@@ -42,6 +42,12 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
     digest = hashlib.sha256(f"{seed}:{scene}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return torch.randn(shape, generator=generator)
+
+
+def decoded(vae: "AutoencoderKL", latents: torch.Tensor) -> torch.Tensor:
+    """Pixels (n, 3, H, W) in [-1, 1], not clamped, of scaled latents (n, c, h, w); a few at a time."""
+    parts = (latents / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
+    return torch.cat([vae.decode(part).sample for part in parts])
 
 
 class Share(NamedTuple):
@@ -119,14 +125,8 @@ class Denoiser:
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
         """Pictures of latents (n, c, h, w), a few at a time, in their order; then the first of them again, up
         to a multiple, so that shapes never change."""
-        vae = self.parts.vae
         filled = torch.arange(-(-len(latents) // multiple) * multiple) % len(latents)
-        scaled = (latents[filled] / vae.config.scaling_factor).to(vae.dtype)
-        return [
-            picture
-            for some in scaled.split(DECODED_AT_ONCE)
-            for picture in images.to_images(vae.decode(some).sample)
-        ]
+        return images.to_images(decoded(self.parts.vae, latents[filled]))
 
     def encode(self, requests: Sequence[Request]) -> torch.Tensor:
         """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""

@@ -9,20 +9,19 @@ Regions are found by attention in a first pass with the prompt alone, as in the 
 which the paper has not: GLIGEN places what Rich Text colours. As the target is measured of saturated pixels,
 only these enter the mean. The step is not of the noisy latents but of the clean ones that the network
 predicts, which every scheduler takes alike, and of Gauss-Newton's length: colour_weight 1 reaches the target
-where colour is linear in the latents, as `linear_map` takes it. Knob decodings: as many further steps of the
-finished latents, by what the autoencoder really decodes.
+where colour is linear in the latents, as `linear_map` takes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore
-from helpers.generation.methods.colour_guidance import colour_step, decode, linear, linear_map
+from helpers.generation.denoising import Denoiser, Step, ignore
+from helpers.generation.methods.colour_guidance import colour_step, linear_map
 from helpers.generation.methods.spans import has_region, say, spans
 from helpers.generation.methods.token_maps import Recorder, token_maps
 from helpers.generation.requests import Request, entries
@@ -56,13 +55,13 @@ class Named(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Regions:
     """All regions of a batch: owners (k,), the pictures' indices; maps (k, 1, h, w); coloured (c,), indices
-    of those with a target; targets (c, 3), RGB from 0 to 1. knobs: of the requests."""
+    of those with a target; targets (c, 3), RGB from 0 to 1. colour_weight: the knob."""
 
     owners: torch.Tensor
     maps: torch.Tensor
     coloured: torch.Tensor
     targets: torch.Tensor
-    knobs: dict[str, float]
+    colour_weight: float
 
 
 class Sampler(Denoiser):
@@ -112,7 +111,7 @@ class Sampler(Denoiser):
         owners = np.array([one.picture for one in self.found], np.int64)
         arrays = owners, maps, np.array(coloured, np.int64), targets
         tensors = (torch.from_numpy(array).to(noises.device) for array in arrays)
-        return Regions(*tensors, dict(requests[0].knobs))
+        return Regions(*tensors, requests[0].knobs["colour_weight"])
 
     def merge(self, photos: Regions, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
         """The sum of what the regions predict, each times its map, and of the prompt's own elsewhere."""
@@ -128,28 +127,14 @@ class Sampler(Denoiser):
         says; as of classifier guidance (Dhariwal and Nichol 2021, equation 14)."""
         if not len(photos.coloured):
             return noise_pred
-        sigma = (1 - signal**2) ** 0.5
+        sigma, owners = (1 - signal**2) ** 0.5, photos.owners[photos.coloured]
         clean = (latents - sigma * noise_pred) / signal
-        return noise_pred - signal / sigma * self._shift(photos, clean, partial(linear, self.rgb_map[0]))
-
-    def keep(self, photos: Regions, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
-        """latents; after the last step with the targets' colours as the autoencoder decodes them."""
-        many = int(photos.knobs["decodings"]) if signal == 1.0 and len(photos.coloured) else 0
-        for _ in range(many):
-            latents = latents + self._shift(photos, latents, partial(decode, self.parts.vae))
-        return latents
-
-    def _shift(
-        self, photos: Regions, clean: torch.Tensor, to_rgb: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
-        owners = photos.owners[photos.coloured]
-        given = clean[owners], photos.maps[photos.coloured], photos.targets
-        parts = zip(*(one.split(DECODED_AT_ONCE) for one in given), strict=True)
-        steps = torch.cat([colour_step(to_rgb, *some) for some in parts])
-        return photos.knobs["colour_weight"] * torch.zeros_like(clean).index_add(0, owners, steps)
+        steps = colour_step(self.rgb_map, clean[owners], photos.maps[photos.coloured], photos.targets)
+        shift = photos.colour_weight * torch.zeros_like(clean).index_add(0, owners, steps)
+        return noise_pred - signal / sigma * shift
 
     @cached_property
-    def rgb_map(self) -> tuple[torch.Tensor, float]:
+    def rgb_map(self) -> torch.Tensor:
         """See `linear_map`."""
         return linear_map(self.parts.vae, self.size)
 
