@@ -44,6 +44,12 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
+def factor(parts: "Gligen") -> int:
+    """Pixels per latent, along a side; 1 where there is no autoencoder."""
+    vae = getattr(parts, "vae", None)
+    return 2 ** (len(vae.config.block_out_channels) - 1) if vae else 1
+
+
 def decoded(vae: "AutoencoderKL", latents: torch.Tensor) -> torch.Tensor:
     """Pixels (n, 3, H, W) in [-1, 1], not clamped, of scaled latents (n, c, h, w); a few at a time."""
     parts = (latents / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
@@ -68,8 +74,7 @@ class Denoiser:
 
     def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
         self.parts, self.steps, self.scheduler, self.size = parts, steps, scheduler, size
-        factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
-        self.shape = (parts.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+        self.shape = (parts.vae.config.latent_channels, *(side // factor(parts) for side in size))
         self.calls = len(self.new_scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
         self.conditions = Conditions(parts)
         self.unet = reading_tokens(parts.unet)
@@ -80,7 +85,7 @@ class Denoiser:
         """Pictures of requests, in their order; see `latents`."""
         latents = self.latents(requests, least, step)
         batch = least // (1 + any(request.guidance_scale > 1 for request in requests))
-        return self.decode(latents, max(1, min(DECODED_AT_ONCE, batch)))[: len(requests)]
+        return self.decode(latents, max(1, min(DECODED_AT_ONCE, batch)))
 
     def rows(self, request: Request) -> int:
         """UNet rows of a picture: one per call, and another where the call has guidance."""
@@ -103,7 +108,7 @@ class Denoiser:
         timesteps, latents = self.begin(scheduler, requests, noises)
         regions = self.regions(requests)
         shares = self._shares(requests, guided, owners := [row for row, _ in regions], rows, len(timesteps))
-        embeds, tokens = self._conditions(requests, guided, regions)
+        conditions = self._conditions(requests, guided, regions)
         scales = self._scales(requests, guided, len(timesteps)).to(device)
         picture = torch.tensor([*range(n), *guided, *owners], device=device)  # of each row
         counts, with_guidance = (n, len(guided), len(owners)), picture[n : n + len(guided)]
@@ -113,7 +118,7 @@ class Denoiser:
         for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
             latents = self.keep(photos, latents, signal)
             x = self.channels(photos, scheduler.scale_model_input(latents, t))[picture]
-            own, noise_pred_uncond, others = self._predict(split, x, t_there, embeds, tokens).split(counts)
+            own, noise_pred_uncond, others = self._predict(split, x, t_there, conditions).split(counts)
             noise_pred_text = (noise_pred := self.merge(photos, own, others))[with_guidance]
             noise_pred[with_guidance] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
             noise_pred = self.guide(photos, latents, noise_pred, signal)
@@ -123,10 +128,10 @@ class Denoiser:
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
-        """Pictures of latents (n, c, h, w), a few at a time, in their order; then the first of them again, up
-        to a multiple, so that shapes never change."""
-        filled = torch.arange(-(-len(latents) // multiple) * multiple) % len(latents)
-        return images.to_images(decoded(self.parts.vae, latents[filled]))
+        """Pictures of latents (n, c, h, w), decoded in calls of a multiple, so that shapes never change."""
+        n = len(latents)
+        filled = torch.arange(-(-n // multiple) * multiple) % n
+        return images.to_images(decoded(self.parts.vae, latents[filled])[:n])
 
     def encode(self, requests: Sequence[Request]) -> torch.Tensor:
         """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""
@@ -203,15 +208,14 @@ class Denoiser:
         """For each UNet call, how its rows are split. Calls with the same split have the same object."""
         many = np.array([grounded_calls(request, calls) for request in requests])
         n, many = len(requests), np.concatenate([many, many[guided], many[owners]])
-        columns = [(many > call).astype(np.int8) for call in range(calls)]
+        table = (many > np.arange(calls)[:, None]).astype(np.int8)  # calls x rows
         for row, request in enumerate(guided, n):
-            for call in set(range(calls)) - set(guided_calls(requests[request], calls)):
-                columns[call][row] = ABSENT
-        splits = {column.tobytes(): column for column in columns}
-        for key, column in splits.items():
-            without = bool(guided) and (column[n : n + len(guided)] == ABSENT).all()
-            splits[key] = self._split(column, least // 2 if without else least)
-        return [splits[column.tobytes()] for column in columns]
+            table[np.setdiff1d(range(calls), guided_calls(requests[request], calls)), row] = ABSENT
+        splits = {grounded.tobytes(): grounded for grounded in table}
+        for key, grounded in splits.items():
+            without = bool(guided) and (grounded[n : n + len(guided)] == ABSENT).all()
+            splits[key] = self._split(grounded, least // 2 if without else least)
+        return [splits[grounded.tobytes()] for grounded in table]
 
     def _split(self, grounded: np.ndarray, least: int) -> list[Share]:
         """grounded: of each row 1, 0 or ABSENT."""
@@ -225,16 +229,11 @@ class Denoiser:
         return split
 
     def _predict(
-        self,
-        split: list[Share],
-        x: torch.Tensor,
-        t: torch.Tensor,
-        embeds: torch.Tensor,
-        tokens: torch.Tensor | None,
+        self, split: list[Share], x: torch.Tensor, t: torch.Tensor, conditions: tuple
     ) -> torch.Tensor:
         """The noise that the UNet predicts for rows x (r, channels, h, w): (r, c, h, w) float32; 0 for a row
-        that is in no share."""
-        noise_pred = torch.zeros((len(x), *self.shape), device=x.device)
+        that is in no share. conditions: of `_conditions`."""
+        (embeds, tokens), noise_pred = conditions, torch.zeros((len(x), *self.shape), device=x.device)
         for share in split:
             inputs = (x[share.rows].to(self.parts.unet.dtype), t, embeds[share.rows])
             # without these arguments its gated layers (fusers) are off

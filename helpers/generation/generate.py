@@ -1,5 +1,6 @@
 """Grounded generation: any mix of requests in, pictures out, in batches that fit into memory."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.generation.denoising import Step, ignore, noise
+from helpers.generation.denoising import Step, factor, ignore, noise
 from helpers.generation.methods import sampler as sampler_of
 from helpers.generation.pictures import Picture, record, write
 from helpers.generation.requests import Request, RequestError, check
@@ -92,12 +93,12 @@ def _origin(parts: "Gligen") -> dict[str, str | None]:
 def fitting(parts: "Gligen", size: tuple[int, int]) -> int:
     """How many pictures of (height, width) pixels a batch may have: as many as should fit into 80 % of
     the free memory, two rows each; never more than pays off."""
-    kind, unet, factor = parts.device.type, getattr(parts, "unet", None), _factor(parts)
+    kind, unet = parts.device.type, getattr(parts, "unet", None)
     most = getattr(parts, "most_at_once", MOST_AT_ONCE.get(kind, 8))
     if unet is None:
         return most
     free = torch.cuda.mem_get_info(parts.device)[0] if kind == "cuda" else psutil.virtual_memory().available
-    places = (size[0] // factor) * (size[1] // factor)
+    places = math.prod(side // factor(parts) for side in size)
     each = 2 * places * unet.config.block_out_channels[0] * unet.dtype.itemsize * ALIVE
     return max(1, min(most, int(0.8 * free / each)))
 
@@ -107,7 +108,7 @@ def _stream(
     requests: list[Request],
     size: int,
     progress: bool,
-    prepare: Callable[[list[Request]], int] = len,
+    prepare: Callable[[list[Request]], int],
 ) -> Iterator[Picture]:
     """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out.
     prepare: what goes before, for the first so many requests, which it returns."""
@@ -144,17 +145,11 @@ def _flags(parts: "Gligen", pictures: list[Image.Image]) -> list[bool]:
 
 
 def _size(parts: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:
-    factor, unet = _factor(parts), getattr(parts, "unet", None)
+    each, unet = factor(parts), getattr(parts, "unet", None)
     sides = {"height": height, "width": width}
     for name, side in sides.items():
         if side is None and unet:
-            sides[name] = unet.config.sample_size * factor
-        elif not (isinstance(side, int) and side > 0 and side % factor == 0):
-            raise ParameterError(f"{name} = {side!r}: give pixels, a multiple of {factor}")
+            sides[name] = unet.config.sample_size * each
+        elif not (isinstance(side, int) and side > 0 and side % each == 0):
+            raise ParameterError(f"{name} = {side!r}: give pixels, a multiple of {each}")
     return sides["height"], sides["width"]
-
-
-def _factor(parts: "Gligen") -> int:
-    """Pixels per latent."""
-    vae = getattr(parts, "vae", None)
-    return 2 ** (len(vae.config.block_out_channels) - 1) if vae else 1

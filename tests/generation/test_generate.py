@@ -434,9 +434,9 @@ def test_the_batch_size_follows_free_memory(gligen, monkeypatch):
 def test_written_pictures_explain_themselves(gligen, tmp_path):
     requests = [asked("a"), asked("b", guidance_scale=3.0, grounding="image")]
     done = generate(gligen, requests, STEPS, height=64, width=64, progress=False)
-    records = write(done, lambda request: tmp_path / "arm" / f"{request.scene}.png", arm="suffix-text-g7.5")
+    records = write(done, lambda request: tmp_path / "arm" / f"{request.scene}.png")
     text = images.read_text(tmp_path / "arm" / "b.png")
-    assert text["arm"] == "suffix-text-g7.5" and text["grounding"] == "image" and text["seed"] == "0"
+    assert text["grounding"] == "image" and text["seed"] == "0"
     assert text["guidance_scale"] == "3.0" and text["scheduler"] == "pndm" and text["flagged"] == "false"
     assert records[1]["phrases"] == list(PHRASES) and str(records[1]["boxes"]) == text["boxes"]
     assert [record["scene"] for record in records] == ["a", "b"]

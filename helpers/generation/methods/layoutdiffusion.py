@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, SchedulerMixin, UNet2DModel
 from PIL import Image
 
-from helpers.generation.denoising import Denoiser
+from helpers.generation.denoising import Denoiser, factor
 from helpers.generation.requests import Entries, Request
 from helpers.models.checkpoints import locate
 from helpers.models.devices import CPU, placed
@@ -81,9 +81,7 @@ class Sampler(Denoiser):
 
     def __init__(self, parts: LayoutDiffusion, steps: int, scheduler: str, size: tuple[int, int]) -> None:
         self.parts, self.steps, self.scheduler, self.size, self.wide = parts, steps, scheduler, size, False
-        sides = (parts.unet.config.sample_size,) * 2
-        if parts.vae:
-            sides = [side // 2 ** (len(parts.vae.config.block_out_channels) - 1) for side in size]
+        sides = [side // factor(parts) for side in size] if parts.vae else [parts.unet.config.sample_size] * 2
         self.shape = (parts.unet.config.in_channels, *sides)
         self.calls = len(self.new_scheduler().timesteps)
         self.classes = parts.model.config.classes

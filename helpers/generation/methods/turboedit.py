@@ -102,7 +102,7 @@ class Sampler:
         predict = self._predictor(filled, step)
         weights = [request.knobs["pseudo_guidance"] for request in filled]
         latents = edit(predict, photo, noises, self.alphas_cumprod, self.times, torch.tensor(weights))
-        return denoiser.decode(latents[: len(requests)], DECODED_AT_ONCE if least else 1)[: len(requests)]
+        return denoiser.decode(latents[: len(requests)], DECODED_AT_ONCE if least else 1)
 
     def _noise(self, requests: Sequence[Request], index: int) -> torch.Tensor:
         """Independent noise per step, of which the first is that of every other method."""
