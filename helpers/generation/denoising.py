@@ -69,7 +69,7 @@ class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
     parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. A method that
-    starts from photos overrides `photos`, `begin`, `keep` or `channels`.
+    starts from photos overrides `photos`, `begin` or `keep`.
     """
 
     def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
@@ -78,8 +78,6 @@ class Denoiser:
         self.calls = len(self.new_scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
         self.conditions = Conditions(parts)
         self.unet = reading_tokens(parts.unet)
-        # an inpainting checkpoint: it reads a photo and a mask as further channels
-        self.wide = parts.unet.config.in_channels == 2 * self.shape[0] + 1
 
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures of requests, in their order; see `latents`."""
@@ -117,7 +115,7 @@ class Denoiser:
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
         for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
             latents = self.keep(photos, latents, signal)
-            x = self.channels(photos, scheduler.scale_model_input(latents, t))[picture]
+            x = scheduler.scale_model_input(latents, t)[picture]
             own, noise_pred_uncond, others = self._predict(split, x, t_there, conditions).split(counts)
             noise_pred_text = (noise_pred := self.merge(photos, own, others))[with_guidance]
             noise_pred[with_guidance] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
@@ -152,7 +150,7 @@ class Denoiser:
         return scheduler
 
     def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> object:
-        """What `keep` and `channels` need of the photos."""
+        """What `keep`, `merge` and `guide` need of the photos."""
 
     def begin(
         self, scheduler: "SchedulerMixin", requests: Sequence[Request], noises: torch.Tensor
@@ -163,10 +161,6 @@ class Denoiser:
     def keep(self, photos: object, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
         """latents before a step, at signal = sqrt(alphas_cumprod), and after the last step, at 1."""
         return latents
-
-    def channels(self, photos: object, x: torch.Tensor) -> torch.Tensor:
-        """x with all channels that the UNet reads: zeros for an inpainting checkpoint without a photo."""
-        return torch.cat([x, torch.zeros_like(x), torch.zeros_like(x[:, :1])], dim=1) if self.wide else x
 
     def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
         """Further conditional rows: the index of the picture and the prompt of each."""

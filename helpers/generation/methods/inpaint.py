@@ -36,7 +36,3 @@ class Sampler(Denoiser):
         """
         photo, mask, noise = photos
         return mask * (signal * photo + (1 - signal**2) ** 0.5 * noise) + (1 - mask) * latents
-
-    def channels(self, photos: tuple[torch.Tensor, ...], x: torch.Tensor) -> torch.Tensor:
-        """x, with the further channels that an inpainting checkpoint reads, if it is one."""
-        return torch.cat([x, photos[0] * photos[1], photos[1]], dim=1) if self.wide else x

@@ -80,7 +80,7 @@ class Sampler(Denoiser):
     """
 
     def __init__(self, parts: LayoutDiffusion, steps: int, scheduler: str, size: tuple[int, int]) -> None:
-        self.parts, self.steps, self.scheduler, self.size, self.wide = parts, steps, scheduler, size, False
+        self.parts, self.steps, self.scheduler, self.size = parts, steps, scheduler, size
         sides = [side // factor(parts) for side in size] if parts.vae else [parts.unet.config.sample_size] * 2
         self.shape = (parts.unet.config.in_channels, *sides)
         self.calls = len(self.new_scheduler().timesteps)
