@@ -44,6 +44,11 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
+def noises(requests: Sequence[Request], shape: tuple[int, ...], name: str = "") -> torch.Tensor:
+    """`noise` of each request, (n, *shape). name: of a further one of the same scene, such as "#1"."""
+    return torch.stack([noise(one.seed, one.scene + name, shape) for one in requests])
+
+
 def factor(parts: "Gligen") -> int:
     """Pixels per latent, along a side; 1 where there is no autoencoder."""
     vae = getattr(parts, "vae", None)
@@ -98,12 +103,11 @@ class Denoiser:
         rows: all calls have so many, or half of them without guidance, so that shapes never change.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
-        n, device = len(requests), self.parts.device
+        n, device, scheduler = len(requests), self.parts.device, self.new_scheduler()
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
-        scheduler = self.new_scheduler()
-        noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
-        photos = self.photos(requests, noises)
-        timesteps, latents = self.begin(scheduler, requests, noises)
+        start = noises(requests, self.shape).to(device)
+        photos = self.photos(requests, start)
+        timesteps, latents = self.begin(scheduler, requests, start)
         regions = self.regions(requests)
         shares = self._shares(requests, guided, owners := [row for row, _ in regions], rows, len(timesteps))
         conditions = self._conditions(requests, guided, regions)
@@ -127,9 +131,8 @@ class Denoiser:
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
         """Pictures of latents (n, c, h, w), decoded in calls of a multiple, so that shapes never change."""
-        n = len(latents)
-        filled = torch.arange(-(-n // multiple) * multiple) % n
-        return images.to_images(decoded(self.parts.vae, latents[filled])[:n])
+        filled = torch.arange(-(-len(latents) // multiple) * multiple) % len(latents)
+        return images.to_images(decoded(self.parts.vae, latents[filled])[: len(latents)])
 
     def encode(self, requests: Sequence[Request]) -> torch.Tensor:
         """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""
@@ -149,14 +152,14 @@ class Denoiser:
             scheduler.set_timesteps(self.steps)
         return scheduler
 
-    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> object:
+    def photos(self, requests: Sequence[Request], noise: torch.Tensor) -> object:
         """What `keep`, `merge` and `guide` need of the photos."""
 
     def begin(
-        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noises: torch.Tensor
+        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noise: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The timesteps, one per UNet call, and the latents (n, c, h, w) at the first of them."""
-        return scheduler.timesteps, noises * scheduler.init_noise_sigma
+        return scheduler.timesteps, noise * scheduler.init_noise_sigma
 
     def keep(self, photos: object, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
         """latents before a step, at signal = sqrt(alphas_cumprod), and after the last step, at 1."""

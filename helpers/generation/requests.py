@@ -112,16 +112,16 @@ class Entries:
         return tuple(crops[index] for index in self.kept)
 
 
-def entries(request: Request) -> Entries:
-    """The largest boxes that fit; nothing at all for a method that does not read boxes."""
+def entries(request: Request, known: Sequence[int] | None = None, places: int = PLACES) -> Entries:
+    """The largest boxes that fit; nothing at all for a method that does not read boxes.
+
+    known: indices of those that the model can be given, None for all; places: how many it takes."""
     method = METHODS[request.grounding]
-    if "boxes" not in method.reads:
-        none = np.empty(0, np.int64)
-        return Entries(request, np.empty((0, 4), np.float32), (), none, none)
-    boxes = rectangles.clip(request.boxes)
-    kept, dropped = rectangles.largest(boxes, len(boxes) if method.takes_all_boxes else PLACES)
+    boxes = rectangles.clip(request.boxes if "boxes" in method.reads else ())
+    known = np.arange(len(boxes)) if known is None else np.array(known, np.int64)
+    kept = known[rectangles.largest(boxes[known], len(boxes) if method.takes_all_boxes else places)[0]]
     phrases = tuple(request.phrases[index] for index in kept)
-    return Entries(request, boxes[kept], phrases, kept, dropped)
+    return Entries(request, boxes[kept], phrases, kept, np.setdiff1d(np.arange(len(boxes)), kept))
 
 
 def grounded_calls(request: Request, calls: int) -> int:

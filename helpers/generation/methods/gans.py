@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from helpers.generation.denoising import Step, decoded, ignore, noise
+from helpers.generation.denoising import Step, decoded, ignore, noises
 from helpers.generation.requests import Request
 from helpers.models.checkpoints import locate
 from helpers.models.devices import placed
@@ -155,12 +155,8 @@ class Sampler:
                 raise ParameterError(f"scene {one.scene!r}, prompt {one.prompt!r}: no word; give a prompt")
         filled = [requests[row % len(requests)] for row in range(max(len(requests), least))]
         text, config = self.parts.encode([request.prompt for request in filled]), self.parts.generator.config
-        noises = [self._noises(filled, config.noise)]
-        if "condition" in config:
-            noises.append(self._noises(filled, config.condition, "#1"))
-        return self.parts.generator(noises[0], text, *noises[1:])
-
-    def _noises(self, requests: Sequence[Request], length: int, name: str = "") -> torch.Tensor:
-        """Standard normal (n, length), one per picture; name: of another than the first."""
-        rows = [noise(one.seed, one.scene + name, (length,)) for one in requests]
-        return torch.stack(rows).to(self.parts.device)
+        lengths = {"": config.noise} | ({"#1": config.condition} if "condition" in config else {})
+        first, *spread = (
+            noises(filled, (length,), name).to(self.parts.device) for name, length in lengths.items()
+        )
+        return self.parts.generator(first, text, *spread)

@@ -22,10 +22,10 @@ def mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 class Sampler(Denoiser):
     """GLIGEN, with the photos' own latents back outside the boxes before every step and after the last."""
 
-    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Latents (n, c, h, w) of the photos, masks (n, 1, h, w), 1 where they stay, and the noises."""
+    def photos(self, requests: Sequence[Request], noise: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Latents (n, c, h, w) of the photos, masks (n, 1, h, w), 1 where they stay, and the noise."""
         masks = np.stack([mask(request.boxes, *self.shape[1:]) for request in requests])
-        return self.encode(requests), torch.from_numpy(masks)[:, None].to(noises.device), noises
+        return self.encode(requests), torch.from_numpy(masks)[:, None].to(noise.device), noise
 
     def keep(
         self, photos: tuple[torch.Tensor, ...], latents: torch.Tensor, signal: torch.Tensor | float

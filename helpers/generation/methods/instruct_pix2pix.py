@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from helpers.generation.denoising import Denoiser, Step, ignore, noise
+from helpers.generation.denoising import Denoiser, Step, ignore, noises
 from helpers.generation.requests import Request
 from helpers.parameters import ParameterError
 
@@ -43,8 +43,7 @@ class Sampler(Denoiser):
         photo = self.encode(requests)[[row % len(requests) for row in range(many)]]
         photo = photo / self.parts.vae.config.scaling_factor  # it was trained with latents as they are
         scheduler, unet = self.new_scheduler(), self.parts.unet
-        noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in filled]).to(photo.device)
-        timesteps, latents = self.begin(scheduler, filled, noises)
+        timesteps, latents = self.begin(scheduler, filled, noises(filled, self.shape).to(photo.device))
         embeds = self.conditions.prompt_embeds([one.instruction for one in filled] + [""] * 2 * many)
         scales = [[one.guidance_scale, one.knobs["image_guidance"]] for one in filled]
         text_scale, image_scale = torch.tensor(scales, device=photo.device).T[:, :, None, None, None]

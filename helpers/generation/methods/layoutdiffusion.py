@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, SchedulerMixin, UNet2DModel
 from PIL import Image
 
 from helpers.generation.denoising import Denoiser, factor
-from helpers.generation.requests import Entries, Request
+from helpers.generation.requests import Entries, Request, entries
 from helpers.models.checkpoints import locate
 from helpers.models.devices import CPU, placed
 from helpers.models.layout_unet import IMAGE, NULL, WHOLE, Layout, LayoutDiffusionModel
 from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint, ModelSet
 from helpers.runs.protocol import digest
-from helpers.scenes import boxes as rectangles
 from helpers.scenes import images
 
 FILLERS = ("other", "stuff")  # in names of classes of COCO-stuff: "building-other", "desk-stuff"
@@ -92,12 +90,8 @@ class Sampler(Denoiser):
 
     def entries(self, request: Request) -> Entries:
         """The largest boxes that fit, of those whose phrase names a class."""
-        boxes = rectangles.clip(request.boxes)
         named = [k for k, phrase in enumerate(request.phrases) if class_of(phrase, self.classes) is not None]
-        named = np.array(named, np.int64)
-        kept = named[rectangles.largest(boxes[named], self.parts.model.config.length - 1)[0]]
-        dropped = np.setdiff1d(np.arange(len(boxes)), kept)
-        return Entries(request, boxes[kept], tuple(request.phrases[k] for k in kept), kept, dropped)
+        return entries(request, named, self.parts.model.config.length - 1)
 
     def facts(self, request: Request) -> dict[str, list]:
         """For the record: the boxes that it takes and those that it does not."""

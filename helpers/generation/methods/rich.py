@@ -103,14 +103,14 @@ class Sampler(Denoiser):
         """The picture and the text of each region."""
         return [(region.picture, region.text) for region in self.found]
 
-    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> Regions:
+    def photos(self, requests: Sequence[Request], noise: torch.Tensor) -> Regions:
         """The regions as tensors."""
         coloured = [k for k, one in enumerate(self.found) if not isinstance(one.target, str)]
         maps = np.array([one.map for one in self.found], np.float32).reshape(-1, 1, *self.shape[1:])
         targets = np.array([self.found[k].target for k in coloured], np.float32).reshape(-1, 3) / 255
         owners = np.array([one.picture for one in self.found], np.int64)
         arrays = owners, maps, np.array(coloured, np.int64), targets
-        tensors = (torch.from_numpy(array).to(noises.device) for array in arrays)
+        tensors = (torch.from_numpy(array).to(noise.device) for array in arrays)
         return Regions(*tensors, requests[0].knobs["colour_weight"])
 
     def merge(self, photos: Regions, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore, noise
+from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore, noises
 from helpers.generation.requests import Request, entries
 from helpers.parameters import ParameterError
 from helpers.runs.methods import METHODS
@@ -98,17 +98,12 @@ class Sampler:
         denoiser, many = self.denoiser, max(len(requests), least)
         filled = [requests[row % len(requests)] for row in range(many)]
         photo = denoiser.encode(requests)[[row % len(requests) for row in range(many)]]
-        noises = [self._noise(filled, index).to(photo.device) for index in range(len(self.times))]
+        names = ["", *(f"#{index}" for index in range(1, len(self.times)))]  # the first is all other methods'
+        independent = [noises(filled, denoiser.shape, name).to(photo.device) for name in names]
         predict = self._predictor(filled, step)
         weights = [request.knobs["pseudo_guidance"] for request in filled]
-        latents = edit(predict, photo, noises, self.alphas_cumprod, self.times, torch.tensor(weights))
+        latents = edit(predict, photo, independent, self.alphas_cumprod, self.times, torch.tensor(weights))
         return denoiser.decode(latents[: len(requests)], DECODED_AT_ONCE if least else 1)
-
-    def _noise(self, requests: Sequence[Request], index: int) -> torch.Tensor:
-        """Independent noise per step, of which the first is that of every other method."""
-        names = [request.scene + f"#{index}" * bool(index) for request in requests]
-        shape = self.denoiser.shape
-        return torch.stack([noise(one.seed, name, shape) for one, name in zip(requests, names, strict=True)])
 
     def _predictor(
         self, requests: Sequence[Request], step: Step
