@@ -45,19 +45,14 @@ class Conditions:
         of the phrases, 30 of the images. Empty places, and absent phrases or images, are the learnt null
         features. The crops of one picture are in memory at a time.
         """
-        boxes, phrases, crops = [], [], []
-        for one in pictures:
-            boxes.append(torch.from_numpy(one.boxes))
-            phrases.append(one.phrases)
-            fit = one.request.crop_fit
-            crops.append([self._pixels(crop, fit) for crop in one.crops] if self.reads_images else [])
-        corners = torch.zeros(len(boxes) + 1, PLACES, 4)
-        masks = torch.zeros(len(boxes) + 1, PLACES)
-        for row, some in enumerate(boxes):
-            corners[row, : len(some)], masks[row, : len(some)] = some, 1
-        phrase_masks, phrase_embeds = self._fill(self._encode_phrases, phrases, str)
+        pictures = list(pictures)
+        corners, masks = torch.zeros(len(pictures) + 1, PLACES, 4), torch.zeros(len(pictures) + 1, PLACES)
+        for row, one in enumerate(pictures):
+            corners[row, : len(one.boxes)], masks[row, : len(one.boxes)] = torch.from_numpy(one.boxes), 1
+        phrase_masks, phrase_embeds = self._fill(self._encode_phrases, [one.phrases for one in pictures], str)
         inputs = {"positive_embeddings": phrase_embeds}
         if self.reads_images:
+            crops = [[self._pixels(crop, one.request.crop_fit) for crop in one.crops] for one in pictures]
             image_masks, image_embeds = self._fill(self._encode_images, crops, _content)
             inputs = {"phrases_embeddings": phrase_embeds, "image_embeddings": image_embeds}
             inputs |= {"phrases_masks": phrase_masks, "image_masks": image_masks}
@@ -69,14 +64,14 @@ class Conditions:
         self, encode: Callable, given: Sequence[Sequence], key: Callable[..., Hashable]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Masks (n + 1, 30), 1 where something is given, and the float32 embeddings (n + 1, 30, width)."""
-        places = [(row, place) for row, inputs in enumerate(given) for place, _ in enumerate(inputs)]
-        places = [(row, place) for row, place in places if given[row][place] is not None]
+        rows = ((row, place, one) for row, its in enumerate(given) for place, one in enumerate(its))
+        inputs = {(row, place): one for row, place, one in rows if one is not None}
         masks = torch.zeros(len(given) + 1, PLACES, device=self.parts.device)
         filled = torch.zeros(*masks.shape, self.width, device=self.parts.device)
-        if places:
-            inputs, where = [given[row][place] for row, place in places], tuple(zip(*places, strict=True))
+        if inputs:
+            where, some = tuple(zip(*inputs, strict=True)), list(inputs.values())
             masks[where] = 1
-            filled[where] = torch.stack(self._remember(encode, [key(one) for one in inputs], inputs))
+            filled[where] = torch.stack(self._remember(encode, [*map(key, some)], some))
         return masks, filled
 
     def _remember(self, encode: Callable, keys: Sequence[Hashable], inputs: Sequence) -> list[torch.Tensor]:

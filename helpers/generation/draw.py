@@ -103,6 +103,7 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     Arms that differ by guidance_scale alone share their batches. An arm that fails stops no other: when all
     have been tried, ArmsFailed is raised. Raises CheckpointMissing.
     """
+    from helpers.models.checkpoints import CheckpointMissing
     from helpers.models.loading import release
 
     protocol, records, failed = run.card["protocol"], [], {}
@@ -111,8 +112,18 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
         key, load = loader(Arm.parse(name).grounding, models, models.safety if protocol["safety"] else None)
         kinds.setdefault(key, (cache(partial(_with_tokens, load, run)), []))[1].append(name)
     for loaded, mine in kinds.values():
-        for some in series(mine):
-            records += _try(run, some, loaded, progress, batch_size, failed)
+        waiting = series(mine)
+        while waiting:
+            some = waiting.pop(0)
+            try:
+                records += _draw(run, some, loaded, progress, batch_size)
+            except CheckpointMissing:
+                raise  # which would be missing for every arm
+            except FAILURES as error:
+                if len(some) == 1:
+                    failed[some[0]] = error
+                else:  # of a series each arm by itself
+                    waiting = [[name] for name in some] + waiting
         if loaded.cache_info().currsize:
             release(loaded())
     if failed:
@@ -150,29 +161,6 @@ def draw_round_trip(run: Run, batch_size: int = 8) -> int:
                     images.save(picture, run.picture(ROUND_TRIP, scene), {"arm": ROUND_TRIP})
             release(gligen)
     return len(missing)
-
-
-def _try(
-    run: Run,
-    names: Sequence[str],
-    loaded: Callable[[], "Gligen"],
-    progress: bool,
-    batch_size: int,
-    failed: dict[str, Exception],
-) -> list[dict]:
-    """Draw arms together, or, where that fails, each by itself; notes whose error it is in `failed`."""
-    from helpers.models.checkpoints import CheckpointMissing
-
-    try:
-        return _draw(run, names, loaded, progress, batch_size)
-    except CheckpointMissing:
-        raise  # which would be missing for every arm
-    except FAILURES as error:
-        if len(names) == 1:
-            failed[names[0]] = error
-            return []
-    parts = [_try(run, [name], loaded, progress, batch_size, failed) for name in names]
-    return [record for part in parts for record in part]
 
 
 def series(names: Sequence[str]) -> list[list[str]]:
