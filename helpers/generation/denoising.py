@@ -74,7 +74,7 @@ class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
     parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. A method that
-    starts from photos overrides `photos`, `begin` or `keep`.
+    starts from photos overrides `begin` or `keep`; what hooks share of a batch they hold on the sampler.
     """
 
     def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
@@ -106,7 +106,6 @@ class Denoiser:
         n, device, scheduler = len(requests), self.parts.device, self.new_scheduler()
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
         start = noises(requests, self.shape).to(device)
-        photos = self.photos(requests, start)
         timesteps, latents = self.begin(scheduler, requests, start)
         regions = self.regions(requests)
         shares = self._shares(requests, guided, owners := [row for row, _ in regions], rows, len(timesteps))
@@ -118,15 +117,15 @@ class Denoiser:
         signals = scheduler.alphas_cumprod[timesteps].sqrt()
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
         for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
-            latents = self.keep(photos, latents, signal)
+            latents = self.keep(latents, signal)
             x = scheduler.scale_model_input(latents, t)[picture]
             own, noise_pred_uncond, others = self._predict(split, x, t_there, conditions).split(counts)
-            noise_pred_text = (noise_pred := self.merge(photos, own, others))[with_guidance]
+            noise_pred_text = (noise_pred := self.merge(own, others))[with_guidance]
             noise_pred[with_guidance] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
-            noise_pred = self.guide(photos, latents, noise_pred, signal)
+            noise_pred = self.guide(latents, noise_pred, signal)
             latents = scheduler.step(noise_pred, t, latents).prev_sample
             step(done, len(timesteps))
-        return self.keep(photos, latents, 1.0)
+        return self.keep(latents, 1.0)
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
@@ -152,16 +151,13 @@ class Denoiser:
             scheduler.set_timesteps(self.steps)
         return scheduler
 
-    def photos(self, requests: Sequence[Request], noise: torch.Tensor) -> object:
-        """What `keep`, `merge` and `guide` need of the photos."""
-
     def begin(
         self, scheduler: "SchedulerMixin", requests: Sequence[Request], noise: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The timesteps, one per UNet call, and the latents (n, c, h, w) at the first of them."""
         return scheduler.timesteps, noise * scheduler.init_noise_sigma
 
-    def keep(self, photos: object, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
+    def keep(self, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
         """latents before a step, at signal = sqrt(alphas_cumprod), and after the last step, at 1."""
         return latents
 
@@ -169,13 +165,11 @@ class Denoiser:
         """Further conditional rows: the index of the picture and the prompt of each."""
         return []
 
-    def merge(self, photos: object, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
+    def merge(self, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
         """The conditional noise (n, c, h, w) of the pictures, of their own rows and those of `regions`."""
         return noise_pred
 
-    def guide(
-        self, photos: object, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor
-    ) -> torch.Tensor:
+    def guide(self, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
         """The noise (n, c, h, w) that a step removes from latents, at signal = sqrt(alphas_cumprod)."""
         return noise_pred
 

@@ -13,7 +13,7 @@ from helpers.generation.draw import request
 from helpers.generation.generate import generate
 from helpers.generation.methods import rich
 from helpers.generation.methods.colour_guidance import colour_step, linear_map
-from helpers.generation.methods.spans import say, spans
+from helpers.generation.methods.rich import say, spans
 from helpers.generation.requests import Request, RequestError
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
@@ -77,9 +77,8 @@ def test_maps_and_the_rest_of_the_picture_sum_to_one(gligen, grounding):
     for picture in (0, 1):
         maps = np.array([region.map for region in drawn.found if region.picture == picture])
         assert maps.min() >= 0 and maps.sum(0).max() <= 1 + 1e-6 and (maps.max((1, 2)) > 0).all()
-    regions = drawn.photos([one, two], torch.zeros(2, *drawn.shape))
     ones = torch.ones(2, *drawn.shape)
-    merged = drawn.merge(regions, ones, torch.ones(4, *drawn.shape))
+    merged = drawn.merge(ones, torch.ones(4, *drawn.shape))
     assert torch.allclose(merged, ones)
 
 

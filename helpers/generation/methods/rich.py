@@ -12,8 +12,9 @@ predicts, which every scheduler takes alike, and of Gauss-Newton's length: colou
 where colour is linear in the latents, as `linear_map` takes it.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -22,10 +23,10 @@ import torch
 
 from helpers.generation.denoising import Denoiser, Step, ignore
 from helpers.generation.methods.colour_guidance import colour_step, linear_map
-from helpers.generation.methods.spans import has_region, say, spans
 from helpers.generation.methods.token_maps import Recorder, token_maps
 from helpers.generation.requests import Request, entries
 from helpers.runs.methods import METHODS
+from helpers.scenes.scenes import words
 from helpers.scoring.alignment import COLOURS, named_colour
 from helpers.scoring.colours import Colour, nearest_name
 
@@ -50,18 +51,6 @@ class Named(NamedTuple):
     request: Request
     regions: list[tuple[list[int], list[int]]]
     cut: list[int]
-
-
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """All regions of a batch: owners (k,), the pictures' indices; maps (k, 1, h, w); coloured (c,), indices
-    of those with a target; targets (c, 3), RGB from 0 to 1. colour_weight: the knob."""
-
-    owners: torch.Tensor
-    maps: torch.Tensor
-    coloured: torch.Tensor
-    targets: torch.Tensor
-    colour_weight: float
 
 
 class Sampler(Denoiser):
@@ -94,43 +83,40 @@ class Sampler(Denoiser):
 
     def facts(self, request: Request) -> dict[str, list[str]]:
         """For the record: the phrases without a region, for their words are cut off the prompt."""
-        read_boxes = "boxes" in METHODS[request.grounding].reads
-        return (
-            {} if read_boxes else {"dropped_phrases": [request.phrases[k] for k in self._named(request).cut]}
-        )
+        if "boxes" in METHODS[request.grounding].reads:
+            return {}
+        return {"dropped_phrases": [request.phrases[k] for k in self._named(request).cut]}
 
     def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
-        """The picture and the text of each region."""
-        return [(region.picture, region.text) for region in self.found]
-
-    def photos(self, requests: Sequence[Request], noise: torch.Tensor) -> Regions:
-        """The regions as tensors."""
+        """The picture and the text of each region. Holds the pictures' indices (k,) and maps (k, 1, h, w); of
+        those with a target the same, and the targets (c, 3), RGB from 0 to 1."""
         coloured = [k for k, one in enumerate(self.found) if not isinstance(one.target, str)]
         maps = np.array([one.map for one in self.found], np.float32).reshape(-1, 1, *self.shape[1:])
         targets = np.array([self.found[k].target for k in coloured], np.float32).reshape(-1, 3) / 255
         owners = np.array([one.picture for one in self.found], np.int64)
-        arrays = owners, maps, np.array(coloured, np.int64), targets
-        tensors = (torch.from_numpy(array).to(noise.device) for array in arrays)
-        return Regions(*tensors, requests[0].knobs["colour_weight"])
+        arrays = owners, maps, owners[coloured], maps[coloured], targets
+        owners, maps, *targets = (torch.from_numpy(array).to(self.parts.device) for array in arrays)
+        self.all, self.coloured, self.weight = (owners, maps), targets, requests[0].knobs["colour_weight"]
+        return [(region.picture, region.text) for region in self.found]
 
-    def merge(self, photos: Regions, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
+    def merge(self, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
         """The sum of what the regions predict, each times its map, and of the prompt's own elsewhere."""
         if not len(of_regions):
             return noise_pred
-        rest = 1 - torch.zeros_like(noise_pred[:, :1]).index_add(0, photos.owners, photos.maps)
-        return (rest * noise_pred).index_add(0, photos.owners, photos.maps * of_regions)
+        owners, maps = self.all
+        rest = 1 - torch.zeros_like(noise_pred[:, :1]).index_add(0, owners, maps)
+        return (rest * noise_pred).index_add(0, owners, maps * of_regions)
 
-    def guide(
-        self, photos: Regions, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor
-    ) -> torch.Tensor:
+    def guide(self, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
         """The noise with which the predicted clean latents have the targets' colours, as far as colour_weight
         says; as of classifier guidance (Dhariwal and Nichol 2021, equation 14)."""
-        if not len(photos.coloured):
+        owners, maps, targets = self.coloured
+        if not len(owners):
             return noise_pred
-        sigma, owners = (1 - signal**2) ** 0.5, photos.owners[photos.coloured]
+        sigma = (1 - signal**2) ** 0.5
         clean = (latents - sigma * noise_pred) / signal
-        steps = colour_step(self.rgb_map, clean[owners], photos.maps[photos.coloured], photos.targets)
-        shift = photos.colour_weight * torch.zeros_like(clean).index_add(0, owners, steps)
+        steps = colour_step(self.rgb_map, clean[owners], maps, targets)
+        shift = self.weight * torch.zeros_like(clean).index_add(0, owners, steps)
         return noise_pred - signal / sigma * shift
 
     @cached_property
@@ -188,6 +174,40 @@ class Sampler(Denoiser):
             else:
                 cut += phrases
         return Named(replace(spoken, prompt=prompt), regions, cut)
+
+
+def has_region(request: Request, k: int) -> bool:
+    """Whether phrase k has a target colour, or is a footnote: the prompt does not hold it."""
+    return not isinstance(request.colours[k], str) or request.phrases[k] not in request.prompt
+
+
+def say(colour: str, phrase: str) -> str:
+    """The phrase with a colour word: "a truck" as "a green truck"."""
+    found = re.match(r"((an?|the)\s+)?(.*)", phrase, re.IGNORECASE | re.DOTALL)
+    article = re.sub("^an?", "an" if colour[0] in "aeio" else "a", found[1] or "", flags=re.IGNORECASE)
+    return f"{article}{colour} {found[3]}"
+
+
+def spans(before: Request, spoken: Request) -> tuple[str, dict[tuple[int, int], list[int]]]:
+    """The prompt, and the span of letters that names each phrase with a region -> indices of these phrases.
+
+    The span holds the phrase, perhaps in the plural, or else the label; what the prompt does not name is
+    appended to it. before: the request without colour words in its phrases.
+    """
+    prompt, found = before.prompt, {}
+    for k, (phrase, label) in enumerate(zip(before.phrases, before.labels, strict=True)):
+        if not has_region(before, k):
+            continue
+        bare = re.sub(r"^(an?|the)\s+", "", phrase, flags=re.IGNORECASE)
+        tries = (
+            re.search(rf"\b{re.escape(one)}(s|es)?\b", prompt, re.IGNORECASE) for one in (bare, words(label))
+        )
+        where = next(filter(None, tries), None)
+        if where is None:
+            prompt = f"{prompt}, {spoken.phrases[k]}"
+        span = where.span() if where else (len(prompt) - len(spoken.phrases[k]), len(prompt))
+        found.setdefault(span, []).append(k)
+    return prompt, found
 
 
 def coverage(box: np.ndarray, height: int, width: int) -> np.ndarray:
