@@ -52,16 +52,16 @@ def generate(
     Crops and photos are read when their batch is due. Raises RequestError or ParameterError, before any model
     runs, for requests and settings that cannot be right.
     """
-    requests, unet = list(requests), getattr(parts, "unet", None)
-    if not requests:
+    if not (requests := list(requests)):
         return iter(())
+    unet = getattr(parts, "unet", None)
     check(requests, unet and getattr(unet.config, "attention_type", None))
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")
     size = _size(parts, height, width)
     sampler = sampler_of(requests)(parts, steps, scheduler, size)
-    facts = getattr(sampler, "facts", lambda _: {})
+    prepare, facts = getattr(sampler, "prepare", len), getattr(sampler, "facts", lambda _: {})
     rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
     known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]} | _origin(parts)
 
@@ -77,8 +77,7 @@ def generate(
             made.append(Picture(request, None if flag else picture, told))
         return made
 
-    batch_size = batch_size or fitting(parts, size)
-    return _stream(make, requests, batch_size, progress, getattr(sampler, "prepare", len))
+    return _stream(make, requests, batch_size or fitting(parts, size), progress, prepare)
 
 
 def _origin(parts: "Gligen") -> dict[str, str | None]:
