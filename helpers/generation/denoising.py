@@ -73,8 +73,8 @@ class Share(NamedTuple):
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. A method that
-    starts from photos overrides `begin` or `keep`; what hooks share of a batch they hold on the sampler.
+    parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. What the hooks, from
+    `begin` to `guide`, share of a batch they hold on the sampler.
     """
 
     def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
@@ -86,9 +86,16 @@ class Denoiser:
 
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures of requests, in their order; see `latents`."""
-        latents = self.latents(requests, least, step)
-        batch = least // (1 + any(request.guidance_scale > 1 for request in requests))
-        return self.decode(latents, max(1, min(DECODED_AT_ONCE, batch)))
+        latents, batch = (
+            self.latents(requests, least, step),
+            len(self.filled(requests, least)) if least else 1,
+        )
+        return self.decode(latents, min(DECODED_AT_ONCE, batch))
+
+    def filled(self, requests: Sequence[Request], rows: int) -> list[int]:
+        """Places of the requests, then of the first of them again, up to a batch of so many UNet rows."""
+        batch = rows // (1 + any(request.guidance_scale > 1 for request in requests))
+        return [place % len(requests) for place in range(max(len(requests), batch))]
 
     def rows(self, request: Request) -> int:
         """UNet rows of a picture: one per call, and another where the call has guidance."""
