@@ -73,8 +73,8 @@ class Share(NamedTuple):
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    parts: a Gligen, or what the `load` of a method gives. size: (height, width) in pixels. What the hooks, from
-    `begin` to `guide`, share of a batch they hold on the sampler.
+    parts: a Gligen, or what a method's `load` gives. size: (height, width) in pixels. What the hooks, `begin`
+    to `guide`, share of a batch they hold on the sampler.
     """
 
     def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
@@ -112,14 +112,14 @@ class Denoiser:
         """
         n, device, scheduler = len(requests), self.parts.device, self.new_scheduler()
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
-        start = noises(requests, self.shape).to(device)
-        timesteps, latents = self.begin(scheduler, requests, start)
+        timesteps, latents = self.begin(scheduler, requests, noises(requests, self.shape).to(device))
         regions = self.regions(requests)
-        shares = self._shares(requests, guided, owners := [row for row, _ in regions], rows, len(timesteps))
+        pictures = [*range(n), *guided, *(row for row, _ in regions)]  # of each row
+        shares = self._shares(requests, guided, pictures, rows, len(timesteps))
         conditions = self._conditions(requests, guided, regions)
         scales = self._scales(requests, guided, len(timesteps)).to(device)
-        picture = torch.tensor([*range(n), *guided, *owners], device=device)  # of each row
-        counts, with_guidance = (n, len(guided), len(owners)), picture[n : n + len(guided)]
+        picture, counts = torch.tensor(pictures, device=device), (n, len(guided), len(regions))
+        with_guidance = picture[n : n + len(guided)]
         # timesteps are on the CPU: read there, they never wait for the device
         signals = scheduler.alphas_cumprod[timesteps].sqrt()
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
@@ -201,12 +201,11 @@ class Denoiser:
         return torch.tensor(rows)[:, :, None, None, None]
 
     def _shares(
-        self, requests: Sequence[Request], guided: list[int], owners: list[int], least: int, calls: int
+        self, requests: Sequence[Request], guided: list[int], pictures: list[int], least: int, calls: int
     ) -> list[list[Share]]:
         """For each UNet call, how its rows are split. Calls with the same split have the same object."""
-        many = np.array([grounded_calls(request, calls) for request in requests])
-        n, many = len(requests), np.concatenate([many, many[guided], many[owners]])
-        table = (many > np.arange(calls)[:, None]).astype(np.int8)  # calls x rows
+        n, many = len(requests), np.array([grounded_calls(requests[one], calls) for one in pictures])
+        table = np.int8(many > np.arange(calls)[:, None])  # calls x rows
         for row, request in enumerate(guided, n):
             table[np.setdiff1d(range(calls), guided_calls(requests[request], calls)), row] = ABSENT
         splits = {grounded.tobytes(): grounded for grounded in table}
