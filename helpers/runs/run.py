@@ -61,8 +61,7 @@ class Run:
         run = cls(folder)
         given, known = json.loads(_json(protocol)), run.card["protocol"]
         problems = [
-            f"{name} = {given[name]!r}: {folder} was made with {known.get(name)!r}; "
-            "give that value or start another run (RUN=runs/another)"
+            f"{name} = {given[name]!r}: {folder} was made with {known.get(name)!r}; {dataset.OTHER}"
             for name in given
             if given[name] != known.get(name) and name not in ("dataset", "dataset_checksum")
         ]
