@@ -106,7 +106,9 @@ def test_boxes_that_the_record_of_a_picture_calls_dropped_are_marked_so(run):
     for phrase, marks in (("a crate", ["missed", "not given to the model"]), ("a cone", ["missed", "found"])):
         record = {"dropped_boxes": json.dumps([second.tolist()]), "dropped_phrases": json.dumps([phrase])}
         images.save(Image.new("RGB", (32, 32)), run.picture(arm, "photo-0"), record)
+        run.write_json(f"scores/{arm}.json", [{"metric": "dropped boxes", "value": 1, "n": 2}])
         assert box_scores.by_box(run, arm).mark.tolist() == [*marks, "found", "missed"]
+    (run.folder / "scores" / f"{arm}.json").unlink()
     twins = replace(run.scenes[0], boxes=np.stack([second, second]))
     images.save(
         Image.new("RGB", (32, 32)), run.picture(arm, "photo-0"), record | {"dropped_phrases": '["a crate"]'}
