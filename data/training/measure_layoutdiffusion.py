@@ -32,7 +32,7 @@ def draw_null(run: Run) -> None:
         parts = layoutdiffusion.load(DEMO)
         requests = [Request(scene.name, grounding="layoutdiffusion", guidance_scale=1.0) for scene in missing]
         pictures = generate(parts, requests, DEMO.steps, DEMO.scheduler)
-        write(pictures, lambda request: run.picture(NULL, request.scene), arm=NULL)
+        write(pictures, lambda request: run.picture(NULL, request.scene))
         release(parts)
 
 

@@ -44,13 +44,13 @@ class Task:
     exact: Image.Image
     target: tuple[int, int, int]
 
-    def request(self, grounding: str, **knobs: float) -> Request:
+    def request(self, grounding: str) -> Request:
         """The scene by a method: `text` has words alone."""
         targets = tuple(self.target if k == self.box else NONE for k in range(len(self.said.boxes)))
         inputs = {"boxes": self.said.boxes, "phrases": self.said.phrases}
         inputs |= {"colours": targets} if grounding == "rich_text" else {}
         prompt = f"{self.said.caption}, {QUALITY}"
-        options = {"grounding": grounding, "guidance_scale": DEMO.guidance_scale, "knobs": knobs}
+        options = {"grounding": grounding, "guidance_scale": DEMO.guidance_scale}
         return Request(str(self.said.seed), prompt, **inputs, **options)
 
 
@@ -166,7 +166,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=256, help="validation scenes")
     parser.add_argument("--first", type=int, default=0, help="the first of them: knobs are chosen on others")
-    parser.add_argument("--decodings", type=int, nargs="*", default=[0], help="of the knob, an arm each")
     parser.add_argument("--sheet", type=Path, default=Path("runs/quality/rich_text.png"))
     given = parser.parse_args(arguments)
     gligen, judges, some = (
@@ -175,9 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
         tasks(given.scenes, given.first),
     )
     arms = {"word": draw(gligen, [one.request("text") for one in some])}
-    for many in given.decodings:
-        name = f"rich_text, decodings {many}"
-        arms[name] = draw(gligen, [one.request("rich_text", decodings=many) for one in some])
+    arms["rich_text"] = draw(gligen, [one.request("rich_text") for one in some])
     rows = [(*pair, one.exact) for *pair, one in zip(*arms.values(), some, strict=True)]
     columns = [np.concatenate([np.asarray(picture) for picture in row]) for row in rows[:16]]
     given.sheet.parent.mkdir(parents=True, exist_ok=True)

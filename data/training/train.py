@@ -7,7 +7,7 @@ checkpoint in --models, and from nothing with --fresh. What it needs of other pa
 import argparse
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -219,22 +219,18 @@ class Workshop:
     @cached_property
     def attngan(self) -> AttnGan:
         """The generator of AttnGAN."""
-
-        def fit(known: AttnGan | None) -> AttnGan:
-            recipe = self.recipe(attngan.RECIPE)
-            return attngan.fit_attngan(self.captioned, self.damsm, self.work, recipe, known)
-
-        return self.made("attngan", AttnGan, "attngan/generator", fit)
+        return self._gan("attngan", AttnGan, attngan.fit_attngan, attngan.RECIPE)
 
     @cached_property
     def ssagan(self) -> SsaGan:
         """The generator of SSA-GAN."""
+        return self._gan("ssagan", SsaGan, ssagan.fit_ssagan, ssagan.RECIPE)
 
-        def fit(known: SsaGan | None) -> SsaGan:
-            recipe = self.recipe(ssagan.RECIPE)
-            return ssagan.fit_ssagan(self.captioned, self.damsm, self.work, recipe, known)
+    def _gan(self, part: str, kind: type[T], train: Callable[..., T], recipe: Recipe) -> T:
+        def fit(known: T | None) -> T:
+            return train(self.captioned, self.damsm, self.work, self.recipe(recipe), known)
 
-        return self.made("ssagan", SsaGan, "ssagan/generator", fit)
+        return self.made(part, kind, f"{part}/generator", fit)
 
     def _has(self, folder: Path) -> bool:
         return not self.fresh and folder.is_dir()
@@ -278,14 +274,9 @@ def save_layoutdiffusion(shop: Workshop) -> None:
     saving.share(folder, "vae")
 
 
-def save_attngan(shop: Workshop) -> None:
-    """models/attngan"""
-    saving.save_gan(shop.attngan, shop.vae, shop.clip, shop.tokenizer, shop.models / "attngan")
-
-
-def save_ssagan(shop: Workshop) -> None:
-    """models/ssagan"""
-    saving.save_gan(shop.ssagan, shop.vae, shop.clip, shop.tokenizer, shop.models / "ssagan")
+def save_gan(shop: Workshop, part: str) -> None:
+    """models/attngan or models/ssagan"""
+    saving.save_gan(getattr(shop, part), shop.vae, shop.clip, shop.tokenizer, shop.models / part)
 
 
 def save_detector(shop: Workshop) -> None:
@@ -307,8 +298,8 @@ PARTS = {
     "gligen-text-image": save_gligen_image,
     "instruct-pix2pix": save_instruct_pix2pix,
     "layoutdiffusion": save_layoutdiffusion,
-    "attngan": save_attngan,
-    "ssagan": save_ssagan,
+    "attngan": partial(save_gan, part="attngan"),
+    "ssagan": partial(save_gan, part="ssagan"),
     "detector": save_detector,
     "captioners": save_captioners,
 }

@@ -26,11 +26,11 @@ class Conditions:
     in half precision are off by up to a pixel.
     """
 
-    def __init__(self, gligen: "Gligen") -> None:
-        self.gligen = gligen
-        self.width = gligen.unet.config.cross_attention_dim
-        self.reads_images = gligen.unet.config.attention_type == "gated-text-image"
-        net = getattr(gligen.unet, "position_net", None)
+    def __init__(self, parts: "Gligen") -> None:
+        self.parts = parts
+        self.width = parts.unet.config.cross_attention_dim
+        self.reads_images = parts.unet.config.attention_type == "gated-text-image"
+        net = getattr(parts.unet, "position_net", None)
         self.net = None if net is None else copy.deepcopy(net).float()
         self.memory: dict[tuple[str, Hashable], torch.Tensor] = {}
 
@@ -45,38 +45,33 @@ class Conditions:
         of the phrases, 30 of the images. Empty places, and absent phrases or images, are the learnt null
         features. The crops of one picture are in memory at a time.
         """
-        boxes, phrases, crops = [], [], []
-        for one in pictures:
-            boxes.append(torch.from_numpy(one.boxes))
-            phrases.append(one.phrases)
-            fit = one.request.crop_fit
-            crops.append([self._pixels(crop, fit) for crop in one.crops] if self.reads_images else [])
-        corners = torch.zeros(len(boxes) + 1, PLACES, 4)
-        masks = torch.zeros(len(boxes) + 1, PLACES)
-        for row, some in enumerate(boxes):
-            corners[row, : len(some)], masks[row, : len(some)] = some, 1
-        phrase_masks, phrase_embeds = self._fill(self._encode_phrases, phrases, str)
+        pictures = list(pictures)
+        corners, masks = torch.zeros(len(pictures) + 1, PLACES, 4), torch.zeros(len(pictures) + 1, PLACES)
+        for row, one in enumerate(pictures):
+            corners[row, : len(one.boxes)], masks[row, : len(one.boxes)] = torch.from_numpy(one.boxes), 1
+        phrase_masks, phrase_embeds = self._fill(self._encode_phrases, [one.phrases for one in pictures], str)
         inputs = {"positive_embeddings": phrase_embeds}
         if self.reads_images:
+            crops = [[self._pixels(crop, one.request.crop_fit) for crop in one.crops] for one in pictures]
             image_masks, image_embeds = self._fill(self._encode_images, crops, _content)
             inputs = {"phrases_embeddings": phrase_embeds, "image_embeddings": image_embeds}
             inputs |= {"phrases_masks": phrase_masks, "image_masks": image_masks}
-        device = self.gligen.device
+        device = self.parts.device
         tokens = self.net(boxes=corners.to(device), masks=masks.to(device), **inputs)
-        return tokens.to(self.gligen.unet.dtype)
+        return tokens.to(self.parts.unet.dtype)
 
     def _fill(
         self, encode: Callable, given: Sequence[Sequence], key: Callable[..., Hashable]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Masks (n + 1, 30), 1 where something is given, and the float32 embeddings (n + 1, 30, width)."""
-        places = [(row, place) for row, inputs in enumerate(given) for place, _ in enumerate(inputs)]
-        places = [(row, place) for row, place in places if given[row][place] is not None]
-        masks = torch.zeros(len(given) + 1, PLACES, device=self.gligen.device)
-        filled = torch.zeros(*masks.shape, self.width, device=self.gligen.device)
-        if places:
-            inputs, where = [given[row][place] for row, place in places], tuple(zip(*places, strict=True))
+        rows = ((row, place, one) for row, its in enumerate(given) for place, one in enumerate(its))
+        inputs = {(row, place): one for row, place, one in rows if one is not None}
+        masks = torch.zeros(len(given) + 1, PLACES, device=self.parts.device)
+        filled = torch.zeros(*masks.shape, self.width, device=self.parts.device)
+        if inputs:
+            where, some = tuple(zip(*inputs, strict=True)), list(inputs.values())
             masks[where] = 1
-            filled[where] = torch.stack(self._remember(encode, [key(one) for one in inputs], inputs))
+            filled[where] = torch.stack(self._remember(encode, [*map(key, some)], some))
         return masks, filled
 
     def _remember(self, encode: Callable, keys: Sequence[Hashable], inputs: Sequence) -> list[torch.Tensor]:
@@ -89,31 +84,31 @@ class Conditions:
         return [self.memory[key] for key in keys]
 
     def _tokenize(self, texts: list[str], padding: str) -> dict[str, torch.Tensor]:
-        tokenizer = self.gligen.tokenizer
+        tokenizer = self.parts.tokenizer
         options = {"max_length": tokenizer.model_max_length, "truncation": True, "return_tensors": "pt"}
-        return tokenizer(texts, padding=padding, **options).to(self.gligen.device)
+        return tokenizer(texts, padding=padding, **options).to(self.parts.device)
 
     def _encode_prompts(self, prompts: list[str]) -> torch.Tensor:
         # without the attention mask, as Stable Diffusion was trained: the states of the padding count
-        embeds = self.gligen.text_encoder(self._tokenize(prompts, "max_length").input_ids)[0]
-        return embeds.to(self.gligen.unet.dtype)
+        embeds = self.parts.text_encoder(self._tokenize(prompts, "max_length").input_ids)[0]
+        return embeds.to(self.parts.unet.dtype)
 
     def _encode_phrases(self, phrases: list[str]) -> torch.Tensor:
-        return self.gligen.text_encoder(**self._tokenize(phrases, "longest")).pooler_output.float()
+        return self.parts.text_encoder(**self._tokenize(phrases, "longest")).pooler_output.float()
 
     def _pixels(self, crop: Image.Image | None, fit: str) -> torch.Tensor | None:
         """A crop as the image encoder reads it, (3, h, w), some hundred kilobytes in place of megabytes."""
         if crop is None:
             return None
-        side, options = self.gligen.image_encoder.config.image_size, {}
+        side, options = self.parts.image_encoder.config.image_size, {}
         if fit == "squash":
             options = {"size": {"height": side, "width": side}, "do_center_crop": False}
-        return self.gligen.processor(images=[crop], return_tensors="pt", **options).pixel_values[0]
+        return self.parts.processor(images=[crop], return_tensors="pt", **options).pixel_values[0]
 
     def _encode_images(self, crops: list[torch.Tensor]) -> torch.Tensor:
-        encoder = self.gligen.image_encoder
-        embeds = encoder(torch.stack(crops).to(self.gligen.device, encoder.dtype)).image_embeds
-        projected = self.gligen.image_project(embeds).float()
+        encoder = self.parts.image_encoder
+        embeds = encoder(torch.stack(crops).to(self.parts.device, encoder.dtype)).image_embeds
+        projected = self.parts.image_project(embeds).float()
         return IMAGE_NORM * projected / projected.norm(dim=-1, keepdim=True)
 
 
@@ -121,13 +116,11 @@ def _content(pixels: torch.Tensor) -> bytes:
     return hashlib.sha256(pixels.numpy().tobytes()).digest()
 
 
-class _HandThrough(torch.nn.Module):
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return tokens
-
-
 def reading_tokens(unet: "UNet2DConditionModel") -> "UNet2DConditionModel":
-    """A second UNet of the same weights, which reads tokens where the first makes them in every step."""
+    """A second UNet of the same weights, which reads tokens where the first makes them in every step.
+
+    They are its cross_attention_kwargs {"gligen": {"input": tokens}}, for it hands these to `Identity`.
+    """
     twin = copy.copy(unet)
-    twin._modules = {**unet._modules, "position_net": _HandThrough()}
+    twin._modules = {**unet._modules, "position_net": torch.nn.Identity()}
     return twin

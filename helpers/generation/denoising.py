@@ -16,7 +16,7 @@ from helpers.runs.methods import METHODS
 from helpers.scenes import images
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
+    from diffusers import AutoencoderKL, SchedulerMixin
 
     from helpers.models.loading import Gligen
 
@@ -44,6 +44,23 @@ def noise(seed: int, scene: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
+def noises(requests: Sequence[Request], shape: tuple[int, ...], name: str = "") -> torch.Tensor:
+    """`noise` of each request, (n, *shape). name: of a further one of the same scene, such as "#1"."""
+    return torch.stack([noise(one.seed, one.scene + name, shape) for one in requests])
+
+
+def factor(parts: "Gligen") -> int:
+    """Pixels per latent, along a side; 1 where there is no autoencoder."""
+    vae = getattr(parts, "vae", None)
+    return 2 ** (len(vae.config.block_out_channels) - 1) if vae else 1
+
+
+def decoded(vae: "AutoencoderKL", latents: torch.Tensor) -> torch.Tensor:
+    """Pixels (n, 3, H, W) in [-1, 1], not clamped, of scaled latents (n, c, h, w); a few at a time."""
+    parts = (latents / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
+    return torch.cat([vae.decode(part).sample for part in parts])
+
+
 class Share(NamedTuple):
     """Rows of a batch that share one UNet call, all grounded or all ungrounded. rows: indices; those from
     `count` on only fill the call up to a fixed shape."""
@@ -56,25 +73,29 @@ class Share(NamedTuple):
 class Denoiser:
     """Denoises batches of requests with one checkpoint, one scheduler and one picture size.
 
-    size: (height, width) in pixels. A method that starts from photos overrides `photos`, `begin`, `keep` or
-    `channels`.
+    parts: a Gligen, or what a method's `load` gives. size: (height, width) in pixels. What the hooks, `begin`
+    to `guide`, share of a batch they hold on the sampler.
     """
 
-    def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
-        self.gligen, self.steps, self.scheduler, self.size = gligen, steps, scheduler, size
-        factor = 2 ** (len(gligen.vae.config.block_out_channels) - 1)
-        self.shape = (gligen.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+    def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
+        self.parts, self.steps, self.scheduler, self.size = parts, steps, scheduler, size
+        self.shape = (parts.vae.config.latent_channels, *(side // factor(parts) for side in size))
         self.calls = len(self.new_scheduler().timesteps)  # of the UNet; PNDM makes one more than its steps
-        self.conditions = Conditions(gligen)
-        self.unet = reading_tokens(gligen.unet)
-        # an inpainting checkpoint: it reads a photo and a mask as further channels
-        self.wide = gligen.unet.config.in_channels == 2 * self.shape[0] + 1
+        self.conditions = Conditions(parts)
+        self.unet = reading_tokens(parts.unet)
 
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures of requests, in their order; see `latents`."""
-        latents = self.latents(requests, least, step)
-        batch = least // (1 + any(request.guidance_scale > 1 for request in requests))
-        return self.decode(latents, max(1, min(DECODED_AT_ONCE, batch)))[: len(requests)]
+        latents, batch = (
+            self.latents(requests, least, step),
+            len(self.filled(requests, least)) if least else 1,
+        )
+        return self.decode(latents, min(DECODED_AT_ONCE, batch))
+
+    def filled(self, requests: Sequence[Request], rows: int) -> list[int]:
+        """Places of the requests, then of the first of them again, up to a batch of so many UNet rows."""
+        batch = rows // (1 + any(request.guidance_scale > 1 for request in requests))
+        return [place % len(requests) for place in range(max(len(requests), batch))]
 
     def rows(self, request: Request) -> int:
         """UNet rows of a picture: one per call, and another where the call has guidance."""
@@ -89,44 +110,39 @@ class Denoiser:
         rows: all calls have so many, or half of them without guidance, so that shapes never change.
         All that depends on the requests is made before the loop; the loop only queues work for the device.
         """
-        n, device = len(requests), self.gligen.device
+        n, device, scheduler = len(requests), self.parts.device, self.new_scheduler()
         guided = [row for row, request in enumerate(requests) if request.guidance_scale > 1]
-        scheduler = self.new_scheduler()
-        noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in requests]).to(device)
-        photos = self.photos(requests, noises)
-        timesteps, latents = self.begin(scheduler, requests, noises)
+        timesteps, latents = self.begin(scheduler, requests, noises(requests, self.shape).to(device))
         regions = self.regions(requests)
-        shares = self._shares(requests, guided, owners := [row for row, _ in regions], rows, len(timesteps))
-        embeds, tokens = self._conditions(requests, guided, regions)
+        pictures = [*range(n), *guided, *(row for row, _ in regions)]  # of each row
+        shares = self._shares(requests, guided, pictures, rows, len(timesteps))
+        conditions = self._conditions(requests, guided, regions)
         scales = self._scales(requests, guided, len(timesteps)).to(device)
-        picture = torch.tensor([*range(n), *guided, *owners], device=device)  # of each row
-        counts, with_guidance = (n, len(guided), len(owners)), picture[n : n + len(guided)]
+        picture, counts = torch.tensor(pictures, device=device), (n, len(guided), len(regions))
+        with_guidance = picture[n : n + len(guided)]
         # timesteps are on the CPU: read there, they never wait for the device
         signals = scheduler.alphas_cumprod[timesteps].sqrt()
         calls = zip(timesteps, timesteps.to(device), signals, shares, scales, strict=True)
         for done, (t, t_there, signal, split, scale) in enumerate(calls, start=1):
-            latents = self.keep(photos, latents, signal)
-            x = self.channels(photos, scheduler.scale_model_input(latents, t))[picture]
-            own, noise_pred_uncond, others = self._predict(split, x, t_there, embeds, tokens).split(counts)
-            noise_pred_text = (noise_pred := self.merge(photos, own, others))[with_guidance]
+            latents = self.keep(latents, signal)
+            x = scheduler.scale_model_input(latents, t)[picture]
+            own, noise_pred_uncond, others = self._predict(split, x, t_there, conditions).split(counts)
+            noise_pred_text = (noise_pred := self.merge(own, others))[with_guidance]
             noise_pred[with_guidance] = noise_pred_uncond + scale * (noise_pred_text - noise_pred_uncond)
-            noise_pred = self.guide(photos, latents, noise_pred, signal)
+            noise_pred = self.guide(latents, noise_pred, signal)
             latents = scheduler.step(noise_pred, t, latents).prev_sample
             step(done, len(timesteps))
-        return self.keep(photos, latents, 1.0)
+        return self.keep(latents, 1.0)
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
-        """Pictures of latents (n, c, h, w), a few at a time, in their order; then the first of them again, up
-        to a multiple, so that shapes never change."""
-        vae = self.gligen.vae
+        """Pictures of latents (n, c, h, w), decoded in calls of a multiple, so that shapes never change."""
         filled = torch.arange(-(-len(latents) // multiple) * multiple) % len(latents)
-        parts = (latents[filled] / vae.config.scaling_factor).to(vae.dtype).split(DECODED_AT_ONCE)
-        return [picture for part in parts for picture in images.to_images(vae.decode(part).sample)]
+        return images.to_images(decoded(self.parts.vae, latents[filled])[: len(latents)])
 
     def encode(self, requests: Sequence[Request]) -> torch.Tensor:
         """Latents (n, c, h, w) float32 of the requests' photos, squashed to the size of pictures."""
-        vae, (height, width), latents = self.gligen.vae, self.size, []
+        vae, (height, width), latents = self.parts.vae, self.size, []
         for request in requests:
             photo = images.fit(request.photo().convert("RGB"), (width, height))
             pixels = images.to_tensor(images.to_array([photo])).to(vae.device, vae.dtype)
@@ -136,40 +152,31 @@ class Denoiser:
     def new_scheduler(self) -> "SchedulerMixin":
         """A fresh scheduler with its timesteps."""
         kind, options = SCHEDULERS[self.scheduler]
-        scheduler = kind.from_config(self.gligen.scheduler.config, **options)
+        scheduler = kind.from_config(self.parts.scheduler.config, **options)
         with warnings.catch_warnings():  # of diffusers' multistep schedulers, with NumPy 2
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
             scheduler.set_timesteps(self.steps)
         return scheduler
 
-    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> object:
-        """What `keep` and `channels` need of the photos."""
-
     def begin(
-        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noises: torch.Tensor
+        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noise: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The timesteps, one per UNet call, and the latents (n, c, h, w) at the first of them."""
-        return scheduler.timesteps, noises * scheduler.init_noise_sigma
+        return scheduler.timesteps, noise * scheduler.init_noise_sigma
 
-    def keep(self, photos: object, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
+    def keep(self, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
         """latents before a step, at signal = sqrt(alphas_cumprod), and after the last step, at 1."""
         return latents
-
-    def channels(self, photos: object, x: torch.Tensor) -> torch.Tensor:
-        """x with all channels that the UNet reads: zeros for an inpainting checkpoint without a photo."""
-        return torch.cat([x, torch.zeros_like(x), torch.zeros_like(x[:, :1])], dim=1) if self.wide else x
 
     def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
         """Further conditional rows: the index of the picture and the prompt of each."""
         return []
 
-    def merge(self, photos: object, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
+    def merge(self, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
         """The conditional noise (n, c, h, w) of the pictures, of their own rows and those of `regions`."""
         return noise_pred
 
-    def guide(
-        self, photos: object, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor
-    ) -> torch.Tensor:
+    def guide(self, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
         """The noise (n, c, h, w) that a step removes from latents, at signal = sqrt(alphas_cumprod)."""
         return noise_pred
 
@@ -194,20 +201,18 @@ class Denoiser:
         return torch.tensor(rows)[:, :, None, None, None]
 
     def _shares(
-        self, requests: Sequence[Request], guided: list[int], owners: list[int], least: int, calls: int
+        self, requests: Sequence[Request], guided: list[int], pictures: list[int], least: int, calls: int
     ) -> list[list[Share]]:
         """For each UNet call, how its rows are split. Calls with the same split have the same object."""
-        many = np.array([grounded_calls(request, calls) for request in requests])
-        n, many = len(requests), np.concatenate([many, many[guided], many[owners]])
-        columns = [(many > call).astype(np.int8) for call in range(calls)]
+        n, many = len(requests), np.array([grounded_calls(requests[one], calls) for one in pictures])
+        table = np.int8(many > np.arange(calls)[:, None])  # calls x rows
         for row, request in enumerate(guided, n):
-            for call in set(range(calls)) - set(guided_calls(requests[request], calls)):
-                columns[call][row] = ABSENT
-        splits = {column.tobytes(): column for column in columns}
-        for key, column in splits.items():
-            without = bool(guided) and (column[n : n + len(guided)] == ABSENT).all()
-            splits[key] = self._split(column, least // 2 if without else least)
-        return [splits[column.tobytes()] for column in columns]
+            table[np.setdiff1d(range(calls), guided_calls(requests[request], calls)), row] = ABSENT
+        splits = {grounded.tobytes(): grounded for grounded in table}
+        for key, grounded in splits.items():
+            without = bool(guided) and (grounded[n : n + len(guided)] == ABSENT).all()
+            splits[key] = self._split(grounded, least // 2 if without else least)
+        return [splits[grounded.tobytes()] for grounded in table]
 
     def _split(self, grounded: np.ndarray, least: int) -> list[Share]:
         """grounded: of each row 1, 0 or ABSENT."""
@@ -216,25 +221,20 @@ class Denoiser:
             rows = np.flatnonzero(grounded == kind)
             for some in np.split(rows, range(least, len(rows), least)) if least else [rows]:
                 if len(some):
-                    filled = torch.tensor(np.resize(some, max(len(some), least)), device=self.gligen.device)
+                    filled = torch.tensor(np.resize(some, max(len(some), least)), device=self.parts.device)
                     split.append(Share(filled, len(some), kind))
         return split
 
     def _predict(
-        self,
-        split: list[Share],
-        x: torch.Tensor,
-        t: torch.Tensor,
-        embeds: torch.Tensor,
-        tokens: torch.Tensor | None,
+        self, split: list[Share], x: torch.Tensor, t: torch.Tensor, conditions: tuple
     ) -> torch.Tensor:
         """The noise that the UNet predicts for rows x (r, channels, h, w): (r, c, h, w) float32; 0 for a row
-        that is in no share."""
-        noise_pred = torch.zeros((len(x), *self.shape), device=x.device)
+        that is in no share. conditions: of `_conditions`."""
+        (embeds, tokens), noise_pred = conditions, torch.zeros((len(x), *self.shape), device=x.device)
         for share in split:
-            inputs = (x[share.rows].to(self.gligen.unet.dtype), t, embeds[share.rows])
+            inputs = (x[share.rows].to(self.parts.unet.dtype), t, embeds[share.rows])
             # without these arguments its gated layers (fusers) are off
-            gligen = {"gligen": {"tokens": tokens[share.rows]}} if share.grounded else None
+            gligen = {"gligen": {"input": tokens[share.rows]}} if share.grounded else None
             made = self.unet(*inputs, cross_attention_kwargs=gligen, return_dict=False)[0]
             noise_pred[share.rows[: share.count]] = made[: share.count].float()
         return noise_pred

@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 
 from helpers.files import claimed
-from helpers.generation.crops import Crops
 from helpers.generation.methods import loader
-from helpers.generation.requests import Request
+from helpers.generation.requests import SETTINGS, Crops, Request
 from helpers.models.sets import model_set
 from helpers.parameters import ParameterError
 from helpers.runs.arms import Arm
@@ -63,22 +62,27 @@ def request(
     if method.needs_photo and scene.path is None:
         problem = f"grounding = {arm.grounding!r}: scene {scene.name!r} has no photo; take none or text"
         raise ParameterError(problem)
-    crops = Crops(scene, layout.boxes, protocol["fit"])
-    inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "crops": crops}
-    inputs |= {"photo": crops.photo, "source_phrases": own.phrases, "labels": layout.labels}
+    photo = partial(_photo, scene, protocol["fit"])
+    inputs = {"prompt": prompt, "boxes": layout.boxes, "phrases": layout.phrases, "labels": layout.labels}
+    inputs |= {"photo": photo, "crops": Crops(photo, layout.boxes), "source_phrases": own.phrases}
     if "colours" in method.reads:
-        inputs["colours"] = _colours(crops.photo(), own, protocol["size"], edit.get("box"))
+        inputs["colours"] = _colours(photo(), own, protocol["size"], edit.get("box"))
     inputs |= {name: edit[name] for name in ("source_prompt", "instruction") if name in edit}
     if method.paints_boxes and edit:
         painted = [] if edit["box"] is None else [int(edit["box"])]
         inputs |= {"boxes": layout.boxes[painted], "phrases": tuple(layout.phrases[k] for k in painted)}
-    shared = ("grounding", "guidance_scale", "grounded_fraction", "guidance_share", "seed", "knobs")
     return Request(
         scene.name,
         **{name: value for name, value in inputs.items() if name in method.reads},
-        **{name: getattr(arm, name) for name in shared},
+        **{name: getattr(arm, name) for name in (*SETTINGS, "knobs")},
         crop_fit=protocol.get("crops", "squash"),
     )
+
+
+def _photo(scene: Scene, fit: str) -> Image.Image:
+    """What the boxes are fractions of, at full resolution."""
+    photo = scene.photo()
+    return images.fit(photo, min(photo.size), fit) if fit == "crop" else photo
 
 
 def _colours(photo: Image.Image, layout: Scene, size: int, edited: int | None) -> list[Colour]:
@@ -99,6 +103,7 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
     Arms that differ by guidance_scale alone share their batches. An arm that fails stops no other: when all
     have been tried, ArmsFailed is raised. Raises CheckpointMissing.
     """
+    from helpers.models.checkpoints import CheckpointMissing
     from helpers.models.loading import release
 
     protocol, records, failed = run.card["protocol"], [], {}
@@ -107,8 +112,18 @@ def draw(run: Run, names: Sequence[str], progress: bool = True, batch_size: int 
         key, load = loader(Arm.parse(name).grounding, models, models.safety if protocol["safety"] else None)
         kinds.setdefault(key, (cache(partial(_with_tokens, load, run)), []))[1].append(name)
     for loaded, mine in kinds.values():
-        for some in series(mine):
-            records += _try(run, some, loaded, progress, batch_size, failed)
+        waiting = series(mine)
+        while waiting:
+            some = waiting.pop(0)
+            try:
+                records += _draw(run, some, loaded, progress, batch_size)
+            except CheckpointMissing:
+                raise  # which would be missing for every arm
+            except FAILURES as error:
+                if len(some) == 1:
+                    failed[some[0]] = error
+                else:  # of a series each arm by itself
+                    waiting = [[name] for name in some] + waiting
         if loaded.cache_info().currsize:
             release(loaded())
     if failed:
@@ -139,42 +154,13 @@ def draw_round_trip(run: Run, batch_size: int = 8) -> int:
             for start in range(0, len(missing), batch_size):
                 part = missing[start : start + batch_size]
                 photos = [images.fit(scene.photo(), protocol["size"], protocol["fit"]) for scene in part]
-                for scene, picture in zip(part, _round_trip(gligen, photos), strict=True):
+                pixels = images.to_tensor(images.to_array(photos)).to(gligen.device, gligen.dtype)
+                latents = gligen.vae.encode(pixels).latent_dist.mode()
+                pictures = images.to_images(gligen.vae.decode(latents).sample)
+                for scene, picture in zip(part, pictures, strict=True):
                     images.save(picture, run.picture(ROUND_TRIP, scene), {"arm": ROUND_TRIP})
             release(gligen)
     return len(missing)
-
-
-def _round_trip(gligen: "Gligen", photos: Sequence[Image.Image]) -> list[Image.Image]:
-    import torch  # here, because whoever finds every picture made waits for no model
-
-    pixels = images.to_tensor(images.to_array(photos)).to(gligen.device, gligen.dtype)
-    with torch.inference_mode():
-        latents = gligen.vae.encode(pixels).latent_dist.mode()
-        return images.to_images(gligen.vae.decode(latents).sample.float().cpu())
-
-
-def _try(
-    run: Run,
-    names: Sequence[str],
-    loaded: Callable[[], "Gligen"],
-    progress: bool,
-    batch_size: int,
-    failed: dict[str, Exception],
-) -> list[dict]:
-    """Draw arms together, or, where that fails, each by itself; notes whose error it is in `failed`."""
-    from helpers.models.checkpoints import CheckpointMissing
-
-    try:
-        return _draw(run, names, loaded, progress, batch_size)
-    except CheckpointMissing:
-        raise  # which would be missing for every arm
-    except FAILURES as error:
-        if len(names) == 1:
-            failed[names[0]] = error
-            return []
-    parts = [_try(run, [name], loaded, progress, batch_size, failed) for name in names]
-    return [record for part in parts for record in part]
 
 
 def series(names: Sequence[str]) -> list[list[str]]:

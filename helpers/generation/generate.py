@@ -1,5 +1,6 @@
 """Grounded generation: any mix of requests in, pictures out, in batches that fit into memory."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.generation.denoising import Step, ignore, noise
+from helpers.generation.denoising import Step, factor, ignore, noise
 from helpers.generation.methods import sampler as sampler_of
 from helpers.generation.pictures import Picture, record, write
 from helpers.generation.requests import Request, RequestError, check
@@ -51,47 +52,52 @@ def generate(
     Crops and photos are read when their batch is due. Raises RequestError or ParameterError, before any model
     runs, for requests and settings that cannot be right.
     """
-    requests, unet = list(requests), getattr(parts, "unet", None)
-    if not requests:
+    if not (requests := list(requests)):
         return iter(())
+    unet = getattr(parts, "unet", None)
     check(requests, unet and getattr(unet.config, "attention_type", None))
     arms.check(steps=steps, batch_size=batch_size or 1, scheduler=scheduler)
     if safety and getattr(parts, "safety_checker", None) is None:
         raise ParameterError("safety = True: the models were loaded without a safety checker")
-    size, tokenizer = _size(parts, height, width), getattr(parts, "tokenizer", None)
+    size = _size(parts, height, width)
     sampler = sampler_of(requests)(parts, steps, scheduler, size)
     prepare, facts = getattr(sampler, "prepare", len), getattr(sampler, "facts", lambda _: {})
     rows_each = 1 + any(request.guidance_scale > 1 for request in requests) if fixed_shapes else 0
-    checkpoint = getattr(parts, "checkpoint", None)
-    known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]}
-    known |= {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
-    dtype = getattr(unet or parts, "dtype", None)
-    known |= {"dtype": dtype and str(dtype).removeprefix("torch.")}
-    known |= {"licence": terms} if (terms := getattr(checkpoint, "licence", "")) else {}
+    known = {"steps": steps, "scheduler": scheduler, "height": size[0], "width": size[1]} | _origin(parts)
 
     def make(some: list[Request], batch_size: int) -> list[Picture]:
+        """Pictures of one batch, with their records."""
         began, made = time.monotonic(), []
         pictures = sampler.draw(some, batch_size * rows_each, step)
         flags = _flags(parts, pictures) if safety else [False] * len(pictures)
         seconds = round((time.monotonic() - began) / len(some), 4)
         for request, picture, flag in zip(some, pictures, flags, strict=True):
             own = {"seconds": seconds, "unet_rows": sampler.rows(request), "flagged": bool(flag)}
-            told = record(request, tokenizer, **known, **own) | facts(request)
+            told = record(request, getattr(parts, "tokenizer", None), **known, **own) | facts(request)
             made.append(Picture(request, None if flag else picture, told))
         return made
 
     return _stream(make, requests, batch_size or fitting(parts, size), progress, prepare)
 
 
+def _origin(parts: "Gligen") -> dict[str, str | None]:
+    """For the record of a picture: the checkpoint that draws it, with its licence if there is one."""
+    checkpoint = getattr(parts, "checkpoint", None)
+    dtype = getattr(getattr(parts, "unet", parts), "dtype", None)
+    known = {"checkpoint": checkpoint and checkpoint.name, "commit": getattr(parts, "commit", None)}
+    known |= {"dtype": dtype and str(dtype).removeprefix("torch.")}
+    return known | ({"licence": terms} if (terms := getattr(checkpoint, "licence", "")) else {})
+
+
 def fitting(parts: "Gligen", size: tuple[int, int]) -> int:
     """How many pictures of (height, width) pixels a batch may have: as many as should fit into 80 % of
     the free memory, two rows each; never more than pays off."""
-    kind, unet, factor = parts.device.type, getattr(parts, "unet", None), _factor(parts)
+    kind, unet = parts.device.type, getattr(parts, "unet", None)
     most = getattr(parts, "most_at_once", MOST_AT_ONCE.get(kind, 8))
     if unet is None:
         return most
     free = torch.cuda.mem_get_info(parts.device)[0] if kind == "cuda" else psutil.virtual_memory().available
-    places = (size[0] // factor) * (size[1] // factor)
+    places = math.prod(side // factor(parts) for side in size)
     each = 2 * places * unet.config.block_out_channels[0] * unet.dtype.itemsize * ALIVE
     return max(1, min(most, int(0.8 * free / each)))
 
@@ -101,7 +107,7 @@ def _stream(
     requests: list[Request],
     size: int,
     progress: bool,
-    prepare: Callable[[list[Request]], int] = len,
+    prepare: Callable[[list[Request]], int],
 ) -> Iterator[Picture]:
     """make(requests, batch size) of one batch after the other; smaller ones from where memory runs out.
     prepare: what goes before, for the first so many requests, which it returns."""
@@ -129,26 +135,20 @@ def _stream(
                 yield picture
 
 
-def _flags(gligen: "Gligen", pictures: list[Image.Image]) -> list[bool]:
-    checker = gligen.safety_checker
-    pixels = gligen.feature_extractor(pictures, return_tensors="pt").pixel_values
+def _flags(parts: "Gligen", pictures: list[Image.Image]) -> list[bool]:
+    checker = parts.safety_checker
+    pixels = parts.feature_extractor(pictures, return_tensors="pt").pixel_values
     # It paints black what it flags, in place, which would enter the scores unnoticed: it gets stand-ins
     stand_ins = [np.zeros((1, 1, 3)) for _ in pictures]
-    return checker(clip_input=pixels.to(gligen.device, checker.dtype), images=stand_ins)[1]
+    return checker(clip_input=pixels.to(parts.device, checker.dtype), images=stand_ins)[1]
 
 
 def _size(parts: "Gligen", height: int | None, width: int | None) -> tuple[int, int]:
-    factor, unet = _factor(parts), getattr(parts, "unet", None)
+    each, unet = factor(parts), getattr(parts, "unet", None)
     sides = {"height": height, "width": width}
     for name, side in sides.items():
         if side is None and unet:
-            sides[name] = unet.config.sample_size * factor
-        elif not (isinstance(side, int) and side > 0 and side % factor == 0):
-            raise ParameterError(f"{name} = {side!r}: give pixels, a multiple of {factor}")
+            sides[name] = unet.config.sample_size * each
+        elif not (isinstance(side, int) and side > 0 and side % each == 0):
+            raise ParameterError(f"{name} = {side!r}: give pixels, a multiple of {each}")
     return sides["height"], sides["width"]
-
-
-def _factor(parts: "Gligen") -> int:
-    """Pixels per latent."""
-    vae = getattr(parts, "vae", None)
-    return 2 ** (len(vae.config.block_out_channels) - 1) if vae else 1

@@ -15,6 +15,7 @@ from helpers.runs.methods import GROUNDED, KNOBS, METHODS
 from helpers.scenes import images
 
 INPUTS = {"boxes", "phrases", "crops", "photo", "knobs"}  # fields of a request; the others are settings
+WRITERS = 2  # threads
 WITHHELD = (128, 128, 128)  # colour of the file that stands for a flagged picture
 
 
@@ -48,30 +49,27 @@ def record(request: Request, tokenizer, **more: object) -> dict:
     return {key: value for key, value in told.items() if key not in absent}
 
 
-def write(
-    pictures: Iterable[Picture], path_of: Callable[[Request], Path], workers: int = 2, **text: str
-) -> list[dict]:
+def write(pictures: Iterable[Picture], path_of: Callable[[Request], Path]) -> list[dict]:
     """Save pictures as PNGs, by threads, while the next ones are made; returns their records, in order.
 
-    path_of: where the picture of a request shall lie. text: more text chunks, such as the arm's name.
-    The file of a flagged picture is plain grey, so that it is not made again, and says "flagged": "true".
+    path_of: where the picture of a request shall lie. The file of a flagged picture is plain grey, so that it
+    is not made again, and says "flagged": "true".
     When interrupted, every finished picture is on disk, whole. Raises OSError if one cannot be saved.
     """
     records, pending = [], deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WRITERS) as pool:
         for picture in pictures:
             records.append(picture.record)
-            pending.append(pool.submit(_save, picture, path_of(picture.request), text))
-            while pending and (pending[0].done() or len(pending) > 8 * workers):
+            pending.append(pool.submit(_save, picture, path_of(picture.request)))
+            while pending and (pending[0].done() or len(pending) > 8 * WRITERS):
                 pending.popleft().result()
         for one in pending:
             one.result()
     return records
 
 
-def _save(picture: Picture, path: Path, text: dict[str, str]) -> None:
-    record = picture.record | text
+def _save(picture: Picture, path: Path) -> None:
+    record = picture.record
     chunks = {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     blank = Image.new("RGB", (record["width"], record["height"]), WITHHELD)
     images.save(picture.image or blank, path, chunks)

@@ -1,7 +1,7 @@
 """Picture requests: the inputs of one picture, their checks, and the boxes that fill GLIGEN's places."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 from helpers.runs.arms import CROPS, RULES
 from helpers.runs.methods import METHODS, NEUTRAL, READS, defaults, problems
 from helpers.scenes import boxes as rectangles
+from helpers.scenes import images
 from helpers.scenes.boxes import PLACES
 from helpers.scoring.colours import Colour
 
@@ -23,8 +24,7 @@ class Request:
     its noise.
 
     boxes: (n, 4) fractions (x_min, y_min, x_max, y_max), origin top left; phrases: n texts, one per box.
-    crops: n pictures, one per box, the appearance of its content, read when their batch is due, so that a
-    sequence may cut them only then.
+    crops: n pictures, one per box, the appearance of its content, iterated over when their batch is due.
     crop_fit: how the image encoder sees a crop: "squash", whole, as in GLIGEN's training, or "centre", as
     diffusers shows it: what the checkpoint's processor makes of it, in published ones the middle square.
     photo: gives the photo when its batch is due; boxes are fractions of it.
@@ -43,7 +43,7 @@ class Request:
     negative_prompt: str = ""
     boxes: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
     phrases: Sequence[str] = ()
-    crops: Sequence[Image.Image] = ()
+    crops: Collection[Image.Image] = ()
     crop_fit: str = CROPS[0]
     photo: Callable[[], Image.Image] | None = None
     labels: Sequence[str] = ()
@@ -61,6 +61,21 @@ class Request:
     def __post_init__(self) -> None:
         if self.grounding in METHODS:
             object.__setattr__(self, "knobs", defaults(self.grounding) | dict(self.knobs))
+
+
+class Crops:
+    """The content of each box (n, 4) of a photo, cut at its full resolution whenever it is iterated over, so
+    that memory does not grow with the number of photos. photo: reads it."""
+
+    def __init__(self, photo: Callable[[], Image.Image], boxes: np.ndarray) -> None:
+        self.photo, self.boxes = photo, boxes
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        photo = self.photo() if len(self) else None
+        return (images.crop(photo, box) for box in self.boxes)
 
 
 class RequestError(ValueError):
@@ -97,16 +112,16 @@ class Entries:
         return tuple(crops[index] for index in self.kept)
 
 
-def entries(request: Request) -> Entries:
-    """The largest boxes that fit; nothing at all for a method that does not read boxes."""
+def entries(request: Request, known: Sequence[int] | None = None, places: int = PLACES) -> Entries:
+    """The largest boxes that fit; nothing at all for a method that does not read boxes.
+
+    known: indices of those that the model can be given, None for all; places: how many it takes."""
     method = METHODS[request.grounding]
-    if "boxes" not in method.reads:
-        none = np.empty(0, np.int64)
-        return Entries(request, np.empty((0, 4), np.float32), (), none, none)
-    boxes = rectangles.clip(request.boxes)
-    kept, dropped = rectangles.largest(boxes, len(boxes) if method.takes_all_boxes else PLACES)
+    boxes = rectangles.clip(request.boxes if "boxes" in method.reads else ())
+    known = np.arange(len(boxes)) if known is None else np.array(known, np.int64)
+    kept = known[rectangles.largest(boxes[known], len(boxes) if method.takes_all_boxes else places)[0]]
     phrases = tuple(request.phrases[index] for index in kept)
-    return Entries(request, boxes[kept], phrases, kept, dropped)
+    return Entries(request, boxes[kept], phrases, kept, np.setdiff1d(np.arange(len(boxes)), kept))
 
 
 def grounded_calls(request: Request, calls: int) -> int:

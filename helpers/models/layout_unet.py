@@ -83,6 +83,7 @@ class ObjectAwareCrossAttention(nn.Module):
         objects = self._position(layout.boxes, self.norm_objects)
 
         def split(content: torch.Tensor, *position: torch.Tensor) -> torch.Tensor:
+            """[content; position] of n sequences by head, (n, heads, k, width of a head)."""
             parts = [one.unflatten(-1, (attention.heads, -1)) for one in (content, *position)]
             return torch.cat(parts, dim=-1).transpose(1, 2)
 

@@ -123,6 +123,7 @@ def extractor_versions(inception: bool = False) -> str:
 
 def _demo() -> ModelSet:
     def local(folder: str) -> Checkpoint:
+        """A shipped folder of data/models."""
         return Checkpoint(f"demo {folder}", str(data_folder() / "models" / folder))
 
     return ModelSet(
@@ -152,10 +153,12 @@ def _published() -> ModelSet:
     checker: both groundings use that of the text repository."""
 
     def hub(source: str, revision: str, size: float, parameters: float, **options) -> Checkpoint:
+        """A repository at a commit."""
         numbers = {"size": int(size), "parameters": int(parameters)}
         return Checkpoint(source.split("/")[1], source, revision, **numbers, **options)
 
     def converted(name: str, title: str, numbers: int, download: str, **options) -> Checkpoint:
+        """A folder that a converter writes. numbers: parameters; download: what the converter reads."""
         folder, command = data_folder() / "converted" / name, f"python -m data.converters.{name} {download}"
         return Checkpoint(title, str(folder), parameters=numbers, converter=command, **options)
 

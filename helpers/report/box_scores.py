@@ -52,18 +52,19 @@ def by_box(run: Run, arm: str) -> pd.DataFrame:
     was not given to the model."""
     rows = run.boxes(arm).astype({"found": "boolean", "crop_correct": "boolean"})
     rows["mark"] = rows.found.map({True: FOUND, False: MISSED}).fillna("")
-    crowded = {name for name, number in rows.scene.value_counts().items() if number > PLACES}
-    for scene in arm_layouts(run, arm, run.scenes) if crowded else ():
-        if scene.name in crowded:
-            left_out = given_boxes(arm, scene.boxes)[1]
-            rows.loc[(rows.scene == scene.name) & rows.box.isin(left_out), "mark"] = DROPPED
+    scored, counts = rows.scene.value_counts(), run.scores([arm]).set_index("metric").value
+    if counts.get("dropped boxes") == 0 and scored.max() <= PLACES:
+        return rows  # without a look at every picture
+    layouts = arm_layouts(run, arm, [scene for scene in run.scenes if scene.name in scored])
+    left_out = {(layout.name, k) for layout in layouts for k in given_boxes(run, arm, layout)[1]}
+    rows.loc[[pair in left_out for pair in zip(rows.scene, rows.box, strict=True)], "mark"] = DROPPED
     return rows
 
 
 def by_scene(run: Run, arm: str) -> pd.DataFrame:
     """One row per scene: boxes (given to the model), judged (whose label the detector knows), found, crops
     (named rightly), iou (mean), qualifies (every given box found and named rightly; NA where that is not
-    judged), dropped (boxes over the 30 that the model takes)."""
+    judged), dropped (not given to the model)."""
     return _by_scene(run, arm, stamp(run.folder / "boxes" / f"{arm}.jsonl")).copy()
 
 

@@ -122,16 +122,13 @@ def _table(run: Run, arms: Sequence[str], every: bool, *thresholds: float) -> pd
 
 
 def _example(run: Run, arm: str, scene: Scene, side: str) -> Example:
-    """scene: the arm's layout, of which the boxes are taken that the model was given: of a crowded one the
-    largest, and none that the picture's record calls dropped (LayoutDiffusion knows some classes only)."""
-    size, given = (run.card["protocol"]["size"],) * 2, given_boxes(arm, scene.boxes)[0]
+    """scene: the arm's layout, of which the boxes are taken that the model was given."""
+    size, given = (run.card["protocol"]["size"],) * 2, given_boxes(run, arm, scene)[0]
     source = partial(_write_photo, scene, run.card["protocol"])
     if arm != PHOTOS:
         source = partial(shutil.copyfile, run.picture(arm, scene))
         with Image.open(run.picture(arm, scene)) as picture:
-            size, dropped = picture.size, json.loads(picture.info.get("dropped_boxes", "[]"))
-        taken = [not any(np.allclose(scene.boxes[k], box) for box in dropped) for k in given]
-        given = given[np.array(taken, bool)]
+            size = picture.size
     boxes = scene.boxes[given].astype(np.float64) * [*size, *size]
     labels = tuple(scene.labels[index] for index in given)
     return Example(f"{scene.name}@{arm}.png", source, arm, scene.name, side, *size, boxes, labels)

@@ -4,7 +4,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -92,17 +92,10 @@ class Arm:
         method = METHODS[self.grounding]
         shown = {"guidance_scale": self.guidance_scale} if "guidance_scale" in method.knobs else {}
         shown |= dict(self.knobs)
-        usual = {one.name: one.default for one in fields(self) if one.name not in ("guidance_scale", "knobs")}
-        shown |= {
-            name: value
-            for name, value in vars(self).items()
-            if name in usual and usual[name] is not MISSING and value != usual[name]
-        }
-        settings = ", ".join(
-            f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}"
-            for name, value in shown.items()
-        )
-        return method.title + f" ({settings})" * bool(settings)
+        others = {one.name: one.default for one in fields(self)[3:-1]}  # from grounded_fraction to layout
+        shown |= {name: getattr(self, name) for name in others if getattr(self, name) != others[name]}
+        pairs = (f"{name} {one if isinstance(one, str) else f'{one:g}'}" for name, one in shown.items())
+        return method.title + f" ({', '.join(pairs)})" * bool(shown)
 
     @classmethod
     def parse(cls, name: str) -> "Arm":

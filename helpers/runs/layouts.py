@@ -1,6 +1,7 @@
 """Layouts of pictures: the photos' own boxes, or new ones made of them by an arm that names such a layout."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from helpers.runs.arms import own_arm
 from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes import boxes as rectangles
+from helpers.scenes import images
 from helpers.scenes.scenes import Scene, fitted
 
 MOVE = SCALE = 0.15  # deviation of a jittered box: of its place, in its own sides, and of log of its sides
@@ -35,11 +37,21 @@ def arm_layouts(run: Run, arm: str, scenes: Sequence[Scene]) -> tuple[Scene, ...
     return tuple(apply(parsed.layout, every, scene, parsed.seed) for scene in own)
 
 
-def given_boxes(arm: str, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the boxes of a scene that the model of an arm takes, and of those that it does not."""
-    parsed = own_arm(arm)
-    every = parsed and METHODS[parsed.grounding].takes_all_boxes
-    return rectangles.largest(boxes, len(boxes) if every else rectangles.PLACES)
+def given_boxes(run: Run, arm: str, layout: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the boxes of a layout of `arm_layouts` that the model was given, and of those that it was
+    not: as the picture's record says; where it says nothing (photos, pictures from elsewhere, methods without
+    boxes, no picture yet) the largest, as many as the method takes."""
+    parsed, count, picture = own_arm(arm), len(layout.boxes), run.picture(arm, layout)
+    method = parsed and METHODS[parsed.grounding]
+    record = images.read_text(picture) if method and "boxes" in method.reads and picture.is_file() else {}
+    if "dropped_boxes" not in record:
+        every = method and method.takes_all_boxes
+        return rectangles.largest(layout.boxes, count if every else rectangles.PLACES)
+    named = (json.loads(record[name]) for name in ("dropped_phrases", "dropped_boxes"))
+    left_out = {(phrase, *np.float32(box)) for phrase, box in zip(*named, strict=True)}
+    pairs = zip(layout.phrases, layout.boxes, strict=True)
+    dropped = np.array([(phrase, *box) in left_out for phrase, box in pairs], bool)
+    return np.flatnonzero(~dropped), np.flatnonzero(dropped)
 
 
 def _edited(scene: Scene, edit: Mapping) -> Scene:

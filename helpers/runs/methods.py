@@ -37,7 +37,6 @@ KNOBS = {
     "pseudo_guidance": Knob("w", 1.5, number(Real, 0, 10, "give a number from 0, the photo, to 10")),
     "size": Knob("p", 512, multiple_of_16),
     "colour_weight": Knob("c", 1, number(Real, 0, 10, "give a number from 0, no colour but by words, to 10")),
-    "decodings": Knob("x", 0, number(Real, 0, 100, "give a number of steps through the decoder, from 0")),
     "threshold": Knob("e", 0.4, number(Real, 0, 1, "give the attention, from 0 to 1, that a segment needs")),
 }
 
@@ -141,14 +140,14 @@ METHODS = {
     "rich": Method(
         "Rich Text",
         ("prompt", "phrases", "labels", "colours"),
-        (*DIFFUSION, "colour_weight", "decodings", "threshold"),
+        (*DIFFUSION, "colour_weight", "threshold"),
         module=f"{FOLDER}rich",
         quick=False,
     ),
     "rich_text": Method(
         "Rich Text with boxes",
         ("prompt", "boxes", "phrases", "colours"),
-        (*GROUNDED, "colour_weight", "decodings"),
+        (*GROUNDED, "colour_weight"),
         module=f"{FOLDER}rich",
     ),
 }

@@ -6,24 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.files import stamp
 from helpers.runs.arms import own_arm
 from helpers.scenes import images
 
 
-def costs(folder: Path) -> tuple[float, float] | None:
-    """Mean UNet rows and seconds per picture, from the records of the pictures in a folder."""
-    return _costs(folder, folder.stat().st_mtime_ns) if folder.is_dir() else None
-
-
-def score_rows(path: Path) -> list[dict]:
-    """The rows of one arm in `Run.scores`, from its file of scores."""
-    return _rows(path, stamp(path))
-
-
 @lru_cache(maxsize=256)
-def _costs(folder: Path, version: int) -> tuple[float, float] | None:
-    """version: time of change of the folder, which every picture that is written or goes sets anew."""
+def costs(folder: Path, version: int) -> tuple[float, float] | None:
+    """Mean UNet rows and seconds per picture, from the records of the pictures in a folder. version: its time
+    of change, which every picture that is written or goes sets anew."""
     records = [images.read_text(path) for path in folder.glob("*.png")]
     if not records or not all({"unet_rows", "seconds"} <= record.keys() for record in records):
         return None
@@ -31,7 +21,8 @@ def _costs(folder: Path, version: int) -> tuple[float, float] | None:
 
 
 @lru_cache(maxsize=1024)
-def _rows(path: Path, version: tuple) -> list[dict]:
+def score_rows(path: Path, version: tuple) -> list[dict]:
+    """The rows of one arm in `Run.scores`, from its file of scores. version: the file's stamp."""
     parts = {"kind": "ours", **vars(arm)} if (arm := own_arm(path.stem)) else {"kind": "external"}
     parts["arm"] = path.stem
     return [parts | score for score in json.loads(path.read_text(encoding="utf-8"))]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.files import beside
+from helpers.files import beside, stamp
 from helpers.parameters import ParameterError
 from helpers.runs import dataset, records
 from helpers.runs.arms import GROUNDINGS, own_checkpoints_of
@@ -61,8 +61,7 @@ class Run:
         run = cls(folder)
         given, known = json.loads(_json(protocol)), run.card["protocol"]
         problems = [
-            f"{name} = {given[name]!r}: {folder} was made with {known.get(name)!r}; "
-            "give that value or start another run (RUN=runs/another)"
+            f"{name} = {given[name]!r}: {folder} was made with {known.get(name)!r}; {dataset.OTHER}"
             for name in given
             if given[name] != known.get(name) and name not in ("dataset", "dataset_checksum")
         ]
@@ -145,7 +144,8 @@ class Run:
 
     def costs(self, arm: str) -> tuple[float, float] | None:
         """Mean UNet rows and seconds per picture of an arm, as its files say; None where they do not."""
-        return records.costs(self.folder / "pictures" / arm)
+        folder = self.folder / "pictures" / arm
+        return records.costs(folder, folder.stat().st_mtime_ns) if folder.is_dir() else None
 
     def licences(self, arms: Iterable[str]) -> dict[str, str]:
         """Title of a method -> the licence of the checkpoint that it brings, of those arms that have one."""
@@ -181,7 +181,7 @@ class Run:
         """
         patterns = ["scores/*.json"] if arms is None else [f"scores/{arm}.json" for arm in arms]
         files = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
-        rows = [row for path in files for row in records.score_rows(path)]
+        rows = [row for path in files for row in records.score_rows(path, stamp(path))]
         return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
     def boxes(self, arm: str) -> pd.DataFrame:

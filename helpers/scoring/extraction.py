@@ -205,7 +205,7 @@ def _facts(path: Path) -> tuple[float, ...]:
     if not images.is_whole(path):  # counted, and left out by whoever asks
         return 0, 0, 0, 1
     spread, text = float(np.asarray(images.load(path)).std()), images.read_text(path)
-    return spread, text.get("flagged") == "true", len(json.loads(text.get("dropped_boxes", "[]"))), 0
+    return spread, text.get("flagged") == "true", len(json.loads(text.get("dropped_phrases", "[]"))), 0
 
 
 def _as_rows(found: Detections, labels: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from helpers.generation import draw as drawing
-from helpers.generation.crops import Crops
 from helpers.generation.draw import draw, request
 from helpers.models import loading
 from helpers.runs.arms import Arm
@@ -96,13 +95,11 @@ def test_crops_are_those_of_the_photo_at_full_size(tmp_path, fit):
     photo.save(tmp_path / "a.png")
     boxes = np.array([[0, 0, 0.5, 0.5], [0.25, 0.5, 1, 1]], np.float32)
     scene = Scene("a", tmp_path / "a.png", 90, 60, ("x", "y"), ("x", "y"), boxes)
-    crops = Crops(scene, boxes, fit)
+    asked = request(scene, "x and y", Arm("suffix", "image", 2), {"size": 64, "fit": fit})
     middle = photo if fit == "squash" else photo.crop((15, 0, 75, 60))
-    for made in (list(crops), [crops[0], crops[1]]):
-        assert [one.size for one in made] == [images.crop(middle, box).size for box in boxes]
-        assert all(
-            np.array_equal(one, images.crop(middle, box)) for one, box in zip(made, boxes, strict=True)
-        )
+    expected = [images.crop(middle, box) for box in asked.boxes]
+    assert len(asked.crops) == 2 and [one.size for one in asked.crops] == [one.size for one in expected]
+    assert all(np.array_equal(*pair) for pair in zip(asked.crops, expected, strict=True))
 
 
 def test_class_names_are_words_for_the_model_and_phrases_stay_as_they_were_written(tmp_path):

@@ -15,7 +15,7 @@ from data.training.saving import share
 from data.training.ssagan import build as build_ssagan
 from helpers.generation.generate import generate, write
 from helpers.generation.methods import attngan, ssagan
-from helpers.generation.methods.gans import Gan, GanPipeline, Text, Words
+from helpers.generation.methods.gans import GanPipeline, Text, Words
 from helpers.generation.requests import Request
 from helpers.models.checkpoints import CheckpointMissing
 from helpers.models.sets import Checkpoint, model_set
@@ -39,7 +39,7 @@ def drawing(request, gligen):
     """A method's name, module and parts."""
     module, make = KINDS[request.param]
     parts = gligen["text_encoder"], gligen["tokenizer"], gligen["vae"]
-    return request.param, module, Gan(make(latents=True), *parts)
+    return request.param, module, GanPipeline(make(latents=True), *parts)
 
 
 def asked(name: str, prompts=PROMPTS) -> list[Request]:
@@ -137,7 +137,9 @@ def test_pictures_have_the_size_of_the_run_and_say_what_was_cut(drawing):
 
 
 def test_the_last_mask_is_kept_as_a_picture(gligen, tmp_path):
-    parts = Gan(fakes.ssagan(latents=True), gligen["text_encoder"], gligen["tokenizer"], gligen["vae"])
+    parts = GanPipeline(
+        fakes.ssagan(latents=True), gligen["text_encoder"], gligen["tokenizer"], gligen["vae"]
+    )
     (request,), file = asked("ssagan", ("a cone",)), tmp_path / "a.png"
     write(generate(parts, [request], height=64, width=64, progress=False), lambda _: file)
     kept = np.asarray(Image.open(BytesIO(b64decode(read_text(file)["mask"]))))

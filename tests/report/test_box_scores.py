@@ -1,11 +1,17 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from helpers.report import answers, box_scores, comparisons, gallery
 from helpers.report.comparisons import ELSEWHERE
 from helpers.runs.arms import Arm
 from helpers.runs.layouts import given_boxes
+from helpers.scenes import boxes as rectangles
+from helpers.scenes import images
 from helpers.scoring import scores
 from tests.fakes.judged import draw, load_small_judges, start
 
@@ -77,12 +83,11 @@ def test_a_picture_qualifies_when_all_its_boxes_do(run):
 
 
 def test_boxes_over_30_are_neither_found_nor_missed(run, monkeypatch):
-    monkeypatch.setattr(box_scores, "PLACES", 1)
-    monkeypatch.setattr(box_scores, "given_boxes", lambda arm, boxes: ([0], [1]))
-    write_boxes(run, "crowd", {"photo-0": [True, True], "photo-1": [False, True]})
+    monkeypatch.setattr(rectangles, "PLACES", 1)
+    write_boxes(run, "crowd", {"photo-0": [True, True], "photo-1": [True, False]})
     assert box_scores.by_box(run, "crowd").mark.tolist() == [
-        *("found", "not given to the model"),
-        *("missed", "not given to the model"),
+        *("not given to the model", "found"),
+        *("not given to the model", "missed"),
     ]
     table = box_scores.by_scene(run, "crowd")
     assert table.boxes.tolist() == [1, 1] and table.dropped.tolist() == [1, 1]
@@ -91,10 +96,34 @@ def test_boxes_over_30_are_neither_found_nor_missed(run, monkeypatch):
     assert lines[1] == "0 of 1 boxes found (1 more were not given)"
 
 
+def test_boxes_that_the_record_of_a_picture_calls_dropped_are_marked_so(run):
+    """Such as those of no class of LayoutDiffusion; of two equal boxes the one with that phrase alone."""
+    arm, none = "suffix-layoutdiffusion-g2", {"dropped_boxes": "[]", "dropped_phrases": "[]"}
+    first, second = run.scenes[0].boxes
+    draw(run, arm, **none)
+    write_boxes(run, arm, {"photo-0": [False, True], "photo-1": [True, False]})
+    assert box_scores.by_box(run, arm).mark.tolist() == ["missed", "found", "found", "missed"]
+    for phrase, marks in (("a crate", ["missed", "not given to the model"]), ("a cone", ["missed", "found"])):
+        record = {"dropped_boxes": json.dumps([second.tolist()]), "dropped_phrases": json.dumps([phrase])}
+        images.save(Image.new("RGB", (32, 32)), run.picture(arm, "photo-0"), record)
+        run.write_json(f"scores/{arm}.json", [{"metric": "dropped boxes", "value": 1, "n": 2}])
+        assert box_scores.by_box(run, arm).mark.tolist() == [*marks, "found", "missed"]
+    (run.folder / "scores" / f"{arm}.json").unlink()
+    twins = replace(run.scenes[0], boxes=np.stack([second, second]))
+    images.save(
+        Image.new("RGB", (32, 32)), run.picture(arm, "photo-0"), record | {"dropped_phrases": '["a crate"]'}
+    )
+    assert [one.tolist() for one in given_boxes(run, arm, twins)] == [[0], [1]]
+    draw(run, "suffix-none-g2", **none)  # is given none, and judged by those that others are given
+    crowd = replace(run.scenes[0], boxes=np.tile(first, (40, 1)), phrases=("x",) * 40, labels=("x",) * 40)
+    assert len(given_boxes(run, "suffix-none-g2", crowd)[1]) == 10
+
+
 def test_no_box_is_dropped_of_an_arm_whose_model_takes_them_all(run):
-    crowd = np.tile([0, 0, 0.5, 0.5], (40, 1))
-    for arm, many in (("suffix-text-g2", 30), ("suffix-flux3", 40), ("photos", 30), ("elsewhere", 30)):
-        kept, dropped = given_boxes(arm, crowd)
+    phrases = {"phrases": ("x",) * 40, "labels": ("x",) * 40}
+    crowd = replace(run.scenes[0], boxes=np.tile([0, 0, 0.5, 0.5], (40, 1)), **phrases)
+    for arm, many in (("caption-text-g2", 30), ("suffix-flux3", 40), ("photos", 30), ("elsewhere", 30)):
+        kept, dropped = given_boxes(run, arm, crowd)
         assert len(kept) == many and len(dropped) == 40 - many, arm
 
 

@@ -157,7 +157,8 @@ def test_this_project_reads_its_own_sets(run, tmp_path, format):
 def test_a_box_that_the_record_calls_dropped_has_no_label(run, tmp_path):
     """Such as one whose phrase names no class of the model: nobody asked the picture to show it."""
     scene = arm_layouts(run, A, run.scenes)[0]
-    draw(run, A, 1, dropped_boxes=json.dumps(scene.boxes[:1].tolist()))
+    dropped = {"dropped_boxes": scene.boxes[:1].tolist(), "dropped_phrases": scene.phrases[:1]}
+    draw(run, A, 1, **{name: json.dumps(value) for name, value in dropped.items()})
     export(run, [A], tmp_path / "set", every=True)
     sides = (tmp_path / "set" / "annotations").glob("*.json")
     found = [json.loads(side.read_text()) for side in sides]

@@ -170,7 +170,7 @@ def test_an_arm_that_fails_beside_others_fails_the_scoring(tmp_path, demo_judges
 
 def test_what_cannot_be_scored_is_counted_and_left_out(tmp_path, demo_judges):
     run = start(tmp_path, count=8)
-    draw(run, ARM, dropped_boxes="[[0, 0, 1, 1]]")
+    draw(run, ARM, dropped_phrases='["a cone"]')
     paths = [run.picture(ARM, scene) for scene in run.scenes]
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:200])

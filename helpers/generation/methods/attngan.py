@@ -5,7 +5,7 @@ the prompt, takes up what concerns it, and the picture is doubled (sections 3.1 
 per prompt and seed.
 """
 
-from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,9 +15,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from helpers.generation.methods import gans
-from helpers.generation.methods.gans import Drawn, Gan, Text
-from helpers.generation.requests import Request
-from helpers.models.sets import Checkpoint, ModelSet
+from helpers.generation.methods.gans import Drawn, Text
 
 
 class WordAttention(nn.Module):
@@ -55,6 +53,7 @@ class Residual(nn.Module):
         self.block = nn.Sequential(*gated(channels, channels), *last)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden: (n, channels, h, w); returns the same shape."""
         return hidden + self.block(hidden)
 
 
@@ -83,6 +82,7 @@ class NextStage(nn.Module):
         self.upsample = doubled(2 * inputs, outputs)
 
     def forward(self, hidden: torch.Tensor, text: Text) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states, and the attention (n, h, w, k) of the places before to the words."""
         context, attention = self.attention(hidden, text)
         return self.upsample(self.residual(torch.cat([hidden, context], 1))), attention
 
@@ -129,17 +129,5 @@ class AttnGan(ModelMixin, ConfigMixin):
         return Drawn(pictures, maps, mean, logvar)
 
 
-def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
-    """The parts of a model set's AttnGAN. See `gans.load`."""
-    return gans.load(models, "attngan", AttnGan)
-
-
-class Sampler(gans.Sampler):
-    """Pictures of prompts, in one pass."""
-
-    def generate(self, requests: Sequence[Request], text: Text) -> Drawn:
-        """What the generator makes of requests with these text states."""
-        config = self.parts.generator.config
-        return self.parts.generator(
-            self.noises(requests, config.noise), text, self.noises(requests, config.condition, "#1")
-        )
+load = partial(gans.load, "attngan", AttnGan)
+Sampler = gans.Sampler

@@ -1,13 +1,12 @@
 """Colour guidance (Ge et al. 2023, arXiv 2304.06720, section 3.3): latents whose colours are given."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from helpers.generation.denoising import DECODED_AT_ONCE
+from helpers.generation.denoising import DECODED_AT_ONCE, decoded
 from helpers.scenes import images
 
 if TYPE_CHECKING:
@@ -20,21 +19,18 @@ PATCHWORKS = 16  # pictures that the linear map is fitted to
 
 
 def colour_step(
-    to_rgb: Callable[[torch.Tensor], torch.Tensor],
-    clean: torch.Tensor,
-    maps: torch.Tensor,
-    targets: torch.Tensor,
+    matrix: torch.Tensor, clean: torch.Tensor, maps: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """A step of clean latents (k, c, h, w) that moves the mean colour under each map to its target.
 
-    to_rgb: latents as RGB from 0 to 1, (k, 3, H, W); maps: (k, 1, h, w); targets: (k, 3). All places of a map
-    move alike, times the map: v = J^T (J J^T + damping)^-1 gap, J (3, c) the mean's derivative.
+    matrix: of `linear_map`; maps: (k, 1, h, w); targets: (k, 3), RGB from 0 to 1. All places of a map move
+    alike, times the map: v = J^T (J J^T + damping)^-1 gap, J (3, c) the mean's derivative.
     """
     with torch.inference_mode(False), torch.enable_grad():
         clean, maps, targets = clean.clone().requires_grad_(), maps.clone(), targets.clone()
-        rgb = to_rgb(clean)
+        rgb = torch.einsum("nchw,cr->nrhw", _inputs(clean), matrix)
         chroma = (rgb.amax(1, keepdim=True) - rgb.amin(1, keepdim=True)).detach()
-        weights = F.interpolate(maps, rgb.shape[-2:]) * (chroma / SATURATED).clamp(0, 1) ** 2
+        weights = maps * (chroma / SATURATED).clamp(0, 1) ** 2
         weights = weights / weights.sum((2, 3), keepdim=True).clamp(min=1e-6)
         means = (weights * rgb).sum((2, 3))
         slopes = [torch.autograd.grad(means[:, k].sum(), clean, retain_graph=True)[0] for k in range(3)]
@@ -45,25 +41,15 @@ def colour_step(
     return maps * shift[..., None]
 
 
-def decode(vae: "AutoencoderKL", latents: torch.Tensor) -> torch.Tensor:
-    """RGB from 0 to 1, (n, 3, H, W), of scaled latents, not clamped."""
-    return vae.decode((latents / vae.config.scaling_factor).to(vae.dtype)).sample.float() / 2 + 0.5
-
-
-def linear(matrix: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """RGB (n, 3, h, w) of scaled latents by a matrix of `linear_map`."""
-    return torch.einsum("nchw,cr->nrhw", _inputs(latents), matrix)
-
-
 @torch.inference_mode(False)  # gradients go through the matrix, whoever asks for it
 @torch.no_grad()
-def linear_map(vae: "AutoencoderKL", size: tuple[int, int]) -> tuple[torch.Tensor, float]:
-    """Matrix (2 c + 1, 3) to RGB from 0 to 1, and the share of variance that it explains.
+def linear_map(vae: "AutoencoderKL", size: tuple[int, int]) -> torch.Tensor:
+    """Matrix (2 c + 1, 3) from latents to RGB from 0 to 1.
 
     Its inputs are the scaled latents of a place, their mean over the 3 x 3 places around it, and 1; fitted by
     least squares to patchworks of random colours, as the autoencoder shows them.
     """
-    rng, pixels = np.random.default_rng(0), np.empty((PATCHWORKS, *size, 3), np.uint8)
+    rng, pixels = np.random.default_rng(0), np.zeros((PATCHWORKS, *size, 3), np.uint8)
     for picture in pixels:
         for _ in range(32):
             middle, sides = rng.uniform(0, 1, 2), rng.uniform(0.1, 0.5, 2)
@@ -73,12 +59,10 @@ def linear_map(vae: "AutoencoderKL", size: tuple[int, int]) -> tuple[torch.Tenso
     parts = images.to_tensor(pixels).to(vae.device, vae.dtype).split(DECODED_AT_ONCE)
     latents = torch.cat([vae.encode(part).latent_dist.mode() for part in parts]).float()
     latents *= vae.config.scaling_factor
-    shown = torch.cat([decode(vae, part) for part in latents.split(DECODED_AT_ONCE)])
+    shown = decoded(vae, latents).float() / 2 + 0.5
     shown = F.adaptive_avg_pool2d(shown, latents.shape[-2:]).movedim(1, -1).flatten(0, 2)
     inputs = _inputs(latents).movedim(1, -1).flatten(0, 2)
-    matrix = torch.linalg.lstsq(inputs, shown).solution
-    left_over = (shown - inputs @ matrix).square().sum() / (shown - shown.mean(0)).square().sum()
-    return matrix, float(1 - left_over)
+    return torch.linalg.lstsq(inputs, shown).solution
 
 
 def _inputs(latents: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from diffusers import Flux3DistilledAutoBlocks
 from PIL import Image
 
 from helpers.captioning import layout_prompts
-from helpers.generation.denoising import Step, ignore, noise
+from helpers.generation.denoising import Step, ignore, noises
 from helpers.generation.requests import Request, RequestError, entries
 from helpers.models.checkpoints import locate
 from helpers.models.devices import Device, placed
@@ -69,11 +69,8 @@ class Flux3:
             vars(self).update(dict.fromkeys(others))
         for name in names:
             if getattr(self, name) is None:
-                setattr(self, name, self.read(name))
-
-    def read(self, name: str) -> torch.nn.Module:
-        """A network of the checkpoint, on the device."""
-        return network(KINDS[name], self.checkpoint, self.folder, self.device, self.dtype, name)
+                given = self.checkpoint, self.folder, self.device, self.dtype, name
+                setattr(self, name, network(KINDS[name], *given))
 
     def tokens(self, prompt: str) -> int:
         """Tokens of a prompt in the chat that the text encoder reads."""
@@ -164,21 +161,18 @@ class Sampler:
         for row, one in enumerate(embeds):
             windows[one.shape[1]].append(row)
         (height, width), done, total, made = self.size, count(1), self.steps * len(windows), {}
+        shape = self.parts.transformer.config.in_channels, height // 16, width // 16
         options = {"height": height, "width": width, "num_inference_steps": self.steps, "output": "images"}
         hook = self.parts.transformer.register_forward_hook(lambda *_: step(next(done), total))
         try:
             for rows in windows.values():
-                inputs = {"latents": torch.stack([self._noise(requests[row]) for row in rows])}
+                inputs = {"latents": noises([requests[row] for row in rows], shape)}
                 inputs["prompt_embeds"] = torch.cat([embeds[row] for row in rows]).to(self.parts.device)
                 pixels = _quietly(self.pipe, output_type="pt", **options, **inputs)
                 made |= zip(rows, images.to_images(2 * pixels - 1), strict=True)
         finally:
             hook.remove()
         return [made[row] for row in range(len(requests))]
-
-    def _noise(self, request: Request) -> torch.Tensor:
-        cells = (side // 16 for side in self.size)
-        return noise(request.seed, request.scene, (self.parts.transformer.config.in_channels, *cells))
 
 
 def _quietly(pipe: diffusers.ModularPipeline, **inputs: object) -> object:

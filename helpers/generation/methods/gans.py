@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from helpers.generation.denoising import DECODED_AT_ONCE, Step, ignore, noise
+from helpers.generation.denoising import Step, decoded, ignore, noises
 from helpers.generation.requests import Request
 from helpers.models.checkpoints import locate
-from helpers.models.devices import CPU, placed
+from helpers.models.devices import placed
 from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint, ModelSet
 from helpers.parameters import ParameterError
@@ -84,9 +84,12 @@ def encode(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, prompts: Sequence[s
 
 
 class GanPipeline(DiffusionPipeline):
-    """The folders of a checkpoint on disk; methods draw with `Gan`."""
+    """What a GAN draws with, and the folders of its checkpoint. text_encoder: CLIP's, with its tokenizer, or
+    `Words`; vae: None for a generator of pixels. checkpoint, commit: as of `Gligen`."""
 
     _optional_components = ("tokenizer", "vae")
+    checkpoint: Checkpoint | None = None
+    commit: str | None = None
 
     def __init__(
         self,
@@ -98,49 +101,38 @@ class GanPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(generator=generator, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae)
 
-
-@dataclass
-class Gan:
-    """What a GAN draws with. text_encoder: CLIP's, with its tokenizer, or `Words`; vae: None for a generator
-    of pixels."""
-
-    generator: ModelMixin
-    text_encoder: CLIPTextModel | Words
-    tokenizer: CLIPTokenizer | None = None
-    vae: AutoencoderKL | None = None
-    device: torch.device = CPU
-    dtype: torch.dtype = torch.float32
-    checkpoint: Checkpoint | None = None
-    commit: str | None = None
-
     def encode(self, prompts: Sequence[str]) -> Text:
         """Text states of prompts."""
         own = self.text_encoder
         return encode(self.tokenizer, own, prompts) if self.tokenizer else own(prompts)
 
 
-def load(models: ModelSet, name: str, kind: type[ModelMixin]) -> Gan:
+def load(
+    name: str, kind: type[ModelMixin], models: ModelSet, safety: Checkpoint | None = None
+) -> GanPipeline:
     """A method's generator, of that class, and the other parts of its checkpoint; in float32, for it is
-    small. Raises CheckpointMissing."""
+    small. safety: not read, there is no checker. Raises CheckpointMissing."""
     checkpoint = models.methods[name]
-    (folder, commit), (device, dtype) = locate(checkpoint), placed(None, None, "clip")
-    given = checkpoint, folder, device, dtype
+    folder, commit = locate(checkpoint)
+    given = checkpoint, folder, *placed(None, None, "clip")
     generator, tokenizer, vae = network(kind, *given, "generator"), None, None
     if (folder / "tokenizer").is_dir():
         tokenizer = read(CLIPTokenizer, checkpoint, folder, "tokenizer")
     if generator.config.latents:
         vae = network(AutoencoderKL, *given, "vae")
     text_encoder = network(CLIPTextModel if tokenizer else Words, *given, "text_encoder")
-    return Gan(generator, text_encoder, tokenizer, vae, device, dtype, checkpoint, commit)
+    parts = GanPipeline(generator, text_encoder, tokenizer, vae)
+    parts.checkpoint, parts.commit = checkpoint, commit
+    return parts
 
 
 class Sampler:
     """Pictures of prompts, in one pass. Where a generator draws another size than `size`, they are resized.
 
-    A method has a `generate(requests, text)`: what its generator makes of requests with these text states.
+    A generator is called with noise, text, and, where it has a condition, noise of the condition's length.
     """
 
-    def __init__(self, parts: Gan, steps: int, scheduler: str, size: tuple[int, int]) -> None:
+    def __init__(self, parts: GanPipeline, steps: int, scheduler: str, size: tuple[int, int]) -> None:
         self.parts, self.size = parts, size
 
     def rows(self, request: Request) -> int:
@@ -150,17 +142,10 @@ class Sampler:
     @torch.inference_mode()
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures, in the order of the requests."""
-        drawn = self.make(requests, least)
+        pixels, vae = self.make(requests, least).pictures[-1], self.parts.vae
         step(1, 1)
-        return self.paint(drawn)[: len(requests)]
-
-    def paint(self, drawn: Drawn) -> list[Image.Image]:
-        """The last pictures that a generator made."""
-        pixels, vae = drawn.pictures[-1], self.parts.vae
-        if vae:
-            parts = (pixels / vae.config.scaling_factor).split(DECODED_AT_ONCE)
-            pixels = torch.cat([vae.decode(part).sample for part in parts])
-        return [picture.resize(self.size[::-1]) for picture in images.to_images(pixels)]
+        pixels = decoded(vae, pixels) if vae else pixels
+        return [picture.resize(self.size[::-1]) for picture in images.to_images(pixels)][: len(requests)]
 
     @torch.inference_mode()
     def make(self, requests: Sequence[Request], least: int = 0) -> Drawn:
@@ -169,9 +154,9 @@ class Sampler:
             if not re.search(r"\w", one.prompt):
                 raise ParameterError(f"scene {one.scene!r}, prompt {one.prompt!r}: no word; give a prompt")
         filled = [requests[row % len(requests)] for row in range(max(len(requests), least))]
-        return self.generate(filled, self.parts.encode([request.prompt for request in filled]))
-
-    def noises(self, requests: Sequence[Request], length: int, name: str = "") -> torch.Tensor:
-        """Standard normal (n, length), one per picture; name: of another than the first."""
-        rows = [noise(one.seed, one.scene + name, (length,)) for one in requests]
-        return torch.stack(rows).to(self.parts.device)
+        text, config = self.parts.encode([request.prompt for request in filled]), self.parts.generator.config
+        lengths = {"": config.noise} | ({"#1": config.condition} if "condition" in config else {})
+        first, *spread = (
+            noises(filled, (length,), name).to(self.parts.device) for name, length in lengths.items()
+        )
+        return self.parts.generator(first, text, *spread)

@@ -1,12 +1,16 @@
 """GLIGEN inpainting: outside the boxes a picture stays the photo, at every step."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from helpers.generation.denoising import Denoiser
 from helpers.generation.requests import Request
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
 
 
 def mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -22,21 +26,19 @@ def mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 class Sampler(Denoiser):
     """GLIGEN, with the photos' own latents back outside the boxes before every step and after the last."""
 
-    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Latents (n, c, h, w) of the photos, masks (n, 1, h, w), 1 where they stay, and the noises."""
+    def begin(
+        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As of `Denoiser`. Holds latents (n, c, h, w) of the photos, masks (n, 1, h, w), 1 where they stay,
+        and the noise."""
         masks = np.stack([mask(request.boxes, *self.shape[1:]) for request in requests])
-        return self.encode(requests), torch.from_numpy(masks)[:, None].to(noises.device), noises
+        self.photos = self.encode(requests), torch.from_numpy(masks)[:, None].to(noise.device), noise
+        return super().begin(scheduler, requests, noise)
 
-    def keep(
-        self, photos: tuple[torch.Tensor, ...], latents: torch.Tensor, signal: torch.Tensor | float
-    ) -> torch.Tensor:
+    def keep(self, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
         """latents with the photos where they stay, noisy as at signal = sqrt(alphas_cumprod); 1 is clean.
 
         The noise is the picture's own at every step, which makes it repeatable.
         """
-        photo, mask, noise = photos
+        photo, mask, noise = self.photos
         return mask * (signal * photo + (1 - signal**2) ** 0.5 * noise) + (1 - mask) * latents
-
-    def channels(self, photos: tuple[torch.Tensor, ...], x: torch.Tensor) -> torch.Tensor:
-        """x, with the further channels that an inpainting checkpoint reads, if it is one."""
-        return torch.cat([x, photos[0] * photos[1], photos[1]], dim=1) if self.wide else x

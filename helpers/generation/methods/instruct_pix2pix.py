@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from helpers.generation.denoising import Denoiser, Step, ignore, noise
+from helpers.generation.denoising import Denoiser, Step, ignore, noises
 from helpers.generation.requests import Request
 from helpers.parameters import ParameterError
 
@@ -38,14 +38,12 @@ class Sampler(Denoiser):
     @torch.inference_mode()
     def latents(self, requests: Sequence[Request], rows: int = 0, step: Step = ignore) -> torch.Tensor:
         """Latents (n, c, h, w) float32 of the edited photos; see `Denoiser.latents`."""
-        many = max(len(requests), rows // (1 + any(request.guidance_scale > 1 for request in requests)))
-        filled = [requests[row % len(requests)] for row in range(many)]
-        photo = self.encode(requests)[[row % len(requests) for row in range(many)]]
-        photo = photo / self.gligen.vae.config.scaling_factor  # it was trained with latents as they are
-        scheduler, unet = self.new_scheduler(), self.gligen.unet
-        noises = torch.stack([noise(one.seed, one.scene, self.shape) for one in filled]).to(photo.device)
-        timesteps, latents = self.begin(scheduler, filled, noises)
-        embeds = self.conditions.prompt_embeds([one.instruction for one in filled] + [""] * 2 * many)
+        places = self.filled(requests, rows)
+        filled, photo = [requests[place] for place in places], self.encode(requests)[places]
+        photo = photo / self.parts.vae.config.scaling_factor  # it was trained with latents as they are
+        scheduler, unet = self.new_scheduler(), self.parts.unet
+        timesteps, latents = self.begin(scheduler, filled, noises(filled, self.shape).to(photo.device))
+        embeds = self.conditions.prompt_embeds([one.instruction for one in filled] + [""] * 2 * len(filled))
         scales = [[one.guidance_scale, one.knobs["image_guidance"]] for one in filled]
         text_scale, image_scale = torch.tensor(scales, device=photo.device).T[:, :, None, None, None]
         photos = torch.cat([photo, photo, torch.zeros_like(photo)])

@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, SchedulerMixin, UNet2DModel
 from PIL import Image
 
-from helpers.generation.denoising import Denoiser
-from helpers.generation.requests import Entries, Request
+from helpers.generation.denoising import Denoiser, factor
+from helpers.generation.requests import Entries, Request, entries
 from helpers.models.checkpoints import locate
 from helpers.models.devices import CPU, placed
 from helpers.models.layout_unet import IMAGE, NULL, WHOLE, Layout, LayoutDiffusionModel
 from helpers.models.parts import network, read
 from helpers.models.sets import Checkpoint, ModelSet
 from helpers.runs.protocol import digest
-from helpers.scenes import boxes as rectangles
 from helpers.scenes import images
 
 FILLERS = ("other", "stuff")  # in names of classes of COCO-stuff: "building-other", "desk-stuff"
@@ -80,26 +78,20 @@ class Sampler(Denoiser):
     """
 
     def __init__(self, parts: LayoutDiffusion, steps: int, scheduler: str, size: tuple[int, int]) -> None:
-        self.gligen, self.steps, self.scheduler, self.size, self.wide = parts, steps, scheduler, size, False
-        sides = (parts.unet.config.sample_size,) * 2
-        if parts.vae:
-            sides = [side // 2 ** (len(parts.vae.config.block_out_channels) - 1) for side in size]
+        self.parts, self.steps, self.scheduler, self.size = parts, steps, scheduler, size
+        sides = [side // factor(parts) for side in size] if parts.vae else [parts.unet.config.sample_size] * 2
         self.shape = (parts.unet.config.in_channels, *sides)
         self.calls = len(self.new_scheduler().timesteps)
         self.classes = parts.model.config.classes
 
     def unet(self, x: torch.Tensor, timestep: torch.Tensor, layout: Layout, **_) -> tuple[torch.Tensor]:
         """The noise, without the variance that published models predict beside it."""
-        return (self.gligen.model(x, timestep, layout).sample[:, : self.shape[0]],)
+        return (self.parts.model(x, timestep, layout).sample[:, : self.shape[0]],)
 
     def entries(self, request: Request) -> Entries:
         """The largest boxes that fit, of those whose phrase names a class."""
-        boxes = rectangles.clip(request.boxes)
         named = [k for k, phrase in enumerate(request.phrases) if class_of(phrase, self.classes) is not None]
-        named = np.array(named, np.int64)
-        kept = named[rectangles.largest(boxes[named], self.gligen.model.config.length - 1)[0]]
-        dropped = np.setdiff1d(np.arange(len(boxes)), kept)
-        return Entries(request, boxes[kept], tuple(request.phrases[k] for k in kept), kept, dropped)
+        return entries(request, named, self.parts.model.config.length - 1)
 
     def facts(self, request: Request) -> dict[str, list]:
         """For the record: the boxes that it takes and those that it does not."""
@@ -107,7 +99,7 @@ class Sampler(Denoiser):
 
     def decode(self, latents: torch.Tensor, multiple: int = 1) -> list[Image.Image]:
         """Pictures of latents, or of pixels in [-1, 1]."""
-        if self.gligen.vae:
+        if self.parts.vae:
             return super().decode(latents, multiple)
         return [
             picture.resize(self.size[::-1], Image.Resampling.LANCZOS) for picture in images.to_images(latents)
@@ -118,7 +110,7 @@ class Sampler(Denoiser):
     ) -> tuple[Layout, Layout]:
         """The layouts of the conditional rows, then null layouts: as embeddings and as tokens."""
         rows = len(requests) + len(guided)
-        classes = torch.full((rows, self.gligen.model.config.length), len(self.classes) - 1)
+        classes = torch.full((rows, self.parts.model.config.length), len(self.classes) - 1)
         boxes = torch.zeros(*classes.shape, 4)
         classes[:, 0], boxes[:, 0] = 0, torch.tensor(WHOLE)
         for row, request in enumerate(requests):
@@ -126,5 +118,5 @@ class Sampler(Denoiser):
             objects = slice(1, 1 + len(used.phrases))
             classes[row, objects] = torch.tensor([class_of(one, self.classes) for one in used.phrases])
             boxes[row, objects] = torch.from_numpy(used.boxes)
-        layout = self.gligen.model.encode(classes.to(self.gligen.device), boxes.to(self.gligen.device))
+        layout = self.parts.model.encode(classes.to(self.parts.device), boxes.to(self.parts.device))
         return layout, layout

@@ -9,24 +9,24 @@ Regions are found by attention in a first pass with the prompt alone, as in the 
 which the paper has not: GLIGEN places what Rich Text colours. As the target is measured of saturated pixels,
 only these enter the mean. The step is not of the noisy latents but of the clean ones that the network
 predicts, which every scheduler takes alike, and of Gauss-Newton's length: colour_weight 1 reaches the target
-where colour is linear in the latents, as `linear_map` takes it. Knob decodings: as many further steps of the
-finished latents, by what the autoencoder really decodes.
+where colour is linear in the latents, as `linear_map` takes it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore
-from helpers.generation.methods.colour_guidance import colour_step, decode, linear, linear_map
-from helpers.generation.methods.spans import has_region, say, spans
+from helpers.generation.denoising import Denoiser, Step, ignore
+from helpers.generation.methods.colour_guidance import colour_step, linear_map
 from helpers.generation.methods.token_maps import Recorder, token_maps
 from helpers.generation.requests import Request, entries
 from helpers.runs.methods import METHODS
+from helpers.scenes.scenes import words
 from helpers.scoring.alignment import COLOURS, named_colour
 from helpers.scoring.colours import Colour, nearest_name
 
@@ -44,16 +44,13 @@ class Region(NamedTuple):
     target: Colour
 
 
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """All regions of a batch: owners (k,), the pictures' indices; maps (k, 1, h, w); coloured (c,), indices
-    of those with a target; targets (c, 3), RGB from 0 to 1. knobs: of the requests."""
+class Named(NamedTuple):
+    """A request with colour words, its prompt naming every phrase with a region. regions: the tokens that
+    name it, and the indices of its phrases; cut: indices of those whose tokens the text encoder cuts off."""
 
-    owners: torch.Tensor
-    maps: torch.Tensor
-    coloured: torch.Tensor
-    targets: torch.Tensor
-    knobs: dict[str, float]
+    request: Request
+    regions: list[tuple[list[int], list[int]]]
+    cut: list[int]
 
 
 class Sampler(Denoiser):
@@ -62,20 +59,18 @@ class Sampler(Denoiser):
     found: Sequence[Region] = ()  # of the batch that is drawn
 
     def latents(self, requests: Sequence[Request], rows: int = 0, step: Step = ignore) -> torch.Tensor:
-        """As of `Denoiser`, by the regions of each request. Raises ValueError where the words of a phrase are
-        cut off the prompt."""
-        spoken, self.found = [self._with_colour_words(request) for request in requests], []
+        """As of `Denoiser`, by the regions of each request."""
         if "boxes" in METHODS[requests[0].grounding].reads:
+            spoken = [self._with_colour_words(request) for request in requests]
             self.found = [region for i, one in enumerate(spoken) for region in self._of_boxes(i, one)]
             return super().latents(spoken, rows, step)
-        pairs = [spans(before, after) for before, after in zip(requests, spoken, strict=True)]
-        spoken = [replace(one, prompt=prompt) for one, (prompt, _) in zip(spoken, pairs, strict=True)]
-        if with_regions := [i for i, (_, own) in enumerate(pairs) if own]:
+        named, self.found = [self._named(request) for request in requests], []
+        spoken = [one.request for one in named]
+        if with_regions := [i for i, one in enumerate(named) if one.regions]:
             with Recorder(self.unet, len(with_regions)) as recorder:
                 super().latents([spoken[i] for i in with_regions], rows, recorder.step)
-            maps = zip(with_regions, *recorder.maps(), strict=True)
-            found = [self._of_attention(i, spoken[i], pairs[i][1], *both) for i, *both in maps]
-            self.found = [region for some in found for region in some]
+            for i, *both in zip(with_regions, *recorder.maps(), strict=True):
+                self.found += self._of_attention(i, named[i], *both)
         return super().latents(spoken, rows, step)
 
     def rows(self, request: Request) -> int:
@@ -83,66 +78,56 @@ class Sampler(Denoiser):
         if "boxes" in METHODS[request.grounding].reads:
             many = sum(has_region(request, k) for k in entries(request).kept)
             return super().rows(request) + many * self.calls
-        many = len(spans(request, request)[1])
+        many = len(self._named(request).regions)
         return super().rows(request) * (1 + bool(many)) + many * self.calls
 
-    def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
-        """The picture and the text of each region."""
-        return [(region.picture, region.text) for region in self.found]
+    def facts(self, request: Request) -> dict[str, list[str]]:
+        """For the record: the phrases without a region, for their words are cut off the prompt."""
+        if "boxes" in METHODS[request.grounding].reads:
+            return {}
+        return {"dropped_phrases": [request.phrases[k] for k in self._named(request).cut]}
 
-    def photos(self, requests: Sequence[Request], noises: torch.Tensor) -> Regions:
-        """The regions as tensors."""
+    def regions(self, requests: Sequence[Request]) -> list[tuple[int, str]]:
+        """The picture and the text of each region. Holds the pictures' indices (k,) and maps (k, 1, h, w); of
+        those with a target the same, and the targets (c, 3), RGB from 0 to 1."""
         coloured = [k for k, one in enumerate(self.found) if not isinstance(one.target, str)]
         maps = np.array([one.map for one in self.found], np.float32).reshape(-1, 1, *self.shape[1:])
         targets = np.array([self.found[k].target for k in coloured], np.float32).reshape(-1, 3) / 255
         owners = np.array([one.picture for one in self.found], np.int64)
-        arrays = owners, maps, np.array(coloured, np.int64), targets
-        tensors = (torch.from_numpy(array).to(noises.device) for array in arrays)
-        return Regions(*tensors, dict(requests[0].knobs))
+        arrays = owners, maps, owners[coloured], maps[coloured], targets
+        owners, maps, *targets = (torch.from_numpy(array).to(self.parts.device) for array in arrays)
+        self.all, self.coloured, self.weight = (owners, maps), targets, requests[0].knobs["colour_weight"]
+        return [(region.picture, region.text) for region in self.found]
 
-    def merge(self, photos: Regions, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
+    def merge(self, noise_pred: torch.Tensor, of_regions: torch.Tensor) -> torch.Tensor:
         """The sum of what the regions predict, each times its map, and of the prompt's own elsewhere."""
         if not len(of_regions):
             return noise_pred
-        rest = 1 - torch.zeros_like(noise_pred[:, :1]).index_add(0, photos.owners, photos.maps)
-        return (rest * noise_pred).index_add(0, photos.owners, photos.maps * of_regions)
+        owners, maps = self.all
+        rest = 1 - torch.zeros_like(noise_pred[:, :1]).index_add(0, owners, maps)
+        return (rest * noise_pred).index_add(0, owners, maps * of_regions)
 
-    def guide(
-        self, photos: Regions, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor
-    ) -> torch.Tensor:
+    def guide(self, latents: torch.Tensor, noise_pred: torch.Tensor, signal: torch.Tensor) -> torch.Tensor:
         """The noise with which the predicted clean latents have the targets' colours, as far as colour_weight
         says; as of classifier guidance (Dhariwal and Nichol 2021, equation 14)."""
-        if not len(photos.coloured):
+        owners, maps, targets = self.coloured
+        if not len(owners):
             return noise_pred
         sigma = (1 - signal**2) ** 0.5
         clean = (latents - sigma * noise_pred) / signal
-        return noise_pred - signal / sigma * self._shift(photos, clean, partial(linear, self.rgb_map[0]))
-
-    def keep(self, photos: Regions, latents: torch.Tensor, signal: torch.Tensor | float) -> torch.Tensor:
-        """latents; after the last step with the targets' colours as the autoencoder decodes them."""
-        many = int(photos.knobs["decodings"]) if signal == 1.0 and len(photos.coloured) else 0
-        for _ in range(many):
-            latents = latents + self._shift(photos, latents, partial(decode, self.gligen.vae))
-        return latents
-
-    def _shift(
-        self, photos: Regions, clean: torch.Tensor, to_rgb: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
-        owners = photos.owners[photos.coloured]
-        given = clean[owners], photos.maps[photos.coloured], photos.targets
-        parts = zip(*(one.split(DECODED_AT_ONCE) for one in given), strict=True)
-        steps = torch.cat([colour_step(to_rgb, *some) for some in parts])
-        return photos.knobs["colour_weight"] * torch.zeros_like(clean).index_add(0, owners, steps)
+        steps = colour_step(self.rgb_map, clean[owners], maps, targets)
+        shift = self.weight * torch.zeros_like(clean).index_add(0, owners, steps)
+        return noise_pred - signal / sigma * shift
 
     @cached_property
-    def rgb_map(self) -> tuple[torch.Tensor, float]:
+    def rgb_map(self) -> torch.Tensor:
         """See `linear_map`."""
-        return linear_map(self.gligen.vae, self.size)
+        return linear_map(self.parts.vae, self.size)
 
     def _with_colour_words(self, request: Request) -> Request:
         """The request with the nearest colour word, of those that the text encoder has a token for, in each
         phrase that has a target and names no colour."""
-        tokenize = self.gligen.tokenizer.tokenize
+        tokenize = self.parts.tokenizer.tokenize
         names = [name for name in COLOURS if len(tokenize(name)) == 1] or COLOURS
         phrases = [
             phrase
@@ -162,32 +147,67 @@ class Sampler(Denoiser):
             for k, m in zip(own, shares, strict=True)
         ]
 
-    def _of_attention(
-        self, picture: int, request: Request, own: dict[tuple[int, int], list[int]], *attention: np.ndarray
-    ) -> list[Region]:
+    def _of_attention(self, picture: int, named: Named, *attention: np.ndarray) -> list[Region]:
         """A region per span; its target is the mean of those of its phrases."""
-        tokens = [self._tokens(request, span) for span in own]
+        request, tokens = named.request, [some for some, _ in named.regions]
         maps, (height, width) = token_maps(*attention, tokens, request.knobs["threshold"]), self.shape[1:]
         side = round((height * width / maps.shape[1]) ** 0.5)  # latents per place
         maps = maps.reshape(-1, height // side, width // side).repeat(side, 1).repeat(side, 2)
         found = []
-        for phrases, map in zip(own.values(), maps, strict=True):
+        for (_, phrases), map in zip(named.regions, maps, strict=True):
             targets = [c for k in phrases if not isinstance(c := request.colours[k], str)]
             target = tuple(np.mean(targets, axis=0)) if targets else request.colours[phrases[0]]
             found.append(Region(picture, request.phrases[phrases[0]], map, target))
         return found
 
-    def _tokens(self, request: Request, span: tuple[int, int]) -> list[int]:
-        """Indices of the prompt's tokens inside a span of letters, but those of words that name no thing."""
-        tokenizer, prompt = self.gligen.tokenizer, request.prompt
-        coded = tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
-        inside = [k for k, (a, b) in enumerate(coded) if span[0] <= a < b <= span[1]]
-        if not inside:
-            said = prompt[slice(*span)]
-            raise ValueError(
-                f"scene {request.scene!r}: {said!r} is cut off the prompt; take a shorter template"
-            )
-        return [k for k in inside if prompt[slice(*coded[k])].lower() not in NO_THING] or inside
+    def _named(self, request: Request) -> Named:
+        """Which tokens of the prompt name phrases with a region; words that name no thing do not count."""
+        spoken = self._with_colour_words(request)
+        prompt, own = spans(request, spoken)
+        coded = self.parts.tokenizer(prompt, return_offsets_mapping=True, truncation=True)["offset_mapping"]
+        regions, cut = [], []
+        for (start, end), phrases in own.items():
+            inside = [k for k, (a, b) in enumerate(coded) if start <= a < b <= end]
+            things = [k for k in inside if prompt[slice(*coded[k])].lower() not in NO_THING]
+            if inside:
+                regions.append((things or inside, phrases))
+            else:
+                cut += phrases
+        return Named(replace(spoken, prompt=prompt), regions, cut)
+
+
+def has_region(request: Request, k: int) -> bool:
+    """Whether phrase k has a target colour, or is a footnote: the prompt does not hold it."""
+    return not isinstance(request.colours[k], str) or request.phrases[k] not in request.prompt
+
+
+def say(colour: str, phrase: str) -> str:
+    """The phrase with a colour word: "a truck" as "a green truck"."""
+    found = re.match(r"((an?|the)\s+)?(.*)", phrase, re.IGNORECASE | re.DOTALL)
+    article = re.sub("^an?", "an" if colour[0] in "aeio" else "a", found[1] or "", flags=re.IGNORECASE)
+    return f"{article}{colour} {found[3]}"
+
+
+def spans(before: Request, spoken: Request) -> tuple[str, dict[tuple[int, int], list[int]]]:
+    """The prompt, and the span of letters that names each phrase with a region -> indices of these phrases.
+
+    The span holds the phrase, perhaps in the plural, or else the label; what the prompt does not name is
+    appended to it. before: the request without colour words in its phrases.
+    """
+    prompt, found = before.prompt, {}
+    for k, (phrase, label) in enumerate(zip(before.phrases, before.labels, strict=True)):
+        if not has_region(before, k):
+            continue
+        bare = re.sub(r"^(an?|the)\s+", "", phrase, flags=re.IGNORECASE)
+        tries = (
+            re.search(rf"\b{re.escape(one)}(s|es)?\b", prompt, re.IGNORECASE) for one in (bare, words(label))
+        )
+        where = next(filter(None, tries), None)
+        if where is None:
+            prompt = f"{prompt}, {spoken.phrases[k]}"
+        span = where.span() if where else (len(prompt) - len(spoken.phrases[k]), len(prompt))
+        found.setdefault(span, []).append(k)
+    return prompt, found
 
 
 def coverage(box: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -23,15 +23,15 @@ class Sampler(Denoiser):
     """GLIGEN's UNet without boxes, from a photo on."""
 
     def begin(
-        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noises: torch.Tensor
+        self, scheduler: "SchedulerMixin", requests: Sequence[Request], noise: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The last timesteps, and the photos with noise as at the first of them."""
         strength = requests[0].knobs["strength"]
         timesteps = self._last(scheduler, strength)
         if strength == 1:
-            return timesteps, noises * scheduler.init_noise_sigma
+            return timesteps, noise * scheduler.init_noise_sigma
         signal = scheduler.alphas_cumprod[timesteps[0]].sqrt()
-        return timesteps, signal * self.encode(requests) + (1 - signal**2).sqrt() * noises
+        return timesteps, signal * self.encode(requests) + (1 - signal**2).sqrt() * noise
 
     def rows(self, request: Request) -> int:
         """UNet rows of a picture."""

@@ -8,6 +8,7 @@ and seed.
 
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 
@@ -20,9 +21,8 @@ from PIL import Image
 from torch import nn
 
 from helpers.generation.methods import gans
-from helpers.generation.methods.gans import Drawn, Gan, Text
+from helpers.generation.methods.gans import Drawn, Text
 from helpers.generation.requests import Request
-from helpers.models.sets import Checkpoint, ModelSet
 
 
 class ConditionalNorm(nn.Module):
@@ -60,6 +60,7 @@ class Block(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: torch.Tensor, sentence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Shapes as of `ConditionalNorm`; returns (n, outputs, h, w)."""
         made = hidden
         for norm, convolve in zip(self.norms, self.convolutions, strict=True):
             made = convolve(norm(made, sentence, mask).relu())
@@ -102,9 +103,7 @@ class SsaGan(ModelMixin, ConfigMixin):
         return Drawn([picture if self.config.latents else picture.tanh()], [mask[:, 0] for mask in masks])
 
 
-def load(models: ModelSet, safety: Checkpoint | None = None) -> Gan:
-    """The parts of a model set's SSA-GAN. See `gans.load`."""
-    return gans.load(models, "ssagan", SsaGan)
+load = partial(gans.load, "ssagan", SsaGan)
 
 
 class Sampler(gans.Sampler):
@@ -121,7 +120,3 @@ class Sampler(gans.Sampler):
         file = BytesIO()
         Image.fromarray(np.uint8((255 * self.masks[request]).round())).save(file, "PNG")
         return {"mask": b64encode(file.getvalue()).decode()}
-
-    def generate(self, requests: Sequence[Request], text: Text) -> Drawn:
-        """What the generator makes of requests with these text states."""
-        return self.parts.generator(self.noises(requests, self.parts.generator.config.noise), text)

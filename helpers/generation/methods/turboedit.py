@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 
-from helpers.generation.denoising import DECODED_AT_ONCE, Denoiser, Step, ignore, noise
+from helpers.generation.denoising import Denoiser, Step, ignore, noises
 from helpers.generation.requests import Request, entries
 from helpers.parameters import ParameterError
 from helpers.runs.methods import METHODS
@@ -56,6 +55,7 @@ def edit(
     """
 
     def noised(index: int) -> torch.Tensor:
+        """The photo's latents with the noise of a step, (n, c, h, w); clean ones after the last."""
         time = times[index] - shift if index < len(times) else -1
         if time < 0:
             return photo
@@ -78,53 +78,47 @@ def edit(
     return edited
 
 
-class Sampler:
+class Sampler(Denoiser):
     """Edits of photos with a GLIGEN checkpoint, whose gated layers are off unless the method reads boxes."""
 
-    def __init__(self, gligen: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
+    def __init__(self, parts: "Gligen", steps: int, scheduler: str, size: tuple[int, int]) -> None:
         if steps not in TIMESTEPS:
             raise ParameterError(f"steps = {steps}: TurboEdit takes 3 or 4")
-        self.denoiser, self.times = Denoiser(gligen, steps, scheduler, size), TIMESTEPS[steps]
-        self.alphas_cumprod = self.denoiser.new_scheduler().alphas_cumprod
+        super().__init__(parts, steps, scheduler, size)
+        self.times, self.alphas_cumprod = TIMESTEPS[steps], self.new_scheduler().alphas_cumprod
 
     def rows(self, request: Request) -> int:
         """UNet rows of a picture."""
         return 3 * len(self.times)
 
     @torch.inference_mode()
-    def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
-        """Edited photos, in the order of the requests."""
-        denoiser, many = self.denoiser, max(len(requests), least)
-        filled = [requests[row % len(requests)] for row in range(many)]
-        photo = denoiser.encode(requests)[[row % len(requests) for row in range(many)]]
-        noises = [self._noise(filled, index).to(photo.device) for index in range(len(self.times))]
+    def latents(self, requests: Sequence[Request], rows: int = 0, step: Step = ignore) -> torch.Tensor:
+        """Latents (n, c, h, w) float32 of the edited photos; see `Denoiser.latents`."""
+        places = self.filled(requests, rows)
+        filled, photo = [requests[place] for place in places], self.encode(requests)[places]
+        names = ["", *(f"#{index}" for index in range(1, len(self.times)))]  # the first is all other methods'
+        independent = [noises(filled, self.shape, name).to(photo.device) for name in names]
         predict = self._predictor(filled, step)
         weights = [request.knobs["pseudo_guidance"] for request in filled]
-        latents = edit(predict, photo, noises, self.alphas_cumprod, self.times, torch.tensor(weights))
-        return denoiser.decode(latents[: len(requests)], DECODED_AT_ONCE if least else 1)[: len(requests)]
-
-    def _noise(self, requests: Sequence[Request], index: int) -> torch.Tensor:
-        """Independent noise per step, of which the first is that of every other method."""
-        names = [request.scene + f"#{index}" * bool(index) for request in requests]
-        shape = self.denoiser.shape
-        return torch.stack([noise(one.seed, name, shape) for one, name in zip(requests, names, strict=True)])
+        latents = edit(predict, photo, independent, self.alphas_cumprod, self.times, torch.tensor(weights))
+        return latents[: len(requests)]
 
     def _predictor(
         self, requests: Sequence[Request], step: Step
     ) -> Callable[[torch.Tensor, int], torch.Tensor]:
-        conditions, unet = self.denoiser.conditions, self.denoiser.unet
-        sources = conditions.prompt_embeds([request.source_prompt for request in requests])
-        targets = conditions.prompt_embeds([request.prompt for request in requests])
+        sources = self.conditions.prompt_embeds([request.source_prompt for request in requests])
+        targets = self.conditions.prompt_embeds([request.prompt for request in requests])
         embeds, options = torch.cat([sources, sources, targets]), None
         if "boxes" in METHODS[requests[0].grounding].reads:
             before = [replace(request, phrases=request.source_phrases) for request in requests]
-            tokens = [conditions.tokens(map(entries, some))[:-1] for some in (before, requests)]
-            options = {"gligen": {"tokens": torch.cat([tokens[0], *tokens])}}
+            tokens = [self.conditions.tokens(map(entries, some))[:-1] for some in (before, requests)]
+            options = {"gligen": {"input": torch.cat([tokens[0], *tokens])}}
         done = iter(range(1, len(self.times) + 1))
 
         def predict(rows: torch.Tensor, time: int) -> torch.Tensor:
-            inputs = rows.to(unet.dtype), torch.tensor(time, device=rows.device), embeds
-            noise_pred = unet(*inputs, cross_attention_kwargs=options, return_dict=False)[0]
+            """See `edit`."""
+            inputs = rows.to(self.parts.unet.dtype), torch.tensor(time, device=rows.device), embeds
+            noise_pred = self.unet(*inputs, cross_attention_kwargs=options, return_dict=False)[0]
             step(next(done), len(self.times))
             return noise_pred.float()
 
