@@ -19,11 +19,7 @@ _UNITS = 1000.0  # COCO wants pixels: the side of a picture, whatever its shape
 
 
 class Layout(Protocol):
-    """Labelled boxes: a Scene, or Detections.
-
-    Where a layout has `crowd`, (n,) bool, these boxes stand for uncounted objects, as COCO's iscrowd: average
-    precision neither asks for them nor counts what is found in them as wrong.
-    """
+    """Labelled boxes: a Scene, or Detections."""
 
     boxes: np.ndarray
     labels: Sequence[str]
@@ -130,8 +126,6 @@ def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> P
     cells, n = _cells(asked, found, labels), len(asked)
     kept = [accumulated(_matches(cells[label, "all"], n)) for label in labels]
     ap, recall = np.stack(kept, axis=1)  # (labels, thresholds, 1 + n) each
-    if np.isnan(ap[:, 0, 0]).all():
-        raise ValueError("no box is asked for but crowd regions: there is nothing to find")
     means = (_mean_asked(x) for x in (ap.mean(1), ap[:, 0], ap[:, 5], recall.mean(1)))
     sizes = {
         name: np.array([_pair(accumulated(_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
@@ -201,14 +195,11 @@ def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[st
 
 def _annotations(layout: Layout) -> list[dict]:
     """The boxes as COCO has them."""
-    none = np.zeros(len(layout.labels))
     corners = np.asarray(layout.boxes, np.float64).reshape(-1, 4) * _UNITS
     sides = corners[:, 2:] - corners[:, :2]
     bboxes, areas = np.concatenate([corners[:, :2], sides], 1).tolist(), sides.prod(1).tolist()
-    crowd = getattr(layout, "crowd", None)
-    crowds = np.asarray(none if crowd is None else crowd, int).tolist()
-    scores = np.asarray(getattr(layout, "scores", none), float).tolist()
+    scores = np.asarray(getattr(layout, "scores", np.zeros(len(areas))), float).tolist()
     return [
-        {"id": k, "bbox": bbox, "area": area, "iscrowd": crowd, "ignore": crowd, "score": score}
-        for k, (bbox, area, crowd, score) in enumerate(zip(bboxes, areas, crowds, scores, strict=True), 1)
+        {"id": k, "bbox": bbox, "area": area, "iscrowd": 0, "ignore": 0, "score": score}
+        for k, (bbox, area, score) in enumerate(zip(bboxes, areas, scores, strict=True), 1)
     ]

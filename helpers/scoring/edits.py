@@ -75,16 +75,17 @@ def kept(picture: np.ndarray, photo: np.ndarray, box: Sequence[float]) -> float:
     return float(10 * np.log10(255**2 / max(error, ROUNDING)))
 
 
-def direction(picture: np.ndarray, photo: np.ndarray, target: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """CLIP direction (n,): cosine of picture - photo with target - source, all (n, d) features of length 1.
+def direction(edited: Edited, pictures: np.ndarray) -> np.ndarray:
+    """CLIP direction (n,): cosine of picture - photo with target - source. pictures: (n, d) features.
 
     0 where the picture or the prompt does not change: an edit that does nothing goes nowhere.
     Brooks et al. 2023 (arXiv 2211.09800), as in their clip_similarity.
     """
-    changes = np.asarray(picture, np.float64) - photo, np.asarray(target, np.float64) - source
-    lengths = np.prod([np.linalg.norm(change, axis=1) for change in changes], axis=0)
-    still = np.min([np.linalg.norm(change, axis=1) for change in changes], axis=0) < STILL
-    return np.where(still, 0.0, (changes[0] * changes[1]).sum(1) / np.where(still, 1.0, lengths))
+    pairs = (pictures, edited.photos), (edited.target, edited.source)
+    changes = [np.asarray(after, np.float64) - before for after, before in pairs]
+    first, second = (np.linalg.norm(change, axis=1) for change in changes)
+    still = np.minimum(first, second) < STILL
+    return np.where(still, 0.0, (changes[0] * changes[1]).sum(1) / np.where(still, 1.0, first * second))
 
 
 def done(edited: Edited, correct: Sequence[np.ndarray], pictures: np.ndarray) -> np.ndarray:

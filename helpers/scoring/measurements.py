@@ -23,7 +23,6 @@ from helpers.scoring.edits import Edited, collect_edited
 from helpers.scoring.exclusions import usable
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
-from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
@@ -101,9 +100,16 @@ class Measurements:
         return hashlib.sha256(content.getbuffer()).hexdigest()[:32]
 
     def shuffled(self) -> Self:
-        """The same detections compared with the boxes of other scenes, and nothing else."""
+        """The same detections compared with the boxes of other scenes, and nothing else.
+
+        Raises ValueError for a single scene.
+        """
+        if (n := len(self.scenes)) < 2:
+            raise ValueError(f"boxes cannot be shuffled between {n} scenes: at least 2 are needed")
+        order = np.random.default_rng(0).permutation(n)
+        other = dict(zip(order, np.roll(order, 1), strict=True))  # nothing keeps its place
         options = {"detections": self.detections, "unknown": self.unknown}
-        options["layouts"] = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
+        options["layouts"] = tuple(self.layouts[other[i]] for i in range(n))
         options["withheld"] = {name: why for name, why in self.withheld.items() if name == "detections"}
         return type(self)(self.scenes, {}, **options)
 
@@ -179,10 +185,7 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
     texts = [table.generated_text[scene.name] for scene in scenes]
     flags = [flag for scene in scenes for flag in table["flags"][scene.name]]
     wrong = {"empty": "empty captions", "repeats": "repeating captions"}
-    named = [
-        alignment.labels_named(text, scene.labels) if scene.labels else np.nan
-        for text, scene in zip(texts, scenes, strict=True)
-    ]
+    named = [alignment.labels_named(text, scene.labels) for text, scene in zip(texts, scenes, strict=True)]
     embeds: dict[str, object] = {}
     if why := reasons_to_withhold(run).get("clip") or ("" if run.has_photos else PHOTOLESS["photos"]):
         embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)

@@ -21,8 +21,7 @@ from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.judges import Judges
 from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
-from helpers.scoring.metric import REALISM, Metric, applies, interval, measure, withheld
-from helpers.scoring.metrics import OWN_PHOTOS, metrics
+from helpers.scoring.metrics import OWN_PHOTOS, REALISM, Metric, applies, interval, measure, metrics, withheld
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes

@@ -16,7 +16,7 @@ USUAL_CORRELATION = 0.15  # of boxes of one photo, where the photos do not tell
 _WEIGHT = 4  # photos that this assumption counts for
 
 
-def share_interval(sums: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Estimate:
+def share_interval(sums: np.ndarray, counts: np.ndarray) -> Estimate:
     """Interval of a share of boxes that are drawn by photo, sum(sums) / sum(counts): Jeffreys' (Brown et al.
     2001) with the effective number of boxes, in [0, 1] and never of width 0.
 
@@ -27,7 +27,7 @@ def share_interval(sums: np.ndarray, counts: np.ndarray, level: float = LEVEL) -
     fewer than 2 photos that count anything, ValueError for sums outside of [0, counts].
     """
     sums, counts = _shares(sums, counts)
-    share, low, high, reach = _limits(sums, counts, level)
+    share, low, high, reach = _limits(sums, counts, LEVEL)
     return Estimate(share, (high - low) / (2 * reach), low, high, len(sums))
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import batched_nms, box_area, generalized_box_iou_loss, sigmoid_focal_loss
 
 from helpers.scenes import boxes, images
 from helpers.scoring.adherence import Detections
@@ -127,7 +127,7 @@ def augment(
         new = (old - move[row]) / torch.stack([scale[row] * mirror[row], scale[row]])
         whole = torch.cat([new.amin(1), new.amax(1)], 1) / 2 + 0.5
         left = whole.clamp(0, 1)
-        kept = _area(left) >= 0.4 * _area(whole)
+        kept = box_area(left) >= 0.4 * box_area(whole)
         classes = torch.tensor([labels.index(label) for label in one.labels], dtype=torch.long)
         truth.append((left[kept], classes[kept]))
     return pixels.clamp(-1, 1), truth
@@ -172,14 +172,10 @@ def _pixels(pictures: Sequence[Image.Image], side: int = SIDE) -> torch.Tensor:
 def _found(scores: torch.Tensor, corners: torch.Tensor, labels: Sequence[str]) -> Detections:
     best, which = scores.max(1)
     likely = torch.nonzero(best > LOWEST)[:, 0]
-    likely = likely[_area(corners[likely]) > 0]
+    likely = likely[box_area(corners[likely]) > 0]
     kept = likely[batched_nms(corners[likely], best[likely], which[likely], OVERLAP)][:MOST]
     named = tuple(labels[index] for index in which[kept].tolist())
     return Detections(boxes.clip(corners[kept].numpy()), named, best[kept].numpy())
-
-
-def _area(corners: torch.Tensor) -> torch.Tensor:
-    return (corners[:, 2:] - corners[:, :2]).clamp(min=0).prod(1)
 
 
 def _conv(before: int, after: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:

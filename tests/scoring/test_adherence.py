@@ -114,7 +114,7 @@ def as_coco(layouts: list, labels: str) -> COCO:
             size = (box[2:] - box[:2]).tolist()
             facts = {"id": len(annotations) + 1, "image_id": image, "category_id": labels.index(label)}
             facts |= {"bbox": [*box[:2].tolist(), *size], "area": size[0] * size[1]}
-            facts |= {"iscrowd": int(getattr(layout, "crowd", np.zeros(k + 1))[k])}
+            facts |= {"iscrowd": 0}
             annotations.append(facts | {"score": float(getattr(layout, "scores", np.zeros(k + 1))[k])})
     images, categories = ([{"id": i} for i in range(len(some))] for some in (layouts, labels))
     coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
@@ -142,24 +142,12 @@ def test_all_numbers_are_those_that_pycocotools_accumulates(seed, decimals):
     asked, answers = study(12, seed=seed)
     asked[3] = SimpleNamespace(boxes=np.empty((0, 4), np.float32), labels=())
     answers = [Detections(one.boxes, one.labels, np.round(one.scores, decimals)) for one in answers]
-    for one in asked[::2]:
-        one.crowd = np.arange(len(one.boxes)) == 1
     ours = average_precision(asked, answers)
     for i in (None, *range(12)):
         rest = [[one for k, one in enumerate(rows) if k != i] for rows in (asked, answers)]
         theirs = by_pycocotools(*rest, "abcd")
         mine = [value if i is None else left_out[i] for value, left_out in ours.over.values()]
         np.testing.assert_allclose(mine, list(theirs.values()), atol=1e-12, rtol=0)
-
-
-def test_what_is_found_in_a_crowd_is_neither_right_nor_wrong():
-    asked = [layout((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1), labels="aa")]
-    asked[0].crowd = np.array([False, True])
-    answer = [found((0.5, 0.5, 0.7, 0.7), (0, 0, 0.5, 0.5), labels="aa", scores=(0.9, 0.8))]
-    np.testing.assert_allclose(pair(average_precision(asked, answer)), [1, 1])
-    asked[0].crowd = np.array([True, True])
-    with pytest.raises(ValueError, match="crowd regions"):
-        average_precision(asked, answer)
 
 
 def test_with_a_threshold_most_boxes_are_found():

@@ -4,6 +4,7 @@ import scipy.stats
 
 from helpers.scoring import distances, intervals
 from helpers.scoring.intervals import Estimate, TooFew
+from tests.scoring.test_distances import frechet_distance
 
 SPECTRUM = 1 / np.sqrt(
     np.arange(1.0, 9)
@@ -122,10 +123,10 @@ def test_a_percentile_bootstrap_of_the_frechet_distance_fails():
     """Photos drawn twice shrink the covariance: the interval lies above the value it should hold."""
     rng, held = np.random.default_rng(0), []
     draws = [draw(rng, 30, (0.1,)) for _ in range(60)]
-    truth = np.mean([distances.frechet_distance(arms[0], photos) for photos, arms in draws])
+    truth = np.mean([frechet_distance(arms[0], photos) for photos, arms in draws])
     for photos, (arm,) in draws[:30]:
         again = (rng.integers(30, size=30) for _ in range(100))
-        values = [distances.frechet_distance(arm[pick], photos[pick]) for pick in again]
+        values = [frechet_distance(arm[pick], photos[pick]) for pick in again]
         low, high = np.quantile(values, [0.025, 0.975])
         held.append(low <= truth <= high)
     assert np.mean(held) < 0.8

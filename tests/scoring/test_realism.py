@@ -4,9 +4,9 @@ pictures whose features are shifted, at a true distance above 0."""
 import numpy as np
 import pytest
 
-from helpers.scoring import distances, intervals
+from helpers.scoring import intervals
 from helpers.scoring.distances import crossed_frechet, paired_kid
-from tests.scoring.test_distances import kid
+from tests.scoring.test_distances import frechet_distance, kid
 
 CORRELATIONS = (0, 0.5, 0.9)
 N, DIMENSIONS = 32, 48
@@ -114,5 +114,5 @@ def test_the_crossed_frechet_distance_is_that_of_photos_whatever_they_resemble()
         assert np.mean(held) >= 0.92
     p = [intervals.paired(*row[2], *row[1]).p for row in rows]
     assert np.mean(np.array(p) < 0.05) <= 0.06
-    own = [distances.frechet_distance(arms[2], photos) for photos, arms in (study(rng) for _ in range(20))]
+    own = [frechet_distance(arms[2], photos) for photos, arms in (study(rng) for _ in range(20))]
     assert np.mean(own) < 0.7 * control
