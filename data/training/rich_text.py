@@ -101,7 +101,7 @@ def of_boxes(some: Sequence[Task], arms: dict[str, list[Image.Image]], judges: J
     found = {}
     for name, pictures in arms.items():
         seen = detect(judges.detector, pictures, KINDS)
-        pairs = [adherence.match(one.said, own, adherence.FOUND) for one, own in zip(some, seen, strict=True)]
+        pairs = [adherence.match(one.said, own) for one, own in zip(some, seen, strict=True)]
         found[name] = [adherence.reaches(ious).astype(float) for ious in pairs]
         falls = [before.sum() - after.sum() for before, after in zip(found["word"], found[name], strict=True)]
         counts = np.array([len(ious) for ious in pairs], float)

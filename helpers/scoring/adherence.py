@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -47,27 +47,18 @@ class Precision:
     by_size: dict[str, np.ndarray]
 
 
-def without(layout: Layout, unknown: frozenset[str]) -> Layout:
-    """The layout of a scene without the boxes whose label the detector does not know."""
-    if not unknown.intersection(layout.labels):
-        return layout
-    kept = [k for k, label in enumerate(layout.labels) if label not in unknown]
-    labels, phrases = (tuple(texts[k] for k in kept) for texts in (layout.labels, layout.phrases))
-    return replace(layout, boxes=layout.boxes[kept], labels=labels, phrases=phrases)
-
-
-def match(asked: Layout, found: Detections, threshold: float | None = None) -> np.ndarray:
+def match(asked: Layout, found: Detections) -> np.ndarray:
     """IoU of each asked box with the found box of the same label that is given to it, (n,) in [0, 1].
 
-    Found boxes are given out one to one so that the sum of IoU is largest; 0 where none is left. With a
-    threshold, so that most boxes reach it, and among those the sum is largest.
+    Found boxes are given out one to one so that most asked boxes are FOUND, and of the ways to do so the one
+    whose sum of IoU is largest; 0 where none is left.
     """
     from scipy.optimize import linear_sum_assignment  # here, for it takes half a second
 
     overlap = boxes.iou(asked.boxes, found.boxes)
     same = np.array(asked.labels, dtype=object)[:, None] == np.array(found.labels, dtype=object)[None]
     overlap = np.where(same, overlap, 0)
-    worth = overlap if threshold is None else overlap + (1 + len(overlap)) * reaches(overlap, threshold)
+    worth = overlap + (1 + len(overlap)) * reaches(overlap)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     given = np.zeros(len(asked.boxes))
     given[rows] = overlap[rows, columns]
@@ -111,16 +102,19 @@ def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.sort_values("boxes", ascending=False, kind="stable")
 
 
-def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> Precision:
-    """COCO's average precision and recall of found boxes against asked ones, 100 a picture at most.
+def average_precision(
+    asked: Sequence[Layout], found: Sequence[Detections], unknown: frozenset[str] = frozenset()
+) -> Precision:
+    """COCO's average precision and recall of found boxes against asked ones, 100 per picture at most.
 
     Matching is pycocotools'. AP is the mean over labels that are asked for anywhere. A label that is found
-    but never asked for is not counted, as in COCO. asked, found: one each a picture, in the same order.
+    but never asked for is not counted, as in COCO. asked, found: one each per picture, in the same order;
+    unknown: labels that the detector does not know, which are passed over.
     Raises ValueError for unequal lengths and where no box is asked for.
     """
     if len(asked) != len(found):
         raise ValueError(f"{len(asked)} layouts, but detections of {len(found)} pictures")
-    labels = sorted({label for layout in asked for label in layout.labels})
+    labels = sorted({label for layout in asked for label in layout.labels} - unknown)
     if not labels:
         raise ValueError("no box is asked for: there is nothing to find")
     cells, n = _cells(asked, found, labels), len(asked)

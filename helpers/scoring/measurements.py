@@ -17,7 +17,7 @@ from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
-from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match, without
+from helpers.scoring.adherence import Detections, Precision, average_precision, match
 from helpers.scoring.attributes import Categories, collect_categories
 from helpers.scoring.edits import Edited, collect_edited
 from helpers.scoring.exclusions import usable
@@ -77,7 +77,7 @@ class Measurements:
     @cached_property
     def precision(self) -> Precision:
         """Average precision of the detections against the layouts, over labels that the detector knows."""
-        return average_precision([without(one, self.unknown) for one in self.layouts], self.detections)
+        return average_precision(self.layouts, self.detections, self.unknown)
 
     @cached_property
     def ious(self) -> tuple[np.ndarray, ...]:
@@ -85,7 +85,7 @@ class Measurements:
         where the detector does not know the label."""
         pairs = zip(self.layouts, self.detections, strict=True)
         known = [[label not in self.unknown for label in one.labels] for one in self.layouts]
-        ious = [match(asked, found, FOUND) for asked, found in pairs]
+        ious = [match(*pair) for pair in pairs]
         return tuple(np.where(is_known, iou, np.nan) for is_known, iou in zip(known, ious, strict=True))
 
     def digest(self) -> str:

@@ -59,8 +59,8 @@ def command(a: np.ndarray, b: np.ndarray, folder: Path) -> Callable[[], object]:
 
 
 def distance_rows(n: int, d: int, repeats: int) -> list[list[object]]:
-    """Ours with all values without a scene, pytorch-fid's function and its command, which have none, on the same
-    features; agreement is checked first."""
+    """Ours with all values without a scene, pytorch-fid's function and its command, which have none, on
+    the same features; agreement is checked first."""
     a, b = sets(n, d, 2)
     apart = abs(distances.paired_frechet(a, b)[0] / theirs(a, b) - 1)
     if apart > 1e-6:

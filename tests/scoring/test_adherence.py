@@ -150,15 +150,10 @@ def test_all_numbers_are_those_that_pycocotools_accumulates(seed, decimals):
         np.testing.assert_allclose(mine, list(theirs.values()), atol=1e-12, rtol=0)
 
 
-def test_with_a_threshold_most_boxes_are_found():
+def test_most_boxes_are_found_before_the_sum_is_large():
     asked = layout((0, 0, 1, 1), (0, 0.3, 1, 0.85), labels="aa")
-    answer = found((0, 0, 1, 0.9), (0, 0, 1, 0.52), labels="aa")
-    np.testing.assert_allclose(match(asked, answer), [0.9, 0.22 / 0.85], atol=1e-6)
-    np.testing.assert_allclose(match(asked, answer, adherence.FOUND), [0.52, 0.55 / 0.9], atol=1e-6)
-    for pair in zip(*study(100, kinds="a", seed=1), strict=True):
-        by_sum, by_count = match(*pair), match(*pair, adherence.FOUND)
-        assert adherence.reaches(by_count).sum() >= adherence.reaches(by_sum).sum()
-        assert by_count.sum() <= by_sum.sum() + 1e-12
+    answer = found((0, 0, 1, 0.9), (0, 0, 1, 0.52), labels="aa")  # 0.9 and 0.22 / 0.85 have the larger sum
+    np.testing.assert_allclose(match(asked, answer), [0.52, 0.55 / 0.9], atol=1e-6)
 
 
 def test_a_box_that_is_half_found_is_found_in_float32_too():
