@@ -27,7 +27,7 @@ def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
     Biased upwards, the more the smaller n is: compare only distances of the same n.
     Raises ValueError for fewer than 3 rows, unequal n or d, NaN.
     """
-    a, b = _checked(a, b, rows=3)
+    a, b = checked(a, b, rows=3)
     n, shift, (x, y) = len(a), a.mean(0) - b.mean(0), (a - a.mean(0), b - b.mean(0))
     overlap, without = nuclear.without_pair(x, y)
     means = np.square(shift - (x - y) / (n - 1)).sum(1)
@@ -47,7 +47,7 @@ def crossed_frechet(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np
 
     pictures, photos: (n, d), row i the same scene. Raises ValueError as `paired_frechet`, for n below 6.
     """
-    pictures, photos = _checked(pictures, photos, rows=6)
+    pictures, photos = checked(pictures, photos, rows=6)
     n, rng = len(photos), np.random.default_rng(0)
     values, left_out = [], np.zeros(n)
     # a halving's luck falls with n and its price, two decompositions of n/2 x n/2 matrices, rises
@@ -71,7 +71,7 @@ def paired_kid(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndar
     other; it may be negative. pictures, photos: (n, d), row i the same scene. Raises ValueError for n below
     3, unequal n or d, NaN.
     """
-    return mmd.paired(*_checked(pictures, photos, rows=3), mmd.cubic)
+    return mmd.paired(*checked(pictures, photos, rows=3), mmd.cubic)
 
 
 def kid_halves(photos: np.ndarray, splits: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def kid_halves(photos: np.ndarray, splits: int) -> np.ndarray:
 
     Raises ValueError for fewer than 4 photos.
     """
-    return mmd.halves(_checked(photos, photos, rows=4)[0], mmd.cubic, splits)
+    return mmd.halves(checked(photos, photos, rows=4)[0], mmd.cubic, splits)
 
 
 def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray) -> np.ndarray:
 
     a, b, photos: (n, d), row i the same scene. Raises ValueError as `paired_kid`.
     """
-    (a, photos), (b, _) = (_checked(x, photos, rows=3) for x in (a, b))
+    (a, photos), (b, _) = (checked(x, photos, rows=3) for x in (a, b))
     return mmd.swaps(a, b, photos, mmd.cubic)
 
 
@@ -103,13 +103,13 @@ def paired_cmmd(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.nda
     CMMD of Jayasumana et al. (2024) is the biased form, on CLIP ViT-L/14 at 336 pixels; so name this one by
     its features. Raises ValueError as `paired_kid`, and for a row of zeros.
     """
-    value, left_out, spread = mmd.paired(*map(unit, _checked(pictures, photos, rows=3)), mmd.gaussian)
+    value, left_out, spread = mmd.paired(*map(unit, checked(pictures, photos, rows=3)), mmd.gaussian)
     return 1000 * value, 1000 * left_out, 1000**2 * spread
 
 
 def cmmd_halves(photos: np.ndarray, splits: int) -> np.ndarray:
     """The same squared MMD between two random halves of the photos, as `kid_halves`."""
-    return 1000 * mmd.halves(unit(_checked(photos, photos, rows=4)[0]), mmd.gaussian, splits)
+    return 1000 * mmd.halves(unit(checked(photos, photos, rows=4)[0]), mmd.gaussian, splits)
 
 
 def _frechet(a: np.ndarray, b: np.ndarray, overlap: float) -> float:
@@ -132,7 +132,8 @@ def _frechet_without_rows(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarr
     return _frechet(a, b, overlap), *left_out
 
 
-def _checked(a: np.ndarray, b: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def checked(a: np.ndarray, b: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets as float64 (n, d). Raises ValueError for fewer rows, unequal n or d, NaN."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     for name, x in (("first", a), ("second", b)):
         if x.ndim != 2:

@@ -7,6 +7,7 @@ photos?), recall the share of photos in the pictures' manifold (is every kind of
 
 import numpy as np
 
+from helpers.scoring.distances import checked
 from helpers.scoring.intervals import Measured
 
 NEIGHBOURS = 3  # k, as in the paper
@@ -18,20 +19,9 @@ def manifolds(pictures: np.ndarray, photos: np.ndarray) -> tuple[Measured, Measu
     pictures, photos: (n, d), row i the same scene. A picture does not count as inside by its own photo's
     ball alone, nor a photo by its own picture's: what was made from a photo lies near it. sums: (n,) which
     ones are inside, for an interval that takes the manifolds as given. Compare only the same n. Memory is
-    three n x n matrices. Raises ValueError for fewer than NEIGHBOURS + 3 scenes, shapes that differ, NaN.
+    three n x n matrices. Raises ValueError for fewer than NEIGHBOURS + 3 scenes, unequal n or d, NaN.
     """
-    a, b = (np.asarray(x, np.float64) for x in (pictures, photos))
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(
-            f"row i of both sets must be the same scene, but the shapes are {a.shape} and {b.shape}"
-        )
-    if len(a) < NEIGHBOURS + 3:
-        raise ValueError(
-            f"manifolds of {NEIGHBOURS} neighbours need at least {NEIGHBOURS + 3} scenes, got {len(a)}"
-        )
-    for name, x in (("pictures", a), ("photos", b)):
-        if not (finite := np.isfinite(x).all(1)).all():
-            raise ValueError(f"the {name} have NaN or infinite features in row {int(np.argmin(finite))}")
+    a, b = checked(pictures, photos, rows=NEIGHBOURS + 3)
     centre = b.mean(0)
     a, b = a - centre, b - centre
     across = _squares(a, b)

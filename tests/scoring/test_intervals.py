@@ -4,7 +4,6 @@ import scipy.stats
 
 from helpers.scoring import distances, intervals
 from helpers.scoring.intervals import Estimate, TooFew
-from tests.scoring.test_distances import frechet_distance
 
 SPECTRUM = 1 / np.sqrt(
     np.arange(1.0, 9)
@@ -119,19 +118,6 @@ def test_several_equal_arms_are_seldom_called_different_after_holm():
     assert corrected <= 0.06 < uncorrected
 
 
-def test_a_percentile_bootstrap_of_the_frechet_distance_fails():
-    """Photos drawn twice shrink the covariance: the interval lies above the value it should hold."""
-    rng, held = np.random.default_rng(0), []
-    draws = [draw(rng, 30, (0.1,)) for _ in range(60)]
-    truth = np.mean([frechet_distance(arms[0], photos) for photos, arms in draws])
-    for photos, (arm,) in draws[:30]:
-        again = (rng.integers(30, size=30) for _ in range(100))
-        values = [frechet_distance(arm[pick], photos[pick]) for pick in again]
-        low, high = np.quantile(values, [0.025, 0.975])
-        held.append(low <= truth <= high)
-    assert np.mean(held) < 0.8
-
-
 def test_holm_by_hand():
     np.testing.assert_allclose(intervals.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(intervals.holm([0.9, 0.6]), [1, 1])
@@ -181,15 +167,3 @@ def test_too_few_photos_are_said():
         intervals.estimate(float("nan"), 1, 5)
     with pytest.raises(ValueError, match="2 photos and the other 3"):
         intervals.paired(0, np.ones(2), 0, np.ones(3))
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("n", [3, 8, 16])
-def test_no_p_lies_below_what_so_few_photos_can_show_whatever_the_dtype(dtype: str, n: int) -> None:
-    rng = np.random.default_rng(n)
-    for _ in range(200):
-        differences = rng.random(n).astype(dtype) + np.asarray(
-            0.01, dtype
-        )  # all of one sign: the least p there is
-        assert intervals.sign_flip(differences) == pytest.approx(2 / 2**n)
-        assert intervals.sign_flip(differences[::-1]) == intervals.sign_flip(differences)

