@@ -1,7 +1,6 @@
 """Pictures and texts -> features and detections, in batches."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -53,18 +52,16 @@ def text_features(clip: Clip, texts: Sequence[str], batch_size: int = 64) -> np.
 def inception_features(
     inception: Inception, pictures: Sequence[Image.Image], batch_size: int = 32
 ) -> np.ndarray:
-    """pytorch-fid's pool3 features, (n, 2048) float32, in the order given.
+    """pytorch-fid's pool3 features of pictures of one size, (n, 2048) float32.
 
-    Pictures may differ in size: those of one size share a batch. The network itself squashes each to 299 x
-    299, bilinear without antialiasing, as pytorch-fid does; fit photos to the size of the pictures first.
+    The network itself squashes each to 299 x 299, bilinear without antialiasing, as pytorch-fid does; fit
+    photos to the size of the pictures first.
     """
-    features = np.empty((len(pictures), 2048), np.float32)
-    order = sorted(range(len(pictures)), key=lambda i: pictures[i].size)
-    for _, same in groupby(order, key=lambda i: pictures[i].size):
-        for batch in _batches([*same], batch_size):
-            pixels = images.to_tensor(images.to_array([pictures[i] for i in batch])).to(inception.device)
-            features[batch] = inception.model((pixels + 1) / 2)[0].flatten(1).cpu().numpy()
-    return features
+    rows = [np.empty((0, 2048), np.float32)]
+    for batch in _batches(pictures, batch_size):
+        pixels = images.to_tensor(images.to_array([*batch])).to(inception.device)
+        rows.append(inception.model((pixels + 1) / 2)[0].flatten(1).cpu().numpy())
+    return np.concatenate(rows)
 
 
 @torch.inference_mode()

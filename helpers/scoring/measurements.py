@@ -26,8 +26,10 @@ from helpers.scoring.judges import Judges, reasons_to_withhold
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
-CLIP = ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited")
-FIELDS = {"clip": CLIP, "detector": ("detections",)}  # judge -> what is not measured without it
+FIELDS = {  # judge -> what is not measured without it
+    "clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited"),
+    "detector": ("detections",),
+}
 PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds", "rgb"), "not judged: no photos")
 
 
@@ -83,10 +85,10 @@ class Measurements:
     def ious(self) -> tuple[np.ndarray, ...]:
         """IoU (k,) of each asked box with the detection that is matched to it, so that most are found; NaN
         where the detector does not know the label."""
-        pairs = zip(self.layouts, self.detections, strict=True)
-        known = [[label not in self.unknown for label in one.labels] for one in self.layouts]
-        ious = [match(*pair) for pair in pairs]
-        return tuple(np.where(is_known, iou, np.nan) for is_known, iou in zip(known, ious, strict=True))
+        return tuple(
+            np.where([label not in self.unknown for label in asked.labels], match(asked, found), np.nan)
+            for asked, found in zip(self.layouts, self.detections, strict=True)
+        )
 
     def digest(self) -> str:
         """32 hexadecimal digits that change with what is measured, and with the code that scores it."""
