@@ -14,18 +14,25 @@ from helpers.scoring import mmd, nuclear
 from helpers.scoring.alignment import unit
 
 
-def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Fréchet distance of normal distributions fitted to two feature sets (Heusel et al. 2017, eq. 6).
 
         |mean_a - mean_b|^2 + tr(S_a) + tr(S_b) - 2 tr sqrt(S_a S_b)
 
-    The last trace is the nuclear norm of A B^T / sqrt((n_a - 1)(n_b - 1)) with A, B the centred features, so
-    no d x d covariance is ever made; and the same without row i of both sets, for every i, (n,), at the price
-    of one decomposition.
+    The last trace is the nuclear norm of A B^T / (n - 1) with A, B the centred features, so no d x d
+    covariance is ever made.
 
     a, b: (n, d). Never negative; exactly 0 for sets of equal rows, in whatever order.
     Biased upwards, the more the smaller n is: compare only distances of the same n.
-    Raises ValueError for fewer than 3 rows, unequal n or d, NaN.
+    Raises ValueError for fewer than 2 rows, unequal n or d, NaN.
+    """
+    a, b = checked(a, b, rows=2)
+    return 0.0 if _same_rows(a, b) else _frechet(a, b, nuclear.norm(a - a.mean(0), b - b.mean(0)))
+
+
+def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
+    """`frechet_distance`, and the same without row i of both sets, for every i, (n,), at the price of one
+    decomposition. Raises ValueError as that, and for n below 3.
     """
     a, b = checked(a, b, rows=3)
     n, shift, (x, y) = len(a), a.mean(0) - b.mean(0), (a - a.mean(0), b - b.mean(0))
@@ -33,8 +40,7 @@ def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
     means = np.square(shift - (x - y) / (n - 1)).sum(1)
     spread = sum(np.vdot(z, z) - n / (n - 1) * np.square(z).sum(1) for z in (x, y))
     left_out = np.maximum(0.0, means + (spread - 2 * without) / (n - 2))
-    same_rows = sorted(map(np.ndarray.tobytes, a)) == sorted(map(np.ndarray.tobytes, b))
-    return 0.0 if same_rows else _frechet(a, b, overlap), left_out
+    return 0.0 if _same_rows(a, b) else _frechet(a, b, overlap), left_out
 
 
 def crossed_frechet(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray]:
@@ -45,7 +51,7 @@ def crossed_frechet(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np
     halves in the same way, so that arms with their scenes in one order stay paired by scene.
     crossed_frechet(photos, photos) is what pictures that are as real as photos would get.
 
-    pictures, photos: (n, d), row i the same scene. Raises ValueError as `paired_frechet`, for n below 6.
+    pictures, photos: (n, d), row i the same scene. Raises ValueError as `frechet_distance`, for n below 6.
     """
     pictures, photos = checked(pictures, photos, rows=6)
     n, rng = len(photos), np.random.default_rng(0)
@@ -110,6 +116,10 @@ def paired_cmmd(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.nda
 def cmmd_halves(photos: np.ndarray, splits: int) -> np.ndarray:
     """The same squared MMD between two random halves of the photos, as `kid_halves`."""
     return 1000 * mmd.halves(unit(checked(photos, photos, rows=4)[0]), mmd.gaussian, splits)
+
+
+def _same_rows(a: np.ndarray, b: np.ndarray) -> bool:
+    return sorted(map(np.ndarray.tobytes, a)) == sorted(map(np.ndarray.tobytes, b))
 
 
 def _frechet(a: np.ndarray, b: np.ndarray, overlap: float) -> float:

@@ -124,9 +124,10 @@ def _of_classes(
         options = {"threshold": threshold, "target_sizes": [(one.height, one.width) for one in shown]}
         results = detector.processor.post_process_object_detection(detector.model(**inputs), **options)
         for picture, result in zip(shown, results, strict=True):
-            corners = boxes.clip(result["boxes"].float().cpu().numpy() / np.array(picture.size * 2))
+            corners = boxes.to_fractions(result["boxes"].float().cpu().numpy(), *picture.size)
             scores, kinds = (result[key].cpu().numpy() for key in ("scores", "labels"))
-            order = [k for k in np.argsort(-scores, kind="stable") if boxes.area(corners)[k] > 0]
+            areas = boxes.area(corners)
+            order = [k for k in np.argsort(-scores, kind="stable") if areas[k] > 0]
             pairs = [(k, one) for k in order for one in labels if asked[one] == names[int(kinds[k])]][:MOST]
             kept = [k for k, _ in pairs]
             found.append(Detections(corners[kept], tuple(label for _, label in pairs), scores[kept]))

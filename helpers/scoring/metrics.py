@@ -96,11 +96,15 @@ def metrics(inception: bool) -> dict[str, Metric]:
     """All metrics, in the order of the table; the first is what verdicts on realism rest on. inception:
     whether pytorch-fid's Inception sees realism, so that there is a FID, and the published CLIP a CMMD."""
     found, crops = ("layouts", "detections"), ("layouts", "crops", "phrases")
-    prompt = "image_embeds", "text_embeds"
+    prompt, clip = ("image_embeds", "text_embeds"), ("image_embeds", "photo_embeds")
+    beside = _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos"))
+    beside["CMMD (CLIP ViT-L/14, 224 px, unbiased)"] = Metric(
+        _of_sets(distances.paired_cmmd, clip), clip, REALISM, True, halves=distances.cmmd_halves
+    )
     boxes, share = {"group": BOXES, "limits": SHARE}, {"limits": SHARE, "share": True}
     return {
         **_realism(extractor_name(inception), ("pictures", "photos")),
-        **(_published() if inception else {}),
+        **(beside if inception else {}),
         "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
         FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
         COMMON: Metric(_mean(box_values.found_of_common), found, BOXES, **share, crowded=True),
@@ -157,7 +161,7 @@ def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
     frechet = "FID" if network == "Inception" else f"Fréchet distance ({network})"
     lower = {"needs": fields, "group": REALISM, "lower_is_better": True}
     share = {"needs": fields, "group": REALISM, "limits": SHARE, "share": True, "fewest": NEIGHBOURS + 3}
-    share |= {"no_verdict": "no test of it was tried"}
+    share["no_verdict"] = "no test of it was tried"
     digits = {"digits": 1, "limits": (0, np.inf)}
     return {
         f"KID × 1000 ({network})": Metric(
@@ -175,14 +179,6 @@ def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
         f"precision ({network})": Metric(partial(_inside, fields=fields, which=0), **share),
         f"recall ({network})": Metric(partial(_inside, fields=fields, which=1), **share),
     }
-
-
-def _published() -> dict[str, Metric]:
-    """What stands beside Inception's measures where all published networks are there."""
-    clip = "image_embeds", "photo_embeds"
-    cmmd = Metric(_of_sets(distances.paired_cmmd, clip), clip, REALISM, True, halves=distances.cmmd_halves)
-    seen = _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos"))
-    return seen | {"CMMD (CLIP ViT-L/14, 224 px, unbiased)": cmmd}
 
 
 def _of_sets(

@@ -19,6 +19,12 @@ import numpy as np
 _STEP = 0.25
 
 
+def norm(a: np.ndarray, b: np.ndarray) -> float:
+    """|A B^T|_*. a: (n_a, d), b: (n_b, d), both centred."""
+    a, b = (np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x for x in (a, b))
+    return float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
+
+
 def without_pair(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
     """|A B^T|_*, and |A_i B_i^T|_* for every i: both sets without row i, (n,). a, b: (n, d), centred."""
     s, p, q, t = _decomposed(a, b)

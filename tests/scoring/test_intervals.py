@@ -118,6 +118,19 @@ def test_several_equal_arms_are_seldom_called_different_after_holm():
     assert corrected <= 0.06 < uncorrected
 
 
+def test_a_percentile_bootstrap_of_the_frechet_distance_fails():
+    """Photos drawn twice shrink the covariance: the interval lies above the value it should hold."""
+    rng, held = np.random.default_rng(0), []
+    draws = [draw(rng, 30, (0.1,)) for _ in range(60)]
+    truth = np.mean([distances.frechet_distance(arms[0], photos) for photos, arms in draws])
+    for photos, (arm,) in draws[:30]:
+        again = (rng.integers(30, size=30) for _ in range(100))
+        values = [distances.frechet_distance(arm[pick], photos[pick]) for pick in again]
+        low, high = np.quantile(values, [0.025, 0.975])
+        held.append(low <= truth <= high)
+    assert np.mean(held) < 0.8
+
+
 def test_holm_by_hand():
     np.testing.assert_allclose(intervals.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(intervals.holm([0.9, 0.6]), [1, 1])
