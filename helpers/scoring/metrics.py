@@ -96,102 +96,84 @@ def metrics(inception: bool) -> dict[str, Metric]:
     """All metrics, in the order of the table; the first is what verdicts on realism rest on. inception:
     whether pytorch-fid's Inception sees realism, so that there is a FID, and the published CLIP a CMMD."""
     found, crops = ("layouts", "detections"), ("layouts", "crops", "phrases")
-    prompt, clip = ("image_embeds", "text_embeds"), ("image_embeds", "photo_embeds")
+    prompt = "image_embeds", "text_embeds"
     beside = _realism(extractor_name(), ("efficientnet_pictures", "efficientnet_photos"))
-    beside["CMMD (CLIP ViT-L/14, 224 px, unbiased)"] = Metric(
-        _of_sets(distances.paired_cmmd, clip), clip, REALISM, True, halves=distances.cmmd_halves
+    beside["CMMD (CLIP ViT-L/14, 224 px, unbiased)"] = _of_sets(
+        distances.paired_cmmd, ("image_embeds", "photo_embeds"), halves=distances.cmmd_halves
     )
-    boxes, share = {"group": BOXES, "limits": SHARE}, {"limits": SHARE, "share": True}
+    boxes, share = {"group": BOXES, "limits": SHARE}, partial(_mean, limits=SHARE, share=True)
+    edited, nearness = ("edited", "crops", "phrases"), ("edited", "image_embeds")
     return {
         **_realism(extractor_name(inception), ("pictures", "photos")),
         **(beside if inception else {}),
-        "mean IoU": Metric(_mean(lambda e: e.ious), found, **boxes),
-        FOUND: Metric(_mean(box_values.found), found, BOXES, **share),
-        COMMON: Metric(_mean(box_values.found_of_common), found, BOXES, **share, crowded=True),
+        "mean IoU": _mean(lambda e: e.ious, found, **boxes),
+        FOUND: share(box_values.found, found, BOXES),
+        COMMON: share(box_values.found_of_common, found, BOXES, crowded=True),
         **{
             name: Metric(lambda e, name=name: Measured(*e.precision.over[name]), found, **boxes)
             for name in adherence.PRECISIONS
         },
-        "crop accuracy": Metric(_mean(box_values.crop_correct), crops, BOXES, **share),
-        "crop similarity": Metric(_mean(box_values.crop_similarity), crops, BOXES, limits=(-1, 1)),
-        "colour distance": Metric(_mean(lambda e: e.colours), ("colours",), BOXES, True, 1, (0, np.inf)),
-        "CAS (linear)": Metric(
-            _mean(lambda e: classification.named(*e.patches)), ("layouts", "patches"), BOXES, **share
+        "crop accuracy": share(box_values.crop_correct, crops, BOXES),
+        "crop similarity": _mean(box_values.crop_similarity, crops, BOXES, limits=(-1, 1)),
+        "colour distance": _mean(lambda e: e.colours, ("colours",), BOXES, True, 1, (0, np.inf)),
+        "CAS (linear)": share(lambda e: classification.named(*e.patches), ("layouts", "patches"), BOXES),
+        "RGB distance": _mean(lambda e: e.rgb, ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
+        "CLIP score": _mean(
+            lambda e: alignment.clip_score(e.image_embeds, e.text_embeds), prompt, PROMPT, False, 2, (0, 100)
         ),
-        "RGB distance": Metric(_mean(lambda e: e.rgb), ("rgb",), BOXES, True, limits=(0, np.sqrt(3))),
-        "CLIP score": Metric(
-            _mean(lambda e: alignment.clip_score(e.image_embeds, e.text_embeds)),
-            prompt,
-            PROMPT,
-            False,
-            2,
-            (0, 100),
+        "R-precision": share(lambda e: alignment.r_precision(e.image_embeds, e.text_embeds), prompt, PROMPT),
+        "variety": _mean(_variety, ("sibling_embeds",), SEEDS, limits=(0, 2)),
+        "edit done": share(
+            lambda e: edits.done(e.edited, box_values.crop_correct(e), e.image_embeds), edited, EDITS
         ),
-        "R-precision": Metric(
-            _mean(lambda e: alignment.r_precision(e.image_embeds, e.text_embeds)), prompt, PROMPT, **share
+        "kept outside (dB)": _mean(lambda e: e.edited.psnr, ("edited",), EDITS, digits=1),
+        "others spared": share(lambda e: edits.spared(e.edited, box_values.crop_correct(e)), edited, EDITS),
+        "CLIP direction": _mean(
+            lambda e: edits.direction(e.edited, e.image_embeds), nearness, EDITS, limits=(-1, 1)
         ),
-        "variety": Metric(_mean(_variety), ("sibling_embeds",), SEEDS, limits=(0, 2)),
-        **_edits(),
+        "CLIP image": _mean(
+            lambda e: alignment.similarity(e.image_embeds, e.edited.photos), nearness, EDITS, limits=(-1, 1)
+        ),
         "attribute KL": Metric(
             lambda e: divergence(e.categories), ("categories",), ATTRIBUTES, True, 3, (0, np.inf)
         ),
-        "hit rate": Metric(_mean(lambda e: e.hits), ("hits",), ATTRIBUTES, **share),
-        "labels named": Metric(_mean(lambda e: e.named), ("named",), CAPTIONS, **share),
-    }
-
-
-def _edits() -> dict[str, Metric]:
-    """Of an arm of an edit set: what was to change has changed, and nothing else has."""
-    crops = "edited", "crops", "phrases"
-    share = {"needs": crops, "group": EDITS, "limits": SHARE, "share": True}
-    clip = {"needs": ("edited", "image_embeds"), "group": EDITS, "limits": (-1, 1)}
-    return {
-        "edit done": Metric(
-            _mean(lambda e: edits.done(e.edited, box_values.crop_correct(e), e.image_embeds)), **share
-        ),
-        "kept outside (dB)": Metric(_mean(lambda e: e.edited.psnr), ("edited",), EDITS, digits=1),
-        "others spared": Metric(_mean(lambda e: edits.spared(e.edited, box_values.crop_correct(e))), **share),
-        "CLIP direction": Metric(_mean(lambda e: edits.direction(e.edited, e.image_embeds)), **clip),
-        "CLIP image": Metric(_mean(lambda e: alignment.similarity(e.image_embeds, e.edited.photos)), **clip),
+        "hit rate": share(lambda e: e.hits, ("hits",), ATTRIBUTES),
+        "labels named": share(lambda e: e.named, ("named",), CAPTIONS),
     }
 
 
 def _realism(network: str, fields: tuple[str, str]) -> dict[str, Metric]:
     """Distances of pictures and photos, and how far their manifolds overlap, as the network sees them."""
     frechet = "FID" if network == "Inception" else f"Fréchet distance ({network})"
-    lower = {"needs": fields, "group": REALISM, "lower_is_better": True}
     share = {"needs": fields, "group": REALISM, "limits": SHARE, "share": True, "fewest": NEIGHBOURS + 3}
     share["no_verdict"] = "no test of it was tried"
     digits = {"digits": 1, "limits": (0, np.inf)}
     return {
-        f"KID × 1000 ({network})": Metric(
-            _of_sets(distances.paired_kid, fields, 1000),
+        f"KID × 1000 ({network})": _of_sets(
+            distances.paired_kid,
+            fields,
+            1000,
             digits=2 if network == "Inception" else 1,
             halves=lambda photos, splits: 1000 * distances.kid_halves(photos, splits),
-            **lower,
         ),
-        f"{frechet} {OWN_PHOTOS}": Metric(
-            _of_sets(distances.paired_frechet, fields), no_verdict=REWARDED, **lower, **digits
-        ),
-        f"{frechet} crossed": Metric(
-            _of_sets(distances.crossed_frechet, fields), fewest=6, **lower, **digits
-        ),
+        f"{frechet} {OWN_PHOTOS}": _of_sets(distances.paired_frechet, fields, no_verdict=REWARDED, **digits),
+        f"{frechet} crossed": _of_sets(distances.crossed_frechet, fields, fewest=6, **digits),
         f"precision ({network})": Metric(partial(_inside, fields=fields, which=0), **share),
         f"recall ({network})": Metric(partial(_inside, fields=fields, which=1), **share),
     }
 
 
 def _of_sets(
-    distance: Callable[..., tuple], fields: tuple[str, str], scale: float = 1
-) -> Callable[[Measurements], Measured]:
-    """A distance of pictures and photos; fields: the features of both."""
+    distance: Callable[..., tuple], fields: tuple[str, str], scale: float = 1, **options: object
+) -> Metric:
+    """A distance of pictures and photos; fields: the features of both; options: other fields of Metric."""
 
     def measured(e: Measurements) -> Measured:
         value, left_out, *variance = distance(*(getattr(e, field) for field in fields))
         variance = scale**2 * variance[0] if variance else None
         return Measured(scale * value, scale * left_out, pair_variance=variance)
 
-    return measured
+    return Metric(measured, fields, REALISM, lower_is_better=True, **options)
 
 
 def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
@@ -202,9 +184,9 @@ def _inside(e: Measurements, fields: tuple[str, str], which: int) -> Measured:
     return known[fields][which]
 
 
-def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Measurements], Measured]:
+def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]], *facts: object, **options: object) -> Metric:
     """A mean over boxes, rows (k,) of each photo, or over photos, rows (n,); a photo leaves with all of its
-    boxes, and NaN is not counted."""
+    boxes, and NaN is not counted. facts, options: the other fields of Metric."""
 
     def measured(e: Measurements) -> Measured:
         parts = [np.ravel(one) for one in rows(e)]
@@ -215,7 +197,7 @@ def _mean(rows: Callable[[Measurements], Sequence[np.ndarray]]) -> Callable[[Mea
         )
         return Measured(*intervals.ratio_left_out(sums, counts), sums, counts)
 
-    return measured
+    return Metric(measured, *facts, **options)
 
 
 def _variety(e: Measurements) -> np.ndarray:
