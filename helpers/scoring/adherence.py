@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.scenes import boxes
-from helpers.scoring.accumulation import Matches, accumulated
+from helpers.scoring.accumulation import accumulated
 
 FOUND = 0.5  # IoU from which a box counts as found
 ROUNDING = 1e-5  # of the IoU of boxes in float32: a box that is half found is found at 0.5
@@ -118,11 +118,11 @@ def average_precision(
     if not labels:
         raise ValueError("no box is asked for: there is nothing to find")
     cells, n = _cells(asked, found, labels), len(asked)
-    kept = [accumulated(_matches(cells[label, "all"], n)) for label in labels]
+    kept = [accumulated(*_matches(cells[label, "all"], n)) for label in labels]
     ap, recall = np.stack(kept, axis=1)  # (labels, thresholds, 1 + n) each
     means = (_mean_asked(x) for x in (ap.mean(1), ap[:, 0], ap[:, 5], recall.mean(1)))
     sizes = {
-        name: np.array([_pair(accumulated(_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
+        name: np.array([_pair(accumulated(*_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
         for name in SIZES
     }
     return Precision(
@@ -144,19 +144,17 @@ def _mean_asked(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(asked, values, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
-def _matches(cells: Sequence[tuple[int, dict]], n: int) -> Matches:
-    """One label in one range of sizes over n pictures, from `_cells`; n = 1 takes all pictures as one."""
+def _matches(cells: Sequence[tuple[int, dict]], n: int) -> tuple[np.ndarray, ...]:
+    """One label in one range of sizes over n pictures, from `_cells`, as `accumulated` takes it; n = 1 takes
+    all pictures as one."""
     none = np.zeros((10, 0), bool)
     matched = np.concatenate([none, *(cell["dtMatches"] > 0 for _, cell in cells)], axis=1)
-    ignored = np.concatenate([none, *(cell["dtIgnore"] > 0 for _, cell in cells)], axis=1)
+    counted = ~np.concatenate([none, *(cell["dtIgnore"] > 0 for _, cell in cells)], axis=1)
     places = np.array([i if n > 1 else 0 for i, _ in cells], np.int64)
-    return Matches(
-        pictures=np.repeat(places, [len(cell["dtScores"]) for _, cell in cells]),
-        scores=np.concatenate([[], *(cell["dtScores"] for _, cell in cells)]),
-        hits=matched & ~ignored,
-        misses=~matched & ~ignored,
-        boxes=np.bincount(places, [(cell["gtIgnore"] == 0).sum() for _, cell in cells], n).astype(np.int64),
-    )
+    pictures = np.repeat(places, [len(cell["dtScores"]) for _, cell in cells])
+    scores = np.concatenate([[], *(cell["dtScores"] for _, cell in cells)])
+    boxes = np.bincount(places, [(cell["gtIgnore"] == 0).sum() for _, cell in cells], n).astype(np.int64)
+    return pictures, scores, matched & counted, ~matched & counted, boxes
 
 
 def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[str]) -> dict:
