@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
 from helpers.scenes import boxes
 from helpers.scoring.accumulation import accumulated
@@ -82,24 +81,6 @@ def size_of(layout: np.ndarray) -> list[str]:
     """The name in SIZES of each box (n, 4), by its share of the picture's area."""
     places = np.searchsorted([high for _, high in SIZES.values()][:-1], boxes.area(layout), side="right")
     return [[*SIZES][place] for place in places]
-
-
-def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean IoU, share found and number of boxes for each value of a column, most boxes first.
-
-    rows: one per box, with columns `iou` and `found`, as `Run.boxes`; NaN where none of a value is judged.
-    """
-    table = (
-        rows.astype({"iou": float, "found": "Float64"})
-        .groupby(column, sort=True)
-        .agg(
-            mean_iou=("iou", "mean"),
-            found=("found", "mean"),
-            boxes=("iou", "size"),
-            scenes=("scene", "nunique"),
-        )
-    )
-    return table.sort_values("boxes", ascending=False, kind="stable")
 
 
 def average_precision(

@@ -1,4 +1,4 @@
-"""The models that pictures and texts are measured with."""
+"""The models that pictures and texts are measured with, and which of them know the photos of a run."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -53,6 +53,3 @@ def reasons_to_withhold(run: Run) -> dict[str, str]:
         return {}
     judges = {"clip": "CLIP"} | ({} if protocol.get("detector") else {"detector": "detector"})
     return {name: f"not judged: the demo {said} knows drawn worksites only" for name, said in judges.items()}
-
-
-load_judges = Judges  # under the name that notebooks know it by

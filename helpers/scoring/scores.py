@@ -1,7 +1,7 @@
 """The scores of an arm: a table with a value, an interval and an N per metric, and what each value would be
 without one scene, so that arms can be compared from the files alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +15,10 @@ from helpers.models.sets import ModelSet, model_set
 from helpers.parameters import threads
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.scoring import adherence, box_values, intervals
+from helpers.scoring import box_values, intervals
 from helpers.scoring.extraction import PHOTOS
 from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.judges import Judges
-from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
 from helpers.scoring.metrics import OWN_PHOTOS, REALISM, Metric, applies, interval, measure, metrics, withheld
 
@@ -102,12 +101,15 @@ def score_captions(
 
 
 def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
-    """Box following of a scored arm by "label" or "size", most boxes first.
+    """Box following of a scored arm by "label" or "size", most boxes first; NaN where none is judged.
 
     Columns: mean_iou, found (share at IoU 0.5), boxes, scenes, AP, AP50. Raises FileNotFoundError where the
     arm was not scored.
     """
-    table = adherence.by_group(run.boxes(arm), column)
+    groups = run.boxes(arm).astype({"iou": float, "found": "Float64"}).groupby(column)
+    columns = {"mean_iou": ("iou", "mean"), "found": ("found", "mean"), "boxes": ("iou", "size")}
+    table = groups.agg(**columns, scenes=("scene", "nunique"))
+    table = table.sort_values("boxes", ascending=False, kind="stable")
     precision = arm_scores(run, arm).precision[column]
     table[["AP", "AP50"]] = [precision.get(name, (np.nan, np.nan)) for name in table.index]
     return table
@@ -155,14 +157,14 @@ def _save(
             continue
         try:
             if reason := withheld(metric, measurements):
-                rows[name] = _row(name, _without(reason, n), metric)
+                rows[name] = _without(name, reason, n, metric)
             elif applies(metric, measurements):
                 known[name] = measure(metric, measurements)
-                rows[name] = _row(name, vars(interval(metric, known[name])), metric)
+                rows[name] = _row(name, interval(metric, known[name]), metric)
         except intervals.TooFew as error:
-            rows[name] = _row(name, _without(str(error), n), metric)
+            rows[name] = _without(name, str(error), n, metric)
     for name, count in measurements.counts.items():
-        rows[name] = _row(name, vars(Estimate(count, 0, count, count, n)))
+        rows[name] = _row(name, Estimate(count, 0, count, count, n))
     if boxed:
         run.write_jsonl(f"boxes/{arm}.jsonl", box_values.rows(measurements))
     arrays = {"scenes": np.array(measurements.scenes), "content": np.array(content)}
@@ -185,15 +187,15 @@ def _content(path: Path) -> str:
         return str(file["content"]) if "content" in file.files else ""
 
 
-def _row(name: str, estimate: Mapping[str, object], metric: Metric | None = None) -> dict:
+def _row(name: str, estimate: Estimate, metric: Metric | None = None, **more: str) -> dict:
     """metric: None for what is counted."""
     group, lower = (metric.group, metric.lower_is_better) if metric else ("Counted", None)
-    return {"metric": name, **estimate, "group": group, "lower_is_better": lower}
+    return {"metric": name, **vars(estimate), **more, "group": group, "lower_is_better": lower}
 
 
-def _without(reason: str, n: int) -> dict:
-    """In the place of an estimate: why there is none."""
-    return dict.fromkeys(("value", "standard_error", "low", "high")) | {"n": n, "reason": reason}
+def _without(name: str, reason: str, n: int, metric: Metric) -> dict:
+    """A row without a value: why there is none."""
+    return _row(name, Estimate(None, None, None, None, n), metric, reason=reason)
 
 
 def _write(run: Run, arm: str, rows: Sequence[dict], kind: str | None) -> None:
@@ -204,7 +206,7 @@ def _chance(run: Run, photos: Measurements) -> list[dict]:
     n, known = len(photos.scenes), metrics_of(run)
     guesses = {"R-precision": min(100, n), "crop accuracy": len(photos.phrases or ())}
     return [
-        _row(name, vars(Estimate(1 / k, 0, 1 / k, 1 / k, n)), known[name])
+        _row(name, Estimate(1 / k, 0, 1 / k, 1 / k, n), known[name])
         for name, k in guesses.items()
         if k and not withheld(known[name], photos)
     ]
@@ -218,7 +220,7 @@ def _among_photos(run: Run, photos: Measurements) -> list[dict]:
             values = metric.halves(getattr(photos, metric.needs[1]), SPLITS)
             low, high = np.quantile(values, [0.025, 0.975]).tolist()
             spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, n // 2)
-            rows.append(_row(name, vars(spread), metric))
+            rows.append(_row(name, spread, metric))
         elif name.endswith(OWN_PHOTOS) or (metric.group == REALISM and metric.share):
-            rows.append(_row(name, _without("each photo is its own", n), metric))
+            rows.append(_without(name, "each photo is its own", n, metric))
     return rows

@@ -3,7 +3,6 @@ import io
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -205,21 +204,6 @@ def test_sizes_are_seen_apart():
 def test_size_names_go_by_the_area():
     boxes = np.array([[0, 0, 0.1, 0.1], [0, 0, 0.2, 0.2], [0, 0, 0.2, 0.5], [0, 0, 1, 1]])
     assert adherence.size_of(boxes) == ["small", "medium", "large", "large"]
-
-
-def test_boxes_by_label():
-    rows = pd.DataFrame(
-        {
-            "scene": ["x", "x", "y"],
-            "label": ["b", "a", "a"],
-            "iou": [0.2, 0.6, 1.0],
-            "found": [False, True, True],
-        }
-    )
-    table = adherence.by_group(rows, "label")
-    assert table.index.tolist() == ["a", "b"]
-    assert table.loc["a"].tolist() == [pytest.approx(0.8), 1.0, 2, 2]
-    assert table.loc["b"].tolist() == [pytest.approx(0.2), 0.0, 1, 1]
 
 
 def test_what_cannot_be_measured_is_said():
