@@ -37,13 +37,12 @@ class Detections:
 class Precision:
     """Average precision over pictures.
 
-    over: each of PRECISIONS, as its value and (n,) without picture i. by_label, by_size: (AP, AP50) of each
-    label asked for, and of each of SIZES that is asked for.
+    over: each of PRECISIONS, as its value and (n,) without picture i. by: (AP, AP50) of each "label" asked
+    for, and of each "size", of SIZES, that is asked for.
     """
 
     over: dict[str, tuple[float, np.ndarray]]
-    by_label: dict[str, np.ndarray]
-    by_size: dict[str, np.ndarray]
+    by: dict[str, dict[str, np.ndarray]]
 
 
 def match(asked: Layout, found: Detections) -> np.ndarray:
@@ -106,10 +105,11 @@ def average_precision(
         name: np.array([_pair(accumulated(*_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
         for name in SIZES
     }
+    by_label = {label: _pair(values[:, 0]) for label, values in zip(labels, ap, strict=True)}
+    by_size = {name: _mean_asked(rows) for name, rows in sizes.items() if np.isfinite(rows).any()}
     return Precision(
         {name: (float(mean[0]), mean[1:]) for name, mean in zip(PRECISIONS, means, strict=True)},
-        by_label={label: _pair(values[:, 0]) for label, values in zip(labels, ap, strict=True)},
-        by_size={name: _mean_asked(rows) for name, rows in sizes.items() if np.isfinite(rows).any()},
+        by={"label": by_label, "size": by_size},
     )
 
 

@@ -18,32 +18,32 @@ class Judges:
     clip, detector, efficientnet, and inception (None where the model set has none). Raise CheckpointMissing.
     """
 
-    def __init__(self, models: ModelSet, device: str | None = None) -> None:
-        self._models, self._device = models, device
+    def __init__(self, models: ModelSet) -> None:
+        self._models = models
 
     @cached_property
     def clip(self) -> "Clip":
         from helpers.models.loading import load_clip
 
-        return load_clip(self._models.clip, self._device)
+        return load_clip(self._models.clip)
 
     @cached_property
     def detector(self) -> "Detector":
         from helpers.models.loading import load_detector
 
-        return load_detector(self._models.detector, self._device, labels=self._models.detector_labels)
+        return load_detector(self._models.detector, labels=self._models.detector_labels)
 
     @cached_property
     def efficientnet(self) -> "EfficientNet":
         from helpers.models.extractors import load_efficientnet
 
-        return load_efficientnet(self._device)
+        return load_efficientnet()
 
     @cached_property
     def inception(self) -> "Inception | None":
         from helpers.models.extractors import load_inception
 
-        return load_inception(device=self._device) if self._models.inception else None
+        return load_inception() if self._models.inception else None
 
 
 def reasons_to_withhold(run: Run) -> dict[str, str]:

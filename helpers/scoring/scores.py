@@ -63,10 +63,9 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
     measured: list[Future] = []
     with ThreadPoolExecutor(threads()) as pool:  # judges are asked in one thread, arms measured side by side
         for arm in arms:
-            kind = "captions" if arm.startswith(CAPTIONER) else "control" if arm == ROUND_TRIP else None
             if len(measured) >= threads():  # so many arms are in memory, and the one that is collected
                 measured.pop(0).result()
-            measured.append(pool.submit(_save, run, arm, collect(run, scenes, arm, judges), kind))
+            measured.append(pool.submit(_save, run, arm, collect(run, scenes, arm, judges)))
         for future in measured:
             future.result()
     return run.scores(arms)
@@ -85,10 +84,10 @@ def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges) 
     pictures = collect(run, scenes, arm, judges)
     if run.has_photos:
         photos = collect(run, scenes, PHOTOS, judges)
-        _save(run, PHOTOS, photos, "control", lambda: _among_photos(run, photos))
+        _save(run, PHOTOS, photos, lambda: _among_photos(run, photos))
         drawn.append(PHOTOS)
-    _save(run, SHUFFLED + arm, pictures.shuffled(), "control")
-    _write(run, CHANCE, _chance(run, photos if run.has_photos else pictures), "control")
+    _save(run, SHUFFLED + arm, pictures.shuffled())
+    _write(run, CHANCE, _chance(run, photos if run.has_photos else pictures))
     return run.scores([*drawn, SHUFFLED + arm, CHANCE])
 
 
@@ -143,7 +142,6 @@ def _save(
     run: Run,
     arm: str,
     measurements: Measurements,
-    kind: str | None = None,
     others: Callable[[], Sequence[dict]] = list,
 ) -> None:
     """Measure an arm and write it, unless that is done. others: rows in place of those of their metrics."""
@@ -170,16 +168,12 @@ def _save(
     arrays = {"scenes": np.array(measurements.scenes), "content": np.array(content)}
     for name, one in known.items():
         arrays |= {f"{name}|{field}": value for field, value in vars(one).items() if value is not None}
-    if (
-        any(len(layout.boxes) for layout in measurements.layouts or ())
-        and measurements.detections is not None
-    ):
-        for column in ("label", "size"):
-            groups = getattr(measurements.precision, f"by_{column}")
+    if applies(metrics_of(run)["AP"], measurements):
+        for column, groups in measurements.precision.by.items():
             arrays |= {f"{column}|{name}": pair for name, pair in groups.items()}
     with beside(run.folder / path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
-    _write(run, arm, [*rows.values()], kind)
+    _write(run, arm, [*rows.values()])
 
 
 def _content(path: Path) -> str:
@@ -198,8 +192,10 @@ def _without(name: str, reason: str, n: int, metric: Metric) -> dict:
     return _row(name, Estimate(None, None, None, None, n), metric, reason=reason)
 
 
-def _write(run: Run, arm: str, rows: Sequence[dict], kind: str | None) -> None:
-    run.write_json(f"scores/{arm}.json", [row | ({"kind": kind} if kind else {}) for row in rows])
+def _write(run: Run, arm: str, rows: Sequence[dict]) -> None:
+    control = arm in (ROUND_TRIP, PHOTOS, CHANCE) or arm.startswith(SHUFFLED)
+    kind = {"kind": "captions"} if arm.startswith(CAPTIONER) else {"kind": "control"} if control else {}
+    run.write_json(f"scores/{arm}.json", [row | kind for row in rows])
 
 
 def _chance(run: Run, photos: Measurements) -> list[dict]:

@@ -101,7 +101,7 @@ def test_average_precision_agrees_with_torchmetrics():
     reference.update([as_torch(one) for one in answers], [as_torch(one) for one in asked])
     theirs, ours = reference.compute(), average_precision(asked, answers)
     np.testing.assert_allclose(pair(ours), [theirs["map"], theirs["map_50"]], atol=1e-6)
-    by_label = [ours.by_label[label][0] for label in "abcd"]
+    by_label = [ours.by["label"][label][0] for label in "abcd"]
     np.testing.assert_allclose(by_label, theirs["map_per_class"], atol=1e-6)
 
 
@@ -188,17 +188,17 @@ def test_perfect_boxes_reach_one_and_silence_is_kept(capsys):
     answers = [Detections(one.boxes, one.labels, np.full(len(one.labels), 0.9)) for one in asked]
     precision = average_precision(asked, answers)
     np.testing.assert_allclose(pair(precision), [1, 1])
-    assert set(precision.by_size) <= set(adherence.SIZES)
-    assert all(values == pytest.approx([1, 1]) for values in precision.by_size.values())
+    assert set(precision.by["size"]) <= set(adherence.SIZES)
+    assert all(values == pytest.approx([1, 1]) for values in precision.by["size"].values())
     assert capsys.readouterr().out == ""
 
 
 def test_sizes_are_seen_apart():
     asked = [layout((0, 0, 0.1, 0.1), (0.2, 0.2, 1, 1), labels="aa")]
     precision = average_precision(asked, [found((0.2, 0.2, 1, 1), labels="a")])
-    assert precision.by_size["large"] == pytest.approx([1, 1])
-    assert precision.by_size["small"] == pytest.approx([0, 0])
-    assert "medium" not in precision.by_size
+    assert precision.by["size"]["large"] == pytest.approx([1, 1])
+    assert precision.by["size"]["small"] == pytest.approx([0, 0])
+    assert "medium" not in precision.by["size"]
 
 
 def test_size_names_go_by_the_area():
