@@ -39,12 +39,11 @@ class Measurements:
 
     counts: pictures, boxes and texts that were left out or cut, by name. image_embeds, text_embeds: (n, d)
     CLIP features of the pictures and of the captions; photo_embeds: of the photos; sibling_embeds: of the
-    same arm's pictures with a smaller seed, NaN where there is none. efficientnet_pictures,
-    efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
-    realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
-    pictures were asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box.
-    patches: pixels inside the boxes and their labels, what `classification.named` takes; None where there is
-    one label only.
+    same arm's pictures with a smaller seed, NaN where there is none. pictures, photos: (n, d') features for
+    realism, by Inception where the model set has it, else by EfficientNet-Lite0; efficientnet_pictures,
+    efficientnet_photos: (n, 1280) by the latter beside the former. layouts: the scenes as the pictures were
+    asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box. patches: pixels
+    inside the boxes and their labels, what `classification.named` takes; None where there is one label only.
     colours, rgb: n arrays (k,), distances to the colour that the phrase names, and of the object to that in
     the photo; NaN where there is none. phrases: phrase -> CLIP features (d,). named: (n,) share of the
     labels that the caption names. edited: of an edit set. categories: of an attribute, that the pictures
@@ -128,8 +127,8 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     protocol, edits = run.card["protocol"], run.edits(arm.partition("-")[0])
     reasons = ({"detector": EDITED} if edits else {}) | reasons_to_withhold(run)
     by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
-    realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
-    by_network = [] if edits or not run.has_photos else [realism, "efficientnet"]
+    networks = ["inception"] * bool(model_set(protocol["models"]).inception) + ["efficientnet"]
+    by_network = [] if edits or not run.has_photos else networks
     pictures, parsed = Pictures(run, scenes, arm, judges), own_arm(arm)
     both = dict.fromkeys((*["clip"] * by_clip, *by_network, *["patches"] * bool(by_network)))
     simple = ["colours", *["rgb"] * (run.has_photos and not edits and not (parsed and parsed.layout))]
