@@ -37,17 +37,13 @@ def collect_edited(
     parts = zip(pictures.digests, photos.digests, boxes, pictures.layouts, strict=True)
     contents = [f"{a} {b} {'' if k is None else own.boxes[k].tolist()}" for a, b, k, own in parts]
 
-    def compare(missing: list[int]) -> list[np.ndarray]:
-        values = [
-            np.nan
-            if boxes[i] is None
-            else kept(
-                *(np.asarray(some.load(i)) for some in (pictures, photos)),
-                pictures.layouts[i].boxes[boxes[i]],
-            )
-            for i in missing
-        ]
-        return [np.array([[value]]) for value in values]
+    def compare(missing: list[int]) -> np.ndarray:
+        values = np.full((len(missing), 1, 1), np.nan)
+        for row, i in zip(values, missing, strict=True):
+            if boxes[i] is not None:
+                shown = (np.asarray(some.load(i)) for some in (pictures, photos))
+                row[:] = kept(*shown, pictures.layouts[i].boxes[boxes[i]])
+        return values
 
     run, arm = pictures.run, pictures.arm
     psnr = cached(run.folder / "features" / "kept" / f"{arm}.npz", pictures.names, contents, compare)
