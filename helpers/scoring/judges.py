@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # reading what was measured waits for no model
 
 
 class Judges:
-    """The models that pictures are measured with, each loaded when it is first asked for something.
+    """The models of a set, each loaded when it is first asked for something.
 
     clip, detector, efficientnet, and inception (None where the model set has none). Raise CheckpointMissing.
     """

@@ -193,12 +193,8 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
     else:
         embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])
         embeds["text_embeds"] = text_embeds(run, texts, arm, arm, judges)
-    return Measurements(
-        scenes=tuple(scene.name for scene in scenes),
-        counts={name: flags.count(flag) for flag, name in wrong.items()},
-        named=np.array(named),
-        **embeds,
-    )
+    names, counts = tuple(scene.name for scene in scenes), {wrong[flag]: flags.count(flag) for flag in wrong}
+    return Measurements(names, counts, named=np.array(named), **embeds)
 
 
 def _sibling(run: Run, arm: str) -> str | None:
