@@ -118,7 +118,7 @@ class Bench:
         if self.detector is None:
             self.status.value = f"loading {self.models.detector.name} …"
             self.detector = load_detector(self.models.detector, labels=names)
-        (found,) = features.detect(self.detector, [image], [asked.labels])
+        (found,) = features.detect(self.detector, [image], asked.labels)
         ious, dropped = adherence.match(asked, found), set(boxes.largest(asked.boxes)[1].tolist())
         marks = [boxes.FOUND if one else boxes.MISSED for one in adherence.reaches(ious)]
         known = [names.get(label, label) is not None for label in asked.labels]

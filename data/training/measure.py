@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCES, help="guidance_scales tried")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="photos and run")
     given = parser.parse_args(arguments)
-    judges = scores.load_judges(DEMO)
+    judges = scores.Judges(DEMO)
     run = start(given.work, given.scenes, judges)
     names = [Arm("suffix", "text", value).name for value in given.guidance]
     generation.draw(run, names)

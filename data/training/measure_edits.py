@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scenes", type=int, default=256, help="validation scenes")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="photos and run")
     given = parser.parse_args(arguments)
-    judges = scores.load_judges(DEMO)
+    judges = scores.Judges(DEMO)
     run = start(given.work, given.scenes, judges)
     write_edits(given.work / f"photos-{given.scenes}", given.scenes, "validation")
     print("| part | measure | bar | value | 95 % | n | held |\n|---|---|---|---|---|---|---|")

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="photos and run")
     parser.add_argument("--guidance", type=float, nargs="*", default=GUIDANCES, help="guidance_scales tried")
     given = parser.parse_args(arguments)
-    judges = scores.load_judges(DEMO)
+    judges = scores.Judges(DEMO)
     run = start(given.work, given.scenes, judges)
     curved = [Arm("suffix", "layoutdiffusion", guidance).name for guidance in given.guidance]
     names = list(dict.fromkeys([TEXT, f"{TEXT}-s1", OURS, f"{OURS}-s1", *curved]))

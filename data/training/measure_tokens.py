@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="photos and run")
     parser.add_argument("--grounding", default="text", help="the method that draws")
     given = parser.parse_args(arguments)
-    judges = scores.load_judges(DEMO)
+    judges = scores.Judges(DEMO)
     run, folder = start(given.work, given.scenes, judges), given.work / "references"
     for name, write in ((PLACE, write_places), (FAULT, write_faults)):
         if not (folder / name).is_dir():

@@ -100,8 +100,8 @@ def of_boxes(some: Sequence[Task], arms: dict[str, list[Image.Image]], judges: J
     """How many boxes fewer are found than in the pictures by words."""
     found = {}
     for name, pictures in arms.items():
-        seen = detect(judges.detector, pictures, [KINDS] * len(pictures))
-        pairs = [adherence.match(one.said, own, adherence.FOUND) for one, own in zip(some, seen, strict=True)]
+        seen = detect(judges.detector, pictures, KINDS)
+        pairs = [adherence.match(one.said, own) for one, own in zip(some, seen, strict=True)]
         found[name] = [adherence.reaches(ious).astype(float) for ious in pairs]
         falls = [before.sum() - after.sum() for before, after in zip(found["word"], found[name], strict=True)]
         counts = np.array([len(ious) for ious in pairs], float)
@@ -148,7 +148,7 @@ def of_attention(some: Sequence[Task], gligen: Gligen, judges: Judges) -> Iterat
             replace(one, grounding="none", phrases=(), labels=(), colours=(), knobs={}) for one in requests
         ]
         sampler.latents(requests)
-        seen = detect(judges.detector, draw(gligen, plain), [KINDS] * len(plain))
+        seen = detect(judges.detector, draw(gligen, plain), KINDS)
         for region in sampler.found:
             label = some[start + region.picture].said.labels[some[start + region.picture].box]
             found = seen[region.picture]

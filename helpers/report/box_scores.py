@@ -15,7 +15,7 @@ from helpers.scenes import images
 from helpers.scenes.boxes import DROPPED, FOUND, MISSED, PLACES
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, scores
-from helpers.scoring.metric import NOT_JUDGED
+from helpers.scoring.metrics import NOT_JUDGED
 from helpers.scoring.shares import share_interval
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9)

@@ -14,8 +14,7 @@ from helpers.runs.protocol import detector_name
 from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
-from helpers.scoring.metric import ATTRIBUTES, CAPTIONS, EDITS, NOT_JUDGED, REALISM, SEEDS
-from helpers.scoring.metrics import FOUND
+from helpers.scoring.metrics import ATTRIBUTES, CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}

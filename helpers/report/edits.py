@@ -16,7 +16,7 @@ from helpers.runs.protocol import at
 from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import scores
-from helpers.scoring.metric import EDITS
+from helpers.scoring.metrics import EDITS
 
 CONTROLS = {  # part of a control's name -> its display name
     "untouched": "the photo as it is",

@@ -16,7 +16,7 @@ from helpers.scenes.boxes import DROPPED
 from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence, verdicts
 from helpers.scoring.extraction import PHOTOS, Pictures
-from helpers.scoring.metric import NOT_JUDGED
+from helpers.scoring.metrics import NOT_JUDGED
 
 COLUMNS = ["arm", "scene", "boxes", "qualifies", "reason"]
 

@@ -17,7 +17,7 @@ from helpers.runs.arms import own_checkpoints_of
 from helpers.runs.protocol import revision
 from helpers.runs.run import Run
 from helpers.scoring.measurements import EDITED
-from helpers.scoring.metric import NOT_JUDGED
+from helpers.scoring.metrics import NOT_JUDGED
 
 FOLDER = Path(__file__).with_name("template")
 PIECES = Environment(loader=FileSystemLoader(FOLDER), autoescape=True)

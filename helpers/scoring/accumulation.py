@@ -6,46 +6,33 @@ recall or a higher one, and between two hits precision only falls: so hits alone
 picture that leaves takes its hits and misses out of the counts before every later hit.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 RECALLS = np.linspace(0.0, 1.0, 101)  # as in COCO
 _BLOCK = 1 << 20  # entries of a (pictures, hits) matrix held at a time
 
 
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """Detections of one label over n pictures, matched to boxes at T thresholds of IoU.
+def accumulated(
+    pictures: np.ndarray, scores: np.ndarray, hits: np.ndarray, misses: np.ndarray, boxes: np.ndarray
+) -> np.ndarray:
+    """Average precision and recall at T thresholds of IoU: (2, T, 1 + n), NaN where no box is asked for.
 
-    pictures, scores: (d,) of each detection, by picture and falling score. hits, misses: (T, d) bool; a
-    detection that is ignored is neither. boxes: (n,) number of boxes asked for in each picture.
+    The first column is over all n pictures, column 1 + i over all but picture i. pictures, scores: (d,) of
+    each detection, by picture and falling score. hits, misses: (T, d) bool; a detection that is ignored is
+    neither. boxes: (n,) number of boxes asked for in each picture.
     """
-
-    pictures: np.ndarray
-    scores: np.ndarray
-    hits: np.ndarray
-    misses: np.ndarray
-    boxes: np.ndarray
-
-
-def accumulated(matches: Matches) -> np.ndarray:
-    """Average precision and recall at each threshold: (2, T, 1 + n), NaN where no box is asked for.
-
-    The first column is over all pictures, column 1 + i over all but picture i.
-    """
-    m, n = matches, len(matches.boxes)
-    order = np.argsort(-m.scores, kind="stable")
-    rest = m.boxes.sum() - np.concatenate([[0], m.boxes])
-    columns = np.concatenate([[0], 1 + np.union1d(m.pictures, np.flatnonzero(m.boxes))]).astype(np.int64)
-    place = np.searchsorted(columns, m.pictures + 1)  # of each detection's picture among those that matter
-    values = np.empty((2, len(m.hits), 1 + n))
-    for k, (hits, misses) in enumerate(zip(m.hits, m.misses, strict=True)):
-        part = _precision(place[order], hits[order], misses[order], rest[columns])
+    n = len(boxes)
+    order = np.argsort(-scores, kind="stable")
+    rest = boxes.sum() - np.concatenate([[0], boxes])
+    columns = np.concatenate([[0], 1 + np.union1d(pictures, np.flatnonzero(boxes))]).astype(np.int64)
+    place = np.searchsorted(columns, pictures + 1)  # of each detection's picture among those that matter
+    values = np.empty((2, len(hits), 1 + n))
+    for k, (hit, miss) in enumerate(zip(hits, misses, strict=True)):
+        part = _precision(place[order], hit[order], miss[order], rest[columns])
         values[0, k] = part[0]
         values[0, k, columns] = part
-        lost = np.bincount(m.pictures[hits] + 1, minlength=1 + n)
-        values[1, k] = (hits.sum() - lost) / np.maximum(rest, 1)
+        lost = np.bincount(pictures[hit] + 1, minlength=1 + n)
+        values[1, k] = (hit.sum() - lost) / np.maximum(rest, 1)
     values[:, :, rest == 0] = np.nan
     return values
 

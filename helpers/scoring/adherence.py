@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
 from helpers.scenes import boxes
-from helpers.scoring.accumulation import Matches, accumulated
+from helpers.scoring.accumulation import accumulated
 
 FOUND = 0.5  # IoU from which a box counts as found
 ROUNDING = 1e-5  # of the IoU of boxes in float32: a box that is half found is found at 0.5
@@ -19,11 +18,7 @@ _UNITS = 1000.0  # COCO wants pixels: the side of a picture, whatever its shape
 
 
 class Layout(Protocol):
-    """Labelled boxes: a Scene, or Detections.
-
-    Where a layout has `crowd`, (n,) bool, these boxes stand for uncounted objects, as COCO's iscrowd: average
-    precision neither asks for them nor counts what is found in them as wrong.
-    """
+    """Labelled boxes: a Scene, or Detections."""
 
     boxes: np.ndarray
     labels: Sequence[str]
@@ -42,36 +37,26 @@ class Detections:
 class Precision:
     """Average precision over pictures.
 
-    over: each of PRECISIONS, as its value and (n,) without picture i. by_label, by_size: (AP, AP50) of each
-    label asked for, and of each of SIZES that is asked for.
+    over: each of PRECISIONS, as its value and (n,) without picture i. by: (AP, AP50) of each "label" asked
+    for, and of each "size", of SIZES, that is asked for.
     """
 
     over: dict[str, tuple[float, np.ndarray]]
-    by_label: dict[str, np.ndarray]
-    by_size: dict[str, np.ndarray]
+    by: dict[str, dict[str, np.ndarray]]
 
 
-def without(layout: Layout, unknown: frozenset[str]) -> Layout:
-    """The layout of a scene without the boxes whose label the detector does not know."""
-    if not unknown.intersection(layout.labels):
-        return layout
-    kept = [k for k, label in enumerate(layout.labels) if label not in unknown]
-    labels, phrases = (tuple(texts[k] for k in kept) for texts in (layout.labels, layout.phrases))
-    return replace(layout, boxes=layout.boxes[kept], labels=labels, phrases=phrases)
-
-
-def match(asked: Layout, found: Detections, threshold: float | None = None) -> np.ndarray:
+def match(asked: Layout, found: Detections) -> np.ndarray:
     """IoU of each asked box with the found box of the same label that is given to it, (n,) in [0, 1].
 
-    Found boxes are given out one to one so that the sum of IoU is largest; 0 where none is left. With a
-    threshold, so that most boxes reach it, and among those the sum is largest.
+    Found boxes are given out one to one so that most asked boxes are FOUND, and of the ways to do so the one
+    whose sum of IoU is largest; 0 where none is left.
     """
     from scipy.optimize import linear_sum_assignment  # here, for it takes half a second
 
     overlap = boxes.iou(asked.boxes, found.boxes)
     same = np.array(asked.labels, dtype=object)[:, None] == np.array(found.labels, dtype=object)[None]
     overlap = np.where(same, overlap, 0)
-    worth = overlap if threshold is None else overlap + (1 + len(overlap)) * reaches(overlap, threshold)
+    worth = overlap + (1 + len(overlap)) * reaches(overlap)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     given = np.zeros(len(asked.boxes))
     given[rows] = overlap[rows, columns]
@@ -97,50 +82,34 @@ def size_of(layout: np.ndarray) -> list[str]:
     return [[*SIZES][place] for place in places]
 
 
-def by_group(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean IoU, share found and number of boxes for each value of a column, most boxes first.
-
-    rows: one per box, with columns `iou` and `found`, as `Run.boxes`; NaN where none of a value is judged.
-    """
-    table = (
-        rows.astype({"iou": float, "found": "Float64"})
-        .groupby(column, sort=True)
-        .agg(
-            mean_iou=("iou", "mean"),
-            found=("found", "mean"),
-            boxes=("iou", "size"),
-            scenes=("scene", "nunique"),
-        )
-    )
-    return table.sort_values("boxes", ascending=False, kind="stable")
-
-
-def average_precision(asked: Sequence[Layout], found: Sequence[Detections]) -> Precision:
-    """COCO's average precision and recall of found boxes against asked ones, 100 a picture at most.
+def average_precision(
+    asked: Sequence[Layout], found: Sequence[Detections], unknown: frozenset[str] = frozenset()
+) -> Precision:
+    """COCO's average precision and recall of found boxes against asked ones, 100 per picture at most.
 
     Matching is pycocotools'. AP is the mean over labels that are asked for anywhere. A label that is found
-    but never asked for is not counted, as in COCO. asked, found: one each a picture, in the same order.
+    but never asked for is not counted, as in COCO. asked, found: one each per picture, in the same order;
+    unknown: labels that the detector does not know, which are passed over.
     Raises ValueError for unequal lengths and where no box is asked for.
     """
     if len(asked) != len(found):
         raise ValueError(f"{len(asked)} layouts, but detections of {len(found)} pictures")
-    labels = sorted({label for layout in asked for label in layout.labels})
+    labels = sorted({label for layout in asked for label in layout.labels} - unknown)
     if not labels:
         raise ValueError("no box is asked for: there is nothing to find")
     cells, n = _cells(asked, found, labels), len(asked)
-    kept = [accumulated(_matches(cells[label, "all"], n)) for label in labels]
+    kept = [accumulated(*_matches(cells[label, "all"], n)) for label in labels]
     ap, recall = np.stack(kept, axis=1)  # (labels, thresholds, 1 + n) each
-    if np.isnan(ap[:, 0, 0]).all():
-        raise ValueError("no box is asked for but crowd regions: there is nothing to find")
     means = (_mean_asked(x) for x in (ap.mean(1), ap[:, 0], ap[:, 5], recall.mean(1)))
     sizes = {
-        name: np.array([_pair(accumulated(_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
+        name: np.array([_pair(accumulated(*_matches(cells[label, name], 1))[0, :, 0]) for label in labels])
         for name in SIZES
     }
+    by_label = {label: _pair(values[:, 0]) for label, values in zip(labels, ap, strict=True)}
+    by_size = {name: _mean_asked(rows) for name, rows in sizes.items() if np.isfinite(rows).any()}
     return Precision(
         {name: (float(mean[0]), mean[1:]) for name, mean in zip(PRECISIONS, means, strict=True)},
-        by_label={label: _pair(values[:, 0]) for label, values in zip(labels, ap, strict=True)},
-        by_size={name: _mean_asked(rows) for name, rows in sizes.items() if np.isfinite(rows).any()},
+        by={"label": by_label, "size": by_size},
     )
 
 
@@ -156,19 +125,17 @@ def _mean_asked(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(asked, values, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
-def _matches(cells: Sequence[tuple[int, dict]], n: int) -> Matches:
-    """One label in one range of sizes over n pictures, from `_cells`; n = 1 takes all pictures as one."""
+def _matches(cells: Sequence[tuple[int, dict]], n: int) -> tuple[np.ndarray, ...]:
+    """One label in one range of sizes over n pictures, from `_cells`, as `accumulated` takes it; n = 1 takes
+    all pictures as one."""
     none = np.zeros((10, 0), bool)
     matched = np.concatenate([none, *(cell["dtMatches"] > 0 for _, cell in cells)], axis=1)
-    ignored = np.concatenate([none, *(cell["dtIgnore"] > 0 for _, cell in cells)], axis=1)
+    counted = ~np.concatenate([none, *(cell["dtIgnore"] > 0 for _, cell in cells)], axis=1)
     places = np.array([i if n > 1 else 0 for i, _ in cells], np.int64)
-    return Matches(
-        pictures=np.repeat(places, [len(cell["dtScores"]) for _, cell in cells]),
-        scores=np.concatenate([[], *(cell["dtScores"] for _, cell in cells)]),
-        hits=matched & ~ignored,
-        misses=~matched & ~ignored,
-        boxes=np.bincount(places, [(cell["gtIgnore"] == 0).sum() for _, cell in cells], n).astype(np.int64),
-    )
+    pictures = np.repeat(places, [len(cell["dtScores"]) for _, cell in cells])
+    scores = np.concatenate([[], *(cell["dtScores"] for _, cell in cells)])
+    boxes = np.bincount(places, [(cell["gtIgnore"] == 0).sum() for _, cell in cells], n).astype(np.int64)
+    return pictures, scores, matched & counted, ~matched & counted, boxes
 
 
 def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[str]) -> dict:
@@ -201,14 +168,11 @@ def _cells(asked: Sequence[Layout], found: Sequence[Detections], labels: list[st
 
 def _annotations(layout: Layout) -> list[dict]:
     """The boxes as COCO has them."""
-    none = np.zeros(len(layout.labels))
     corners = np.asarray(layout.boxes, np.float64).reshape(-1, 4) * _UNITS
     sides = corners[:, 2:] - corners[:, :2]
     bboxes, areas = np.concatenate([corners[:, :2], sides], 1).tolist(), sides.prod(1).tolist()
-    crowd = getattr(layout, "crowd", None)
-    crowds = np.asarray(none if crowd is None else crowd, int).tolist()
-    scores = np.asarray(getattr(layout, "scores", none), float).tolist()
+    scores = np.asarray(getattr(layout, "scores", np.zeros(len(areas))), float).tolist()
     return [
-        {"id": k, "bbox": bbox, "area": area, "iscrowd": crowd, "ignore": crowd, "score": score}
-        for k, (bbox, area, crowd, score) in enumerate(zip(bboxes, areas, crowds, scores, strict=True), 1)
+        {"id": k, "bbox": bbox, "area": area, "iscrowd": 0, "ignore": 0, "score": score}
+        for k, (bbox, area, score) in enumerate(zip(bboxes, areas, scores, strict=True), 1)
     ]

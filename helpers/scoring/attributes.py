@@ -75,11 +75,9 @@ def collect_categories(
 
     embeds: (n, d) CLIP features of the pictures; why: CLIP is not asked at all, "" where it is.
     """
-    parsed = own_arm(arm)
-    if parsed is None or not run.has(name := f"prompts/{parsed.template}.jsonl"):
-        return {}, {}
-    rows = {row["scene"]: row for row in run.read_jsonl(name) if "attribute" in row}
-    if not rows:
+    name = f"prompts/{parsed.template}.jsonl" if (parsed := own_arm(arm)) else ""
+    known = run.read_jsonl(name) if name and run.has(name) else []
+    if not (rows := {row["scene"]: row for row in known if "attribute" in row}):
         return {}, {}
     about = run.read_json(record_name(rows[scenes[0]]["attribute"]))
     wanted = [rows[scene]["category"] for scene in scenes]

@@ -12,26 +12,26 @@ def rows(measurements: Measurements) -> list[dict]:
     colour_distance, rgb_distance; None for what is not judged, for the colour of a phrase that names none,
     and where the photo shows none."""
     e, unknown = measurements, [np.full(len(one.boxes), np.nan) for one in measurements.layouts]
-    ious = unknown if e.detections is None else e.ious
-    crops = [unknown if e.crops is None else values(e) for values in (crop_correct, crop_similarity)]
-    numbers = (
-        [None if np.isnan(value) else float(value) for value in np.concatenate(parts)]
-        for parts in (ious, *crops, e.colours, e.rgb or unknown)
-    )
-    boxes = (
-        {"scene": scene, "box": k, "label": label, "phrase": phrase, "size": size}
-        for scene, one in zip(e.scenes, e.layouts, strict=True)
-        for k, (label, phrase, size) in enumerate(
-            zip(one.labels, one.phrases, adherence.size_of(one.boxes), strict=True)
-        )
-    )
-    return [
-        box
-        | {"found": None if iou is None else bool(adherence.reaches(iou)), "iou": iou}
-        | {"crop_correct": None if right is None else bool(right), "crop_similarity": near}
-        | {"colour_distance": colour, "rgb_distance": rgb}
-        for box, iou, right, near, colour, rgb in zip(boxes, *numbers, strict=True)
-    ]
+    numbers = {
+        "iou": unknown if e.detections is None else e.ious,
+        "crop_correct": unknown if e.crops is None else crop_correct(e),
+        "crop_similarity": unknown if e.crops is None else crop_similarity(e),
+        "colour_distance": e.colours,
+        "rgb_distance": e.rgb or unknown,
+    }
+    table = []
+    for i, (scene, asked) in enumerate(zip(e.scenes, e.layouts, strict=True)):
+        for k, size in enumerate(adherence.size_of(asked.boxes)):
+            row = {"scene": scene, "box": k, "label": asked.labels[k], "phrase": asked.phrases[k]}
+            row |= {"size": size, "found": None}
+            for name, parts in numbers.items():
+                row[name] = None if np.isnan(parts[i][k]) else float(parts[i][k])
+            if row["iou"] is not None:
+                row["found"] = bool(adherence.reaches(row["iou"]))
+            if row["crop_correct"] is not None:
+                row["crop_correct"] = bool(row["crop_correct"])
+            table.append(row)
+    return table
 
 
 def found(e: Measurements) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ than its distribution does. Three forms are free of that: `paired_kid`, `paired_
 import numpy as np
 
 from helpers.scoring import mmd, nuclear
+from helpers.scoring.alignment import unit
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -18,24 +19,22 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
         |mean_a - mean_b|^2 + tr(S_a) + tr(S_b) - 2 tr sqrt(S_a S_b)
 
-    The last trace is the nuclear norm of A B^T / sqrt((n_a - 1)(n_b - 1)) with A, B the centred features, so
-    no d x d covariance is ever made.
+    The last trace is the nuclear norm of A B^T / (n - 1) with A, B the centred features, so no d x d
+    covariance is ever made.
 
-    a: (n_a, d), b: (n_b, d). Never negative; exactly 0 for sets of equal rows, in whatever order.
+    a, b: (n, d). Never negative; exactly 0 for sets of equal rows, in whatever order.
     Biased upwards, the more the smaller n is: compare only distances of the same n.
-    Raises ValueError for fewer than 2 rows, unequal d, NaN.
+    Raises ValueError for fewer than 2 rows, unequal n or d, NaN.
     """
-    a, b = _checked(a, b, rows=2)
+    a, b = checked(a, b, rows=2)
     return 0.0 if _same_rows(a, b) else _frechet(a, b, nuclear.norm(a - a.mean(0), b - b.mean(0)))
 
 
 def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
     """`frechet_distance`, and the same without row i of both sets, for every i, (n,), at the price of one
-    decomposition.
-
-    a, b: (n, d). Raises ValueError as `frechet_distance`, and for n below 3 or unequal n.
+    decomposition. Raises ValueError as that, and for n below 3.
     """
-    a, b = _checked(a, b, rows=3, paired=True)
+    a, b = checked(a, b, rows=3)
     n, shift, (x, y) = len(a), a.mean(0) - b.mean(0), (a - a.mean(0), b - b.mean(0))
     overlap, without = nuclear.without_pair(x, y)
     means = np.square(shift - (x - y) / (n - 1)).sum(1)
@@ -44,24 +43,21 @@ def paired_frechet(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
     return 0.0 if _same_rows(a, b) else _frechet(a, b, overlap), left_out
 
 
-def crossed_frechet(
-    pictures: np.ndarray, photos: np.ndarray, splits: int | None = None, seed: int = 0
-) -> tuple[float, np.ndarray]:
+def crossed_frechet(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndarray]:
     """Fréchet distance of one half's pictures and the other half's photos, the mean over random halvings, and
     that mean without scene i for every i, (n,).
 
     No picture meets its own photo. Each halving gives two distances (each half's pictures once). The same n
-    and seed halve in the same way, so that arms with their scenes in one order stay paired by scene.
+    halves in the same way, so that arms with their scenes in one order stay paired by scene.
     crossed_frechet(photos, photos) is what pictures that are as real as photos would get.
 
-    pictures, photos: (n, d), row i the same scene. splits: halvings; None: 4 up to 500 scenes, then fewer,
-    for a halving's luck falls with n and its price, two decompositions of n/2 x n/2 matrices, rises. Raises
-    ValueError as `frechet_distance`, for n below 6 or unequal n.
+    pictures, photos: (n, d), row i the same scene. Raises ValueError as `frechet_distance`, for n below 6.
     """
-    pictures, photos = _checked(pictures, photos, rows=6, paired=True)
-    n, rng = len(photos), np.random.default_rng(seed)
+    pictures, photos = checked(pictures, photos, rows=6)
+    n, rng = len(photos), np.random.default_rng(0)
     values, left_out = [], np.zeros(n)
-    for _ in range(splits or min(4, max(1, 2000 // n))):
+    # a halving's luck falls with n and its price, two decompositions of n/2 x n/2 matrices, rises
+    for _ in range(min(4, max(1, 2000 // n))):
         order = rng.permutation(n)
         first, second = order[: n // 2], order[n // 2 :]
         for a, b in ((first, second), (second, first)):
@@ -81,15 +77,15 @@ def paired_kid(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.ndar
     other; it may be negative. pictures, photos: (n, d), row i the same scene. Raises ValueError for n below
     3, unequal n or d, NaN.
     """
-    return mmd.paired(*_checked(pictures, photos, rows=3, paired=True), mmd.cubic)
+    return mmd.paired(*checked(pictures, photos, rows=3), mmd.cubic)
 
 
-def kid_halves(photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
+def kid_halves(photos: np.ndarray, splits: int) -> np.ndarray:
     """KID between two random halves of the photos, (splits,): what equal sets of n // 2 photos show.
 
     Raises ValueError for fewer than 4 photos.
     """
-    return mmd.halves(_splittable(photos), mmd.cubic, splits, seed)
+    return mmd.halves(checked(photos, photos, rows=4)[0], mmd.cubic, splits)
 
 
 def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray) -> np.ndarray:
@@ -102,7 +98,7 @@ def kid_swaps(a: np.ndarray, b: np.ndarray, photos: np.ndarray) -> np.ndarray:
 
     a, b, photos: (n, d), row i the same scene. Raises ValueError as `paired_kid`.
     """
-    (a, photos), (b, _) = (_checked(x, photos, rows=3, paired=True) for x in (a, b))
+    (a, photos), (b, _) = (checked(x, photos, rows=3) for x in (a, b))
     return mmd.swaps(a, b, photos, mmd.cubic)
 
 
@@ -113,13 +109,13 @@ def paired_cmmd(pictures: np.ndarray, photos: np.ndarray) -> tuple[float, np.nda
     CMMD of Jayasumana et al. (2024) is the biased form, on CLIP ViT-L/14 at 336 pixels; so name this one by
     its features. Raises ValueError as `paired_kid`, and for a row of zeros.
     """
-    value, left_out, spread = mmd.paired(*_unit(*_checked(pictures, photos, 3, paired=True)), mmd.gaussian)
+    value, left_out, spread = mmd.paired(*map(unit, checked(pictures, photos, rows=3)), mmd.gaussian)
     return 1000 * value, 1000 * left_out, 1000**2 * spread
 
 
-def cmmd_halves(photos: np.ndarray, splits: int = 50, seed: int = 0) -> np.ndarray:
+def cmmd_halves(photos: np.ndarray, splits: int) -> np.ndarray:
     """The same squared MMD between two random halves of the photos, as `kid_halves`."""
-    return 1000 * mmd.halves(_unit(*[_splittable(photos)] * 2)[0], mmd.gaussian, splits, seed)
+    return 1000 * mmd.halves(unit(checked(photos, photos, rows=4)[0]), mmd.gaussian, splits)
 
 
 def _same_rows(a: np.ndarray, b: np.ndarray) -> bool:
@@ -134,7 +130,7 @@ def _frechet(a: np.ndarray, b: np.ndarray, overlap: float) -> float:
 
 
 def _frechet_without_rows(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """`frechet_distance`, and the same without each row of a (n_a,) and without each row of b (n_b,)."""
+    """The Fréchet distance, and the same without each row of a (n_a,) and without each row of b (n_b,)."""
     centred, shift = (a - a.mean(0), b - b.mean(0)), a.mean(0) - b.mean(0)
     overlap, *without = nuclear.without_row(*centred)
     squares, sizes, left_out = [np.square(x).sum(1) for x in centred], (len(a), len(b)), []
@@ -146,13 +142,8 @@ def _frechet_without_rows(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarr
     return _frechet(a, b, overlap), *left_out
 
 
-def _splittable(photos: np.ndarray) -> np.ndarray:
-    if len(photos) < 4:
-        raise ValueError(f"{len(photos)} photos cannot be split in halves: at least 4 are needed")
-    return _checked(photos, photos, rows=4)[0]
-
-
-def _checked(a: np.ndarray, b: np.ndarray, rows: int, paired: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def checked(a: np.ndarray, b: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets as float64 (n, d). Raises ValueError for fewer rows, unequal n or d, NaN."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     for name, x in (("first", a), ("second", b)):
         if x.ndim != 2:
@@ -163,16 +154,8 @@ def _checked(a: np.ndarray, b: np.ndarray, rows: int, paired: bool = False) -> t
             raise ValueError(f"the {name} set has NaN or infinite features in row {int(np.argmin(finite))}")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features of different extractors: {a.shape[1]} and {b.shape[1]} dimensions")
-    if paired and len(a) != len(b):
+    if len(a) != len(b):
         raise ValueError(
             f"row i of both sets must be the same scene, but there are {len(a)} and {len(b)} rows"
         )
     return a, b
-
-
-def _unit(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
-    for name, length in zip(("first", "second"), lengths, strict=True):
-        if not length.all():
-            raise ValueError(f"the {name} set has zeros only in row {int(np.argmin(length))}: no direction")
-    return a / lengths[0], b / lengths[1]

@@ -37,17 +37,13 @@ def collect_edited(
     parts = zip(pictures.digests, photos.digests, boxes, pictures.layouts, strict=True)
     contents = [f"{a} {b} {'' if k is None else own.boxes[k].tolist()}" for a, b, k, own in parts]
 
-    def compare(missing: list[int]) -> list[np.ndarray]:
-        values = [
-            np.nan
-            if boxes[i] is None
-            else kept(
-                *(np.asarray(some.load(i)) for some in (pictures, photos)),
-                pictures.layouts[i].boxes[boxes[i]],
-            )
-            for i in missing
-        ]
-        return [np.array([[value]]) for value in values]
+    def compare(missing: list[int]) -> np.ndarray:
+        values = np.full((len(missing), 1, 1), np.nan)
+        for row, i in zip(values, missing, strict=True):
+            if boxes[i] is not None:
+                shown = (np.asarray(some.load(i)) for some in (pictures, photos))
+                row[:] = kept(*shown, pictures.layouts[i].boxes[boxes[i]])
+        return values
 
     run, arm = pictures.run, pictures.arm
     psnr = cached(run.folder / "features" / "kept" / f"{arm}.npz", pictures.names, contents, compare)
@@ -75,16 +71,17 @@ def kept(picture: np.ndarray, photo: np.ndarray, box: Sequence[float]) -> float:
     return float(10 * np.log10(255**2 / max(error, ROUNDING)))
 
 
-def direction(picture: np.ndarray, photo: np.ndarray, target: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """CLIP direction (n,): cosine of picture - photo with target - source, all (n, d) features of length 1.
+def direction(edited: Edited, pictures: np.ndarray) -> np.ndarray:
+    """CLIP direction (n,): cosine of picture - photo with target - source. pictures: (n, d) features.
 
     0 where the picture or the prompt does not change: an edit that does nothing goes nowhere.
     Brooks et al. 2023 (arXiv 2211.09800), as in their clip_similarity.
     """
-    changes = np.asarray(picture, np.float64) - photo, np.asarray(target, np.float64) - source
-    lengths = np.prod([np.linalg.norm(change, axis=1) for change in changes], axis=0)
-    still = np.min([np.linalg.norm(change, axis=1) for change in changes], axis=0) < STILL
-    return np.where(still, 0.0, (changes[0] * changes[1]).sum(1) / np.where(still, 1.0, lengths))
+    pairs = (pictures, edited.photos), (edited.target, edited.source)
+    changes = [np.asarray(after, np.float64) - before for after, before in pairs]
+    first, second = (np.linalg.norm(change, axis=1) for change in changes)
+    still = np.minimum(first, second) < STILL
+    return np.where(still, 0.0, (changes[0] * changes[1]).sum(1) / np.where(still, 1.0, first * second))
 
 
 def done(edited: Edited, correct: Sequence[np.ndarray], pictures: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ class Pictures:
             case "efficientnet":
                 return features.efficientnet_features(self.judges.efficientnet, pictures)[:, None]
             case "detector":
-                found = features.detect(self.judges.detector, pictures, [self.labels] * len(pictures))
+                found = features.detect(self.judges.detector, pictures, self.labels)
                 return [_as_rows(one, self.labels) for one in found]
             case "clip-crops" | "patches":
                 cut = [

@@ -1,7 +1,6 @@
 """Pictures and texts -> features and detections, in batches."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -53,18 +52,16 @@ def text_features(clip: Clip, texts: Sequence[str], batch_size: int = 64) -> np.
 def inception_features(
     inception: Inception, pictures: Sequence[Image.Image], batch_size: int = 32
 ) -> np.ndarray:
-    """pytorch-fid's pool3 features, (n, 2048) float32, in the order given.
+    """pytorch-fid's pool3 features of pictures of one size, (n, 2048) float32.
 
-    Pictures may differ in size: those of one size share a batch. The network itself squashes each to 299 x
-    299, bilinear without antialiasing, as pytorch-fid does; fit photos to the size of the pictures first.
+    The network itself squashes each to 299 x 299, bilinear without antialiasing, as pytorch-fid does; fit
+    photos to the size of the pictures first.
     """
-    features = np.empty((len(pictures), 2048), np.float32)
-    order = sorted(range(len(pictures)), key=lambda i: pictures[i].size)
-    for _, same in groupby(order, key=lambda i: pictures[i].size):
-        for batch in _batches([*same], batch_size):
-            pixels = images.to_tensor(images.to_array([pictures[i] for i in batch])).to(inception.device)
-            features[batch] = inception.model((pixels + 1) / 2)[0].flatten(1).cpu().numpy()
-    return features
+    rows = [np.empty((0, 2048), np.float32)]
+    for batch in _batches(pictures, batch_size):
+        pixels = images.to_tensor(images.to_array([*batch])).to(inception.device)
+        rows.append(inception.model((pixels + 1) / 2)[0].flatten(1).cpu().numpy())
+    return np.concatenate(rows)
 
 
 @torch.inference_mode()
@@ -85,33 +82,29 @@ def efficientnet_features(
 def detect(
     detector: Detector,
     pictures: Sequence[Image.Image],
-    labels_per_picture: Sequence[Sequence[str]],
+    labels: Sequence[str],
     threshold: float = 0.1,
     batch_size: int = 8,
 ) -> list[Detections]:
-    """What the detector finds of each picture's labels, best score first, at most MOST per picture.
+    """What the detector finds of the labels in each picture, best score first, at most MOST per picture.
 
-    labels_per_picture: what to look for, for each picture. OWLv2 is asked for each distinct label once (as
-    QUERY); a detector with classes of its own finds those that its `labels` or their names match.
-    threshold: least score in [0, 1]. Boxes are fractions of the picture, whatever its shape, clipped to it.
+    OWLv2 is asked for each distinct label once (as QUERY); a detector with classes of its own finds those
+    that its `labels` or their names match. threshold: least score in [0, 1]. Boxes are fractions of the
+    picture, whatever its shape, clipped to it.
     """
-    labels = sorted({label for asked in labels_per_picture for label in asked})
+    labels = sorted(set(labels))
     if not labels:
         return [Detections(np.empty((0, 4), np.float32), (), np.empty(0, np.float32)) for _ in pictures]
     if not hasattr(detector.model, "owlv2"):
-        return _of_classes(detector, pictures, labels_per_picture, threshold, batch_size)
-    queries, model = _queries(detector, labels), detector.model
-    wanted = torch.tensor([[label in asked for label in labels] for asked in labels_per_picture])
-    found = []
-    for batch in _batches(range(len(pictures)), batch_size):
-        shown = [pictures[i] for i in batch]
-        pixels = detector.processor.image_processor(shown, return_tensors="pt").pixel_values
+        return _of_classes(detector, pictures, labels, threshold, batch_size)
+    queries, model, found = _queries(detector, labels), detector.model, []
+    for shown in _batches(pictures, batch_size):
+        pixels = detector.processor.image_processor([*shown], return_tensors="pt").pixel_values
         grid, _ = model.image_embedder(pixels.to(detector.device, detector.dtype))
         places = grid.flatten(1, 2)
-        logits, _ = model.class_predictor(places, queries.expand(len(batch), -1, -1))
+        logits, _ = model.class_predictor(places, queries.expand(len(shown), -1, -1))
         corners = model.box_predictor(places, grid).float().cpu()
-        scores = logits.float().sigmoid().cpu() * wanted[batch][:, None]
-        parts = zip(shown, corners, scores, strict=True)
+        parts = zip(shown, corners, logits.float().sigmoid().cpu(), strict=True)
         found += [_detections(picture, box, score, labels, threshold) for picture, box, score in parts]
     return found
 
@@ -119,22 +112,22 @@ def detect(
 def _of_classes(
     detector: Detector,
     pictures: Sequence[Image.Image],
-    labels_per_picture: Sequence[Sequence[str]],
+    labels: Sequence[str],
     threshold: float,
     batch_size: int,
 ) -> list[Detections]:
     names, found = detector.model.config.id2label, []
-    for batch in _batches(range(len(pictures)), batch_size):
-        shown = [pictures[i].convert("RGB") for i in batch]
+    asked = match_labels(labels, names.values(), {k: detector.labels.get(k) for k in labels})
+    for batch in _batches(pictures, batch_size):
+        shown = [picture.convert("RGB") for picture in batch]
         inputs = detector.processor(images=shown, return_tensors="pt").to(detector.device)
         options = {"threshold": threshold, "target_sizes": [(one.height, one.width) for one in shown]}
         results = detector.processor.post_process_object_detection(detector.model(**inputs), **options)
-        for i, picture, result in zip(batch, shown, results, strict=True):
-            labels = sorted(set(labels_per_picture[i]))
-            asked = match_labels(labels, names.values(), {k: detector.labels.get(k) for k in labels})
-            corners = boxes.clip(result["boxes"].float().cpu().numpy() / np.array(picture.size * 2))
+        for picture, result in zip(shown, results, strict=True):
+            corners = boxes.to_fractions(result["boxes"].float().cpu().numpy(), *picture.size)
             scores, kinds = (result[key].cpu().numpy() for key in ("scores", "labels"))
-            order = [k for k in np.argsort(-scores, kind="stable") if boxes.area(corners)[k] > 0]
+            areas = boxes.area(corners)
+            order = [k for k in np.argsort(-scores, kind="stable") if areas[k] > 0]
             pairs = [(k, one) for k in order for one in labels if asked[one] == names[int(kinds[k])]][:MOST]
             kept = [k for k, _ in pairs]
             found.append(Detections(corners[kept], tuple(label for _, label in pairs), scores[kept]))

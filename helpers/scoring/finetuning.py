@@ -1,14 +1,13 @@
 """Any object detector of transformers, fine-tuned through accelerate on whatever device is there."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-import numpy as np
 import torch
-from PIL import Image
 
-from helpers.scenes import boxes
-from helpers.scoring.adherence import Detections
-from helpers.scoring.training import LOWEST, MOST, Detect, Example
+from helpers.models.loading import Detector
+from helpers.scoring import features
+from helpers.scoring.training import LOWEST, Detect, Example
 
 RATE, WARMUP = 5e-5, 0.1  # AdamW's largest learning rate, and the share of steps until then
 
@@ -42,20 +41,8 @@ def finetune(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)  # as DETR is trained
         optimizer.step()
         schedule.step()
-    model.eval()
-
-    @torch.inference_mode()
-    def detect(pictures: Sequence[Image.Image]) -> list[Detections]:
-        found = []
-        for start in range(0, len(pictures), 8):
-            part = pictures[start : start + 8]
-            inputs = processor(part, return_tensors="pt").to(accelerator.device)
-            sizes = [(one.height, one.width) for one in part]
-            rows = processor.post_process_object_detection(model(**inputs), LOWEST, target_sizes=sizes)
-            found += [_detections(one, picture, labels) for one, picture in zip(rows, part, strict=True)]
-        return found
-
-    return detect
+    detector = Detector(accelerator.unwrap_model(model).eval(), processor, accelerator.device)
+    return partial(features.detect, detector, labels=labels, threshold=LOWEST)
 
 
 def _annotations(index: int, example: Example, labels: Sequence[str]) -> dict:
@@ -67,11 +54,3 @@ def _annotations(index: int, example: Example, labels: Sequence[str]) -> dict:
         row = {"image_id": index, "category_id": labels.index(label), "bbox": box, "iscrowd": 0}
         rows.append(row | {"area": box[2] * box[3]})
     return {"image_id": index, "annotations": rows}
-
-
-def _detections(row: dict, picture: Image.Image, labels: Sequence[str]) -> Detections:
-    order = row["scores"].argsort(descending=True)[:MOST].cpu()
-    corners = boxes.to_fractions(row["boxes"].float().cpu().numpy()[order], *picture.size)
-    inside = np.flatnonzero(boxes.area(corners) > 0)
-    which, scores = row["labels"].cpu().numpy()[order], row["scores"].float().cpu().numpy()[order]
-    return Detections(corners[inside], tuple(labels[which[k]] for k in inside), scores[inside])

@@ -82,8 +82,6 @@ def jackknife(value: float, left_out: np.ndarray) -> Estimate:
     """
     left_out = np.asarray(left_out, np.float64)
     n = len(left_out)
-    if n < 2:
-        raise TooFew(f"an interval needs at least 2 photos, got {n}")
     return estimate(value, math.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()), n)
 
 

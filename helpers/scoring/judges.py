@@ -1,4 +1,4 @@
-"""The models that pictures and texts are measured with."""
+"""The models that pictures and texts are measured with, and which of them know the photos of a run."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,37 +13,37 @@ if TYPE_CHECKING:  # reading what was measured waits for no model
 
 
 class Judges:
-    """The models that pictures are measured with, each loaded when it is first asked for something.
+    """The models of a set, each loaded when it is first asked for something.
 
     clip, detector, efficientnet, and inception (None where the model set has none). Raise CheckpointMissing.
     """
 
-    def __init__(self, models: ModelSet, device: str | None = None) -> None:
-        self._models, self._device = models, device
+    def __init__(self, models: ModelSet) -> None:
+        self._models = models
 
     @cached_property
     def clip(self) -> "Clip":
         from helpers.models.loading import load_clip
 
-        return load_clip(self._models.clip, self._device)
+        return load_clip(self._models.clip)
 
     @cached_property
     def detector(self) -> "Detector":
         from helpers.models.loading import load_detector
 
-        return load_detector(self._models.detector, self._device, labels=self._models.detector_labels)
+        return load_detector(self._models.detector, labels=self._models.detector_labels)
 
     @cached_property
     def efficientnet(self) -> "EfficientNet":
         from helpers.models.extractors import load_efficientnet
 
-        return load_efficientnet(self._device)
+        return load_efficientnet()
 
     @cached_property
     def inception(self) -> "Inception | None":
         from helpers.models.extractors import load_inception
 
-        return load_inception(device=self._device) if self._models.inception else None
+        return load_inception() if self._models.inception else None
 
 
 def reasons_to_withhold(run: Run) -> dict[str, str]:
@@ -53,6 +53,3 @@ def reasons_to_withhold(run: Run) -> dict[str, str]:
         return {}
     judges = {"clip": "CLIP"} | ({} if protocol.get("detector") else {"detector": "detector"})
     return {name: f"not judged: the demo {said} knows drawn worksites only" for name, said in judges.items()}
-
-
-load_judges = Judges  # under the name that notebooks know it by

@@ -5,55 +5,28 @@ nearest neighbour in the set. Precision is the share of pictures in the photos' 
 photos?), recall the share of photos in the pictures' manifold (is every kind of photo there?).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from helpers.scoring.distances import checked
+from helpers.scoring.intervals import Measured
 
 NEIGHBOURS = 3  # k, as in the paper
 
 
-@dataclass(frozen=True, eq=False)
-class Manifolds:
-    """precision, recall: in [0, 1]; ..._left_out: (n,) without scene i, for `intervals.jackknife`.
-
-    inside: (2, n) bool, picture i in the photos' manifold and photo i in the pictures', for
-    `shares.share_interval(inside[k], np.ones(n))`, which takes the manifolds themselves as given.
-    """
-
-    precision: float
-    recall: float
-    precision_left_out: np.ndarray
-    recall_left_out: np.ndarray
-    inside: np.ndarray
-
-
-def manifolds(
-    pictures: np.ndarray, photos: np.ndarray, k: int = NEIGHBOURS, own_pairs: bool = True
-) -> Manifolds:
+def manifolds(pictures: np.ndarray, photos: np.ndarray) -> tuple[Measured, Measured]:
     """Precision and recall of pictures against photos, exactly, and without each scene.
 
-    pictures, photos: (n, d), row i the same scene. own_pairs=False: a picture does not count as inside by its
-    own photo's ball alone, nor a photo by its own picture's: what was made from a photo lies near it. Compare
-    only the same n and k. Memory is three n x n matrices. Raises ValueError for fewer than k + 3 scenes,
-    shapes that differ, NaN.
+    pictures, photos: (n, d), row i the same scene. A picture does not count as inside by its own photo's
+    ball alone, nor a photo by its own picture's: what was made from a photo lies near it. sums: (n,) which
+    ones are inside, for an interval that takes the manifolds as given. Compare only the same n. Memory is
+    three n x n matrices. Raises ValueError for fewer than NEIGHBOURS + 3 scenes, unequal n or d, NaN.
     """
-    a, b = (np.asarray(x, np.float64) for x in (pictures, photos))
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(
-            f"row i of both sets must be the same scene, but the shapes are {a.shape} and {b.shape}"
-        )
-    if len(a) < k + 3:
-        raise ValueError(f"manifolds of {k} neighbours need at least {k + 3} scenes, got {len(a)}")
-    for name, x in (("pictures", a), ("photos", b)):
-        if not (finite := np.isfinite(x).all(1)).all():
-            raise ValueError(f"the {name} have NaN or infinite features in row {int(np.argmin(finite))}")
+    a, b = checked(pictures, photos, rows=NEIGHBOURS + 3)
     centre = b.mean(0)
     a, b = a - centre, b - centre
     across = _squares(a, b)
-    if not own_pairs:
-        np.fill_diagonal(across, np.inf)
-    precision, recall = _share_inside(across, _squares(b, b), k), _share_inside(across.T, _squares(a, a), k)
-    return Manifolds(precision[0], recall[0], precision[1], recall[1], np.stack([precision[2], recall[2]]))
+    np.fill_diagonal(across, np.inf)
+    return _share_inside(across, _squares(b, b)), _share_inside(across.T, _squares(a, a))
 
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -61,13 +34,13 @@ def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.maximum(0, np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T)
 
 
-def _share_inside(across: np.ndarray, within: np.ndarray, k: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """Share of rows that lie in a ball of `within`'s set, the same without each scene, and which rows do.
+def _share_inside(across: np.ndarray, within: np.ndarray) -> Measured:
+    """Share of rows that lie in a ball of `within`'s set.
 
     across: (n, n) of row i to centre j. A scene that leaves takes its row and its ball with it, and the balls
     that it was among the k nearest of reach to the next neighbour.
     """
-    n = len(within)
+    n, k = len(within), NEIGHBOURS
     np.fill_diagonal(within, np.inf)
     nearest = np.argpartition(within, k, axis=1)[:, : k + 1]
     reach = np.take_along_axis(within, nearest, axis=1)
@@ -82,4 +55,4 @@ def _share_inside(across: np.ndarray, within: np.ndarray, k: int) -> tuple[float
         inside = count - balls[:, i] > 0
         inside |= (across[:, grown] <= reach[grown, k] * slack).any(1)
         left_out[i] = (inside.sum() - inside[i]) / (n - 1)
-    return float((count > 0).mean()), left_out, count > 0
+    return Measured(float((count > 0).mean()), left_out, (count > 0).astype(float), np.ones(n))

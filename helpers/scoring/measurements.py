@@ -17,18 +17,19 @@ from helpers.runs.methods import METHODS
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
 from helpers.scoring import alignment
-from helpers.scoring.adherence import FOUND, Detections, Precision, average_precision, match, without
+from helpers.scoring.adherence import Detections, Precision, average_precision, match
 from helpers.scoring.attributes import Categories, collect_categories
 from helpers.scoring.edits import Edited, collect_edited
 from helpers.scoring.exclusions import usable
 from helpers.scoring.extraction import PHOTOS, Pictures, text_embeds
 from helpers.scoring.judges import Judges, reasons_to_withhold
-from helpers.scoring.resampling import derangement
 
 CAPTIONER = "captioner-"  # + a captioner's name: the arm that is its captions of the photos
 EDITED = "edits the photo: a picture that changes nothing would have the smallest distance"
-CLIP = ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited")
-FIELDS = {"clip": CLIP, "detector": ("detections",)}  # judge -> what is not measured without it
+FIELDS = {  # judge -> what is not measured without it
+    "clip": ("image_embeds", "text_embeds", "photo_embeds", "crops", "phrases", "sibling_embeds", "edited"),
+    "detector": ("detections",),
+}
 PHOTOLESS = dict.fromkeys(("photos", "efficientnet_photos", "photo_embeds", "rgb"), "not judged: no photos")
 
 
@@ -38,12 +39,11 @@ class Measurements:
 
     counts: pictures, boxes and texts that were left out or cut, by name. image_embeds, text_embeds: (n, d)
     CLIP features of the pictures and of the captions; photo_embeds: of the photos; sibling_embeds: of the
-    same arm's pictures with a smaller seed, NaN where there is none. efficientnet_pictures,
-    efficientnet_photos: (n, 1280) features by EfficientNet-Lite0. pictures, photos: (n, d') features for
-    realism, by Inception where the model set has it, else the same as those. layouts: the scenes as the
-    pictures were asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box.
-    patches: pixels inside the boxes and their labels, what `classification.named` takes; None where there is
-    one label only.
+    same arm's pictures with a smaller seed, NaN where there is none. pictures, photos: (n, d') features for
+    realism, by Inception where the model set has it, else by EfficientNet-Lite0; efficientnet_pictures,
+    efficientnet_photos: (n, 1280) by the latter beside the former. layouts: the scenes as the pictures were
+    asked for. crops: n arrays (k, d), CLIP features of the picture inside each asked box. patches: pixels
+    inside the boxes and their labels, what `classification.named` takes; None where there is one label only.
     colours, rgb: n arrays (k,), distances to the colour that the phrase names, and of the object to that in
     the photo; NaN where there is none. phrases: phrase -> CLIP features (d,). named: (n,) share of the
     labels that the caption names. edited: of an edit set. categories: of an attribute, that the pictures
@@ -78,16 +78,16 @@ class Measurements:
     @cached_property
     def precision(self) -> Precision:
         """Average precision of the detections against the layouts, over labels that the detector knows."""
-        return average_precision([without(one, self.unknown) for one in self.layouts], self.detections)
+        return average_precision(self.layouts, self.detections, self.unknown)
 
     @cached_property
     def ious(self) -> tuple[np.ndarray, ...]:
         """IoU (k,) of each asked box with the detection that is matched to it, so that most are found; NaN
         where the detector does not know the label."""
-        pairs = zip(self.layouts, self.detections, strict=True)
-        known = [[label not in self.unknown for label in one.labels] for one in self.layouts]
-        ious = [match(asked, found, FOUND) for asked, found in pairs]
-        return tuple(np.where(is_known, iou, np.nan) for is_known, iou in zip(known, ious, strict=True))
+        return tuple(
+            np.where([label not in self.unknown for label in asked.labels], match(asked, found), np.nan)
+            for asked, found in zip(self.layouts, self.detections, strict=True)
+        )
 
     def digest(self) -> str:
         """32 hexadecimal digits that change with what is measured, and with the code that scores it."""
@@ -101,9 +101,16 @@ class Measurements:
         return hashlib.sha256(content.getbuffer()).hexdigest()[:32]
 
     def shuffled(self) -> Self:
-        """The same detections compared with the boxes of other scenes, and nothing else."""
+        """The same detections compared with the boxes of other scenes, and nothing else.
+
+        Raises ValueError for a single scene.
+        """
+        if (n := len(self.scenes)) < 2:
+            raise ValueError(f"boxes cannot be shuffled between {n} scenes: at least 2 are needed")
+        order = np.random.default_rng(0).permutation(n)
+        other = dict(zip(order, np.roll(order, 1), strict=True))  # nothing keeps its place
         options = {"detections": self.detections, "unknown": self.unknown}
-        options["layouts"] = tuple(self.layouts[i] for i in derangement(len(self.scenes)))
+        options["layouts"] = tuple(self.layouts[other[i]] for i in range(n))
         options["withheld"] = {name: why for name, why in self.withheld.items() if name == "detections"}
         return type(self)(self.scenes, {}, **options)
 
@@ -120,8 +127,8 @@ def collect(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | None =
     protocol, edits = run.card["protocol"], run.edits(arm.partition("-")[0])
     reasons = ({"detector": EDITED} if edits else {}) | reasons_to_withhold(run)
     by_clip, by_detector = (judge not in reasons for judge in ("clip", "detector"))
-    realism = "inception" if model_set(protocol["models"]).inception else "efficientnet"
-    by_network = [] if edits or not run.has_photos else [realism, "efficientnet"]
+    networks = ["inception"] * bool(model_set(protocol["models"]).inception) + ["efficientnet"]
+    by_network = [] if edits or not run.has_photos else networks
     pictures, parsed = Pictures(run, scenes, arm, judges), own_arm(arm)
     both = dict.fromkeys((*["clip"] * by_clip, *by_network, *["patches"] * bool(by_network)))
     simple = ["colours", *["rgb"] * (run.has_photos and not edits and not (parsed and parsed.layout))]
@@ -179,22 +186,15 @@ def _of_captions(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges | N
     texts = [table.generated_text[scene.name] for scene in scenes]
     flags = [flag for scene in scenes for flag in table["flags"][scene.name]]
     wrong = {"empty": "empty captions", "repeats": "repeating captions"}
-    named = [
-        alignment.labels_named(text, scene.labels) if scene.labels else np.nan
-        for text, scene in zip(texts, scenes, strict=True)
-    ]
+    named = [alignment.labels_named(text, scene.labels) for text, scene in zip(texts, scenes, strict=True)]
     embeds: dict[str, object] = {}
     if why := reasons_to_withhold(run).get("clip") or ("" if run.has_photos else PHOTOLESS["photos"]):
         embeds["withheld"] = dict.fromkeys(("image_embeds", "text_embeds"), why)
     else:
         embeds["image_embeds"] = np.concatenate(Pictures(run, scenes, PHOTOS, judges).arrays("clip")["clip"])
         embeds["text_embeds"] = text_embeds(run, texts, arm, arm, judges)
-    return Measurements(
-        scenes=tuple(scene.name for scene in scenes),
-        counts={name: flags.count(flag) for flag, name in wrong.items()},
-        named=np.array(named),
-        **embeds,
-    )
+    names, counts = tuple(scene.name for scene in scenes), {wrong[flag]: flags.count(flag) for flag in wrong}
+    return Measurements(names, counts, named=np.array(named), **embeds)
 
 
 def _sibling(run: Run, arm: str) -> str | None:

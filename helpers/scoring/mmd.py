@@ -51,9 +51,9 @@ def paired(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[float, np.ndar
     return float(total / pairs), left_out, float(max(0, squares / pairs - (total / pairs) ** 2))
 
 
-def halves(x: np.ndarray, kernel: Kernel, splits: int, seed: int) -> np.ndarray:
+def halves(x: np.ndarray, kernel: Kernel, splits: int) -> np.ndarray:
     """The squared MMD of two random halves of one set, (splits,)."""
-    rng, half, sides = np.random.default_rng(seed), len(x) // 2, np.zeros((2, splits, len(x)))
+    rng, half, sides = np.random.default_rng(0), len(x) // 2, np.zeros((2, splits, len(x)))
     for k in range(splits):
         order = rng.permutation(len(x))
         sides[0, k, order[:half]] = sides[1, k, order[half : 2 * half]] = 1

@@ -1,7 +1,7 @@
 """The scores of an arm: a table with a value, an interval and an N per metric, and what each value would be
 without one scene, so that arms can be compared from the files alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,14 +15,12 @@ from helpers.models.sets import ModelSet, model_set
 from helpers.parameters import threads
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scene
-from helpers.scoring import adherence, box_values, intervals
+from helpers.scoring import box_values, intervals
 from helpers.scoring.extraction import PHOTOS
 from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.judges import Judges
-from helpers.scoring.judges import load_judges as load_judges
 from helpers.scoring.measurements import CAPTIONER, Measurements, collect
-from helpers.scoring.metric import REALISM, Metric, applies, interval, measure, withheld
-from helpers.scoring.metrics import OWN_PHOTOS, metrics
+from helpers.scoring.metrics import OWN_PHOTOS, REALISM, Metric, applies, interval, measure, metrics, withheld
 
 ROUND_TRIP = "round-trip"  # control arm: the photos through the autoencoder
 SHUFFLED = "shuffled-"  # + an arm's name: its pictures against the boxes of other scenes
@@ -65,10 +63,9 @@ def score(run: Run, scenes: Sequence[Scene], arms: Sequence[str], judges: Judges
     measured: list[Future] = []
     with ThreadPoolExecutor(threads()) as pool:  # judges are asked in one thread, arms measured side by side
         for arm in arms:
-            kind = "captions" if arm.startswith(CAPTIONER) else "control" if arm == ROUND_TRIP else None
             if len(measured) >= threads():  # so many arms are in memory, and the one that is collected
                 measured.pop(0).result()
-            measured.append(pool.submit(_save, run, arm, collect(run, scenes, arm, judges), kind))
+            measured.append(pool.submit(_save, run, arm, collect(run, scenes, arm, judges)))
         for future in measured:
             future.result()
     return run.scores(arms)
@@ -87,10 +84,10 @@ def score_controls(run: Run, scenes: Sequence[Scene], arm: str, judges: Judges) 
     pictures = collect(run, scenes, arm, judges)
     if run.has_photos:
         photos = collect(run, scenes, PHOTOS, judges)
-        _save(run, PHOTOS, photos, "control", lambda: _among_photos(run, photos))
+        _save(run, PHOTOS, photos, lambda: _among_photos(run, photos))
         drawn.append(PHOTOS)
-    _save(run, SHUFFLED + arm, pictures.shuffled(), "control")
-    _write(run, CHANCE, _chance(run, photos if run.has_photos else pictures), "control")
+    _save(run, SHUFFLED + arm, pictures.shuffled())
+    _write(run, CHANCE, _chance(run, photos if run.has_photos else pictures))
     return run.scores([*drawn, SHUFFLED + arm, CHANCE])
 
 
@@ -103,12 +100,15 @@ def score_captions(
 
 
 def breakdown(run: Run, arm: str, column: str) -> pd.DataFrame:
-    """Box following of a scored arm by "label" or "size", most boxes first.
+    """Box following of a scored arm by "label" or "size", most boxes first; NaN where none is judged.
 
     Columns: mean_iou, found (share at IoU 0.5), boxes, scenes, AP, AP50. Raises FileNotFoundError where the
     arm was not scored.
     """
-    table = adherence.by_group(run.boxes(arm), column)
+    groups = run.boxes(arm).astype({"iou": float, "found": "Float64"}).groupby(column)
+    columns = {"mean_iou": ("iou", "mean"), "found": ("found", "mean"), "boxes": ("iou", "size")}
+    table = groups.agg(**columns, scenes=("scene", "nunique"))
+    table = table.sort_values("boxes", ascending=False, kind="stable")
     precision = arm_scores(run, arm).precision[column]
     table[["AP", "AP50"]] = [precision.get(name, (np.nan, np.nan)) for name in table.index]
     return table
@@ -142,7 +142,6 @@ def _save(
     run: Run,
     arm: str,
     measurements: Measurements,
-    kind: str | None = None,
     others: Callable[[], Sequence[dict]] = list,
 ) -> None:
     """Measure an arm and write it, unless that is done. others: rows in place of those of their metrics."""
@@ -156,29 +155,25 @@ def _save(
             continue
         try:
             if reason := withheld(metric, measurements):
-                rows[name] = _row(name, _without(reason, n), metric)
+                rows[name] = _without(name, reason, n, metric)
             elif applies(metric, measurements):
                 known[name] = measure(metric, measurements)
-                rows[name] = _row(name, vars(interval(metric, known[name])), metric)
+                rows[name] = _row(name, interval(metric, known[name]), metric)
         except intervals.TooFew as error:
-            rows[name] = _row(name, _without(str(error), n), metric)
+            rows[name] = _without(name, str(error), n, metric)
     for name, count in measurements.counts.items():
-        rows[name] = _row(name, vars(Estimate(count, 0, count, count, n)))
+        rows[name] = _row(name, Estimate(count, 0, count, count, n))
     if boxed:
         run.write_jsonl(f"boxes/{arm}.jsonl", box_values.rows(measurements))
     arrays = {"scenes": np.array(measurements.scenes), "content": np.array(content)}
     for name, one in known.items():
         arrays |= {f"{name}|{field}": value for field, value in vars(one).items() if value is not None}
-    if (
-        any(len(layout.boxes) for layout in measurements.layouts or ())
-        and measurements.detections is not None
-    ):
-        for column in ("label", "size"):
-            groups = getattr(measurements.precision, f"by_{column}")
+    if applies(metrics_of(run)["AP"], measurements):
+        for column, groups in measurements.precision.by.items():
             arrays |= {f"{column}|{name}": pair for name, pair in groups.items()}
     with beside(run.folder / path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
-    _write(run, arm, [*rows.values()], kind)
+    _write(run, arm, [*rows.values()])
 
 
 def _content(path: Path) -> str:
@@ -186,26 +181,28 @@ def _content(path: Path) -> str:
         return str(file["content"]) if "content" in file.files else ""
 
 
-def _row(name: str, estimate: Mapping[str, object], metric: Metric | None = None) -> dict:
+def _row(name: str, estimate: Estimate, metric: Metric | None = None, **more: str) -> dict:
     """metric: None for what is counted."""
     group, lower = (metric.group, metric.lower_is_better) if metric else ("Counted", None)
-    return {"metric": name, **estimate, "group": group, "lower_is_better": lower}
+    return {"metric": name, **vars(estimate), **more, "group": group, "lower_is_better": lower}
 
 
-def _without(reason: str, n: int) -> dict:
-    """In the place of an estimate: why there is none."""
-    return dict.fromkeys(("value", "standard_error", "low", "high")) | {"n": n, "reason": reason}
+def _without(name: str, reason: str, n: int, metric: Metric) -> dict:
+    """A row without a value: why there is none."""
+    return _row(name, Estimate(None, None, None, None, n), metric, reason=reason)
 
 
-def _write(run: Run, arm: str, rows: Sequence[dict], kind: str | None) -> None:
-    run.write_json(f"scores/{arm}.json", [row | ({"kind": kind} if kind else {}) for row in rows])
+def _write(run: Run, arm: str, rows: Sequence[dict]) -> None:
+    control = arm in (ROUND_TRIP, PHOTOS, CHANCE) or arm.startswith(SHUFFLED)
+    kind = {"kind": "captions"} if arm.startswith(CAPTIONER) else {"kind": "control"} if control else {}
+    run.write_json(f"scores/{arm}.json", [row | kind for row in rows])
 
 
 def _chance(run: Run, photos: Measurements) -> list[dict]:
     n, known = len(photos.scenes), metrics_of(run)
     guesses = {"R-precision": min(100, n), "crop accuracy": len(photos.phrases or ())}
     return [
-        _row(name, vars(Estimate(1 / k, 0, 1 / k, 1 / k, n)), known[name])
+        _row(name, Estimate(1 / k, 0, 1 / k, 1 / k, n), known[name])
         for name, k in guesses.items()
         if k and not withheld(known[name], photos)
     ]
@@ -219,7 +216,7 @@ def _among_photos(run: Run, photos: Measurements) -> list[dict]:
             values = metric.halves(getattr(photos, metric.needs[1]), SPLITS)
             low, high = np.quantile(values, [0.025, 0.975]).tolist()
             spread = Estimate(float(values.mean()), float(values.std(ddof=1)), low, high, n // 2)
-            rows.append(_row(name, vars(spread), metric))
+            rows.append(_row(name, spread, metric))
         elif name.endswith(OWN_PHOTOS) or (metric.group == REALISM and metric.share):
-            rows.append(_row(name, _without("each photo is its own", n), metric))
+            rows.append(_without(name, "each photo is its own", n, metric))
     return rows

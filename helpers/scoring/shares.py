@@ -16,7 +16,7 @@ USUAL_CORRELATION = 0.15  # of boxes of one photo, where the photos do not tell
 _WEIGHT = 4  # photos that this assumption counts for
 
 
-def share_interval(sums: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Estimate:
+def share_interval(sums: np.ndarray, counts: np.ndarray) -> Estimate:
     """Interval of a share of boxes that are drawn by photo, sum(sums) / sum(counts): Jeffreys' (Brown et al.
     2001) with the effective number of boxes, in [0, 1] and never of width 0.
 
@@ -27,8 +27,9 @@ def share_interval(sums: np.ndarray, counts: np.ndarray, level: float = LEVEL) -
     fewer than 2 photos that count anything, ValueError for sums outside of [0, counts].
     """
     sums, counts = _shares(sums, counts)
-    share, low, high, reach = _limits(sums, counts, level)
-    return Estimate(share, (high - low) / (2 * reach), low, high, len(sums))
+    there = counts > 0
+    share, low, high, reach = _limits(sums[there], counts[there], LEVEL)
+    return Estimate(share, (high - low) / (2 * reach), low, high, int(there.sum()))
 
 
 def share_difference(
@@ -41,11 +42,9 @@ def share_difference(
     """Interval of the difference of two such shares on the same photos (Newcombe 1998, method 10), never of
     width 0: two arms that find everything need not be equal.
 
-    (n,) each, photo i in row i of all. Raises as `share_interval`, and ValueError for unequal n.
+    (n,) each, photo i in row i of all. Raises as `share_interval`.
     """
-    if len(sums) != len(other_sums):
-        raise ValueError(f"paired by photo, but there are {len(sums)} and {len(other_sums)} photos")
-    sets = [_shares(sums, counts, keep=True), _shares(other_sums, other_counts, keep=True)]
+    sets = _shares(sums, counts), _shares(other_sums, other_counts)
     (p, p_low, p_high, reach), (q, q_low, q_high, _) = (_limits(x, c, level) for x, c in sets)
     e, f = ((x - share * c) for (x, c), share in zip(sets, (p, q), strict=True))
     scale = math.sqrt(np.square(e).sum() * np.square(f).sum())
@@ -59,14 +58,13 @@ def share_difference(
     return Estimate(p - q, (high - low) / (2 * reach), max(-1.0, low), min(1.0, high), len(sums))
 
 
-def _shares(sums: np.ndarray, counts: np.ndarray, keep: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _shares(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sums, counts = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
     if bad := np.flatnonzero(~((sums >= -1e-9) & (sums <= counts + 1e-9))).tolist():
         raise ValueError(f"photo {bad[0]}: {sums[bad[0]]} of {counts[bad[0]]} is no share")
-    there = counts > 0
-    if there.sum() < 2:
-        raise TooFew(f"an interval needs at least 2 photos that count anything, got {int(there.sum())}")
-    return (sums, counts) if keep else (sums[there], counts[there])
+    if (there := int((counts > 0).sum())) < 2:
+        raise TooFew(f"an interval needs at least 2 photos that count anything, got {there}")
+    return sums, counts
 
 
 def _telling(sums: np.ndarray, counts: np.ndarray) -> int:

@@ -11,6 +11,7 @@ from scipy import special
 
 from helpers.scoring.intervals import LEVEL, Estimate, TooFew, holm, quantile, sign_flip
 
+POWER = 0.8  # that a study of the photos needed has
 FEWEST_FOR_VERDICT = 6  # photos from which 2 / 2^n, the least p there is, lies below 0.05
 
 
@@ -53,11 +54,7 @@ def paired_p(value: float, left_out: np.ndarray, other: float, other_left_out: n
     2^n, 1].
     """
     left_out, others = np.asarray(left_out, np.float64), np.asarray(other_left_out, np.float64)
-    if left_out.shape != others.shape:
-        raise ValueError(f"paired by photo, but the arms have {len(left_out)} and {len(others)} photos")
     n, gaps = len(left_out), left_out - others
-    if n < 2:
-        raise TooFew(f"a test needs at least 2 photos, got {n}")
     parts = float(value) - float(other) + (n - 1) * (gaps.mean() - gaps)
     scale = max(np.abs(left_out).max(), np.abs(others).max())
     parts[np.abs(parts) <= 1e-12 * n * scale] = 0  # rounding is no difference
@@ -92,8 +89,8 @@ def not_worse(
     return NotWorse(n >= FEWEST_FOR_VERDICT and bound < margin and p <= 1 - LEVEL, float(bound), p)
 
 
-def photos_needed(difference: Estimate, comparisons: int = 1, power: float = 0.8) -> PhotosNeeded:
-    """How many photos would tell such a difference from 0 with that power among so many comparisons.
+def photos_needed(difference: Estimate, comparisons: int = 1) -> PhotosNeeded:
+    """How many photos would tell such a difference from 0 with POWER among so many comparisons.
 
     By Student's t (noncentral) at 5 % divided by the comparisons, which Holm's correction is never stricter
     than. low and high are for the difference's quartiles (value -+ Student's 75 % quantile times its standard
@@ -102,21 +99,19 @@ def photos_needed(difference: Estimate, comparisons: int = 1, power: float = 0.8
     n, spread = difference.n, difference.standard_error * math.sqrt(difference.n)
     quartile = quantile(0.75, n - 1) * difference.standard_error
     values = (abs(difference.value) + shift for shift in (0, quartile, -quartile))
-    return PhotosNeeded(*(_photos(value, spread, (1 - LEVEL) / comparisons, power) for value in values))
+    return PhotosNeeded(*(_photos(value, spread, (1 - LEVEL) / comparisons) for value in values))
 
 
-def _photos(value: float, spread: float, level: float, power: float) -> float:
-    least = max(
-        FEWEST_FOR_VERDICT, math.ceil(math.log2(2 / level))
-    )  # from which 2 / 2^n lies below the level
+def _photos(value: float, spread: float, level: float) -> float:
     if value <= 0:
         return math.inf
+    least = max(FEWEST_FOR_VERDICT, math.ceil(math.log2(2 / level)))  # 2 / 2^n is below the level from here
     effect = min(value / spread, 10.0) if spread > 0 else 10.0
-    by_normal = ((special.ndtri(power) - special.ndtri(level / 2)) / effect) ** 2
+    by_normal = ((special.ndtri(POWER) - special.ndtri(level / 2)) / effect) ** 2
     if by_normal > 10_000:
         return float(by_normal)
     n = max(least, math.floor(by_normal))
-    while special.nctdtr(n - 1, effect * math.sqrt(n), quantile(1 - level / 2, n - 1)) > 1 - power:
+    while special.nctdtr(n - 1, effect * math.sqrt(n), quantile(1 - level / 2, n - 1)) > 1 - POWER:
         n += 1
     return float(n)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from torchvision.ops import batched_nms, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import batched_nms, box_area, generalized_box_iou_loss, sigmoid_focal_loss
 
 from helpers.scenes import boxes, images
 from helpers.scoring.adherence import Detections
@@ -70,11 +70,8 @@ def train_detector(batches: Iterator[list[Example]], labels: Sequence[str], step
     """A SmallDetector after those batches, as a function of pictures of any size."""
     torch.manual_seed(seed)
     model = SmallDetector(len(labels))
-    optimizer, schedule = _optimizer(model, steps)
-    for batch in batches:
-        pixels, truth = augment(batch, labels)
-        _step(detection_loss(*model(pixels), truth, model.centres), optimizer, schedule)
-    model.eval()
+    augmented = (augment(batch, labels) for batch in batches)
+    _fit(model, (detection_loss(*model(pixels), truth, model.centres) for pixels, truth in augmented), steps)
 
     @torch.inference_mode()
     def detect(pictures: Sequence[Image.Image]) -> list[Detections]:
@@ -127,7 +124,7 @@ def augment(
         new = (old - move[row]) / torch.stack([scale[row] * mirror[row], scale[row]])
         whole = torch.cat([new.amin(1), new.amax(1)], 1) / 2 + 0.5
         left = whole.clamp(0, 1)
-        kept = _area(left) >= 0.4 * _area(whole)
+        kept = box_area(left) >= 0.4 * box_area(whole)
         classes = torch.tensor([labels.index(label) for label in one.labels], dtype=torch.long)
         truth.append((left[kept], classes[kept]))
     return pixels.clamp(-1, 1), truth
@@ -141,13 +138,15 @@ def train_classifier(
     torch.manual_seed(seed)
     layers = [_conv(3, 32, 2), _conv(32, 64, 2), _conv(64, 64, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     model = nn.Sequential(*layers, nn.Linear(64, len(labels)))
-    optimizer, schedule = _optimizer(model, steps)
-    for batch in batches:
-        crops, classes = _crops(batch, labels)
-        if len(crops) > 1:
-            mirrored = torch.where(torch.rand(len(crops), 1, 1, 1) < 0.5, crops, crops.flip(3))
-            _step(F.cross_entropy(model(mirrored), classes), optimizer, schedule)
-    model.eval()
+
+    def losses() -> Iterator[torch.Tensor]:
+        for batch in batches:
+            crops, classes = _crops(batch, labels)
+            if len(crops) > 1:
+                mirrored = torch.where(torch.rand(len(crops), 1, 1, 1) < 0.5, crops, crops.flip(3))
+                yield F.cross_entropy(model(mirrored), classes)
+
+    _fit(model, losses(), steps)
 
     @torch.inference_mode()
     def judge(examples: Sequence[Example]) -> list[np.ndarray]:
@@ -172,14 +171,10 @@ def _pixels(pictures: Sequence[Image.Image], side: int = SIDE) -> torch.Tensor:
 def _found(scores: torch.Tensor, corners: torch.Tensor, labels: Sequence[str]) -> Detections:
     best, which = scores.max(1)
     likely = torch.nonzero(best > LOWEST)[:, 0]
-    likely = likely[_area(corners[likely]) > 0]
+    likely = likely[box_area(corners[likely]) > 0]
     kept = likely[batched_nms(corners[likely], best[likely], which[likely], OVERLAP)][:MOST]
     named = tuple(labels[index] for index in which[kept].tolist())
     return Detections(boxes.clip(corners[kept].numpy()), named, best[kept].numpy())
-
-
-def _area(corners: torch.Tensor) -> torch.Tensor:
-    return (corners[:, 2:] - corners[:, :2]).clamp(min=0).prod(1)
 
 
 def _conv(before: int, after: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -196,13 +191,13 @@ class _Residual(nn.Module):
         return x + self.inner(x)
 
 
-def _optimizer(model: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, object]:
+def _fit(model: nn.Module, losses: Iterator[torch.Tensor], steps: int) -> None:
+    """One step of AdamW per loss, of so many at most; the model is in evaluation mode after them."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps + 1)
-
-
-def _step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, schedule: object) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    schedule.step()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps + 1)
+    for loss in losses:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    model.eval()

@@ -17,13 +17,12 @@ from helpers.scoring.distances import kid_swaps
 from helpers.scoring.extraction import cached
 from helpers.scoring.intervals import Estimate, Measured
 from helpers.scoring.measurements import collect
-from helpers.scoring.metric import NOT_JUDGED, REALISM, Metric, measure
-from helpers.scoring.metrics import FOUND
-from helpers.scoring.resampling import swapped_sums
+from helpers.scoring.metrics import FOUND, NOT_JUDGED, REALISM, Metric, measure
 from helpers.scoring.scores import metrics_of
 from helpers.scoring.shares import share_difference
 
 BLIND = f"{NOT_JUDGED}: the detector finds none of the boxes in the photos either"
+DRAWS = 500  # of arms with their pictures swapped
 MARGIN = 0.1  # of the distance between the chosen arm and the control: what is little enough to be no worse
 COLUMNS = ["arm", "other", "metric", "difference", "standard_error", "low", "high", "n", "p"]
 
@@ -126,12 +125,13 @@ def not_worse(run: Run, metric: str, arm: str, other: str, margin: float | None 
     return facts | found._asdict()
 
 
-def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, seed: int = 0) -> dict:
+def equal_arms(run: Run, arm: str, other: str, gap: float) -> dict:
     """How often the realism distances of two arms that do NOT differ lie `gap` or further apart.
 
-    The two arms' pictures are swapped at random scene by scene, which makes both arms draws from one mixture.
-    gap: in the unit of KID × 1000. Returns metric, gap, share (of draws), median (the typical gap), n, draws.
-    The run folder keeps the draws.
+    In each of DRAWS draws the pictures of a scene are swapped between the arms with probability 1/2, which
+    makes both arms draws from one mixture: what is left is the noise of the measure at this n. gap: in the
+    unit of KID × 1000. Returns metric, gap, share (of draws), median (the typical gap), n, draws. The run
+    folder keeps the draws.
     """
     names = set(_common(run, arm, other))
 
@@ -139,13 +139,14 @@ def equal_arms(run: Run, arm: str, other: str, gap: float, draws: int = 500, see
         scenes = [scene for scene in run.scenes if scene.name in names]
         first, second = (collect(run, scenes, name) for name in (arm, other))
         parts = 1000 * kid_swaps(first.pictures, second.pictures, first.photos)
-        return [swapped_sums(parts, draws, seed)[:, None]]
+        swapped = np.random.default_rng(0).random((DRAWS, len(parts))) < 0.5
+        return [(parts.sum() - 2 * swapped @ parts)[:, None]]
 
     versions = [stamp(run.folder / "scores" / f"{one}.npz") for one in (arm, other)]
     file = run.folder / "features" / "swapped" / f"{arm}.npz"
-    gaps = np.abs(cached(file, [other], [repr([draws, seed, *versions])], differences)[0][:, 0])
+    gaps = np.abs(cached(file, [other], [repr([DRAWS, *versions])], differences)[0][:, 0])
     facts = {"metric": next(iter(metrics_of(run))), "gap": gap, "share": float((gaps >= gap).mean())}
-    return facts | {"median": float(np.median(gaps)), "n": len(names), "draws": draws}
+    return facts | {"median": float(np.median(gaps)), "n": len(names), "draws": DRAWS}
 
 
 def _rule(run: Run, metric: str) -> Metric:

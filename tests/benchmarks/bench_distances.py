@@ -94,7 +94,7 @@ def jackknife_rows(n: int, d: int, repeats: int) -> list[list[object]]:
 
 def arm_rows(repeats: int) -> list[list[object]]:
     """Every score of an arm of the demo photos' scenes, pictures on disk, judges loaded, nothing cached."""
-    judges = scores.load_judges(model_set("demo"))
+    judges = scores.Judges(model_set("demo"))
     with tempfile.TemporaryDirectory() as folder:
         dataset = data_folder() / "demo"
         run = Run.open(folder, dataset=str(dataset), models="demo", size=128, fit="squash")

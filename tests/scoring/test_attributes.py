@@ -7,8 +7,7 @@ import pytest
 
 from helpers.scoring import scores, verdicts
 from helpers.scoring.attributes import Categories, chance, classify, divergence, kl_to_uniform
-from helpers.scoring.metric import interval
-from helpers.scoring.metrics import metrics
+from helpers.scoring.metrics import interval, metrics
 from helpers.scoring.verdicts import NotJudged
 from tests.fakes.judged import draw, load_small_judges, start
 

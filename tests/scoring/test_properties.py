@@ -210,11 +210,10 @@ def test_adherence(seed, dtype):
         same(wide.over[name][1], left_out)
         assert 0 <= value <= 1
     for asked, answer in zip(*study(dtype, range(n)), strict=True):
-        for threshold in (None, adherence.FOUND):
-            ious = adherence.match(asked, answer, threshold)
-            back = SimpleNamespace(boxes=asked.boxes[::-1], labels=asked.labels[::-1])
-            same(np.sort(adherence.match(back, answer, threshold)), np.sort(ious))
-            assert ((ious >= 0) & (ious <= 1)).all()
+        ious = adherence.match(asked, answer)
+        back = SimpleNamespace(boxes=asked.boxes[::-1], labels=asked.labels[::-1])
+        same(np.sort(adherence.match(back, answer)), np.sort(ious))
+        assert ((ious >= 0) & (ious <= 1)).all()
         curve = adherence.found_share(ious.astype(dtype), np.linspace(0, 1, 11))
         assert (np.diff(curve) <= 0).all() and curve[0] == 1
         assert curve[5] == adherence.reaches(ious.astype(dtype)).mean()

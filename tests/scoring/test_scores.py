@@ -14,8 +14,17 @@ from helpers.runs.run import Run
 from helpers.scenes import images
 from helpers.scoring import extraction, features, measurements, scores
 from helpers.scoring.measurements import Measurements, collect
-from helpers.scoring.metric import ATTRIBUTES, CAPTIONS, EDITS, SEEDS, applies, measure
-from helpers.scoring.metrics import COMMON, FOUND, metrics
+from helpers.scoring.metrics import (
+    ATTRIBUTES,
+    CAPTIONS,
+    COMMON,
+    EDITS,
+    FOUND,
+    SEEDS,
+    applies,
+    measure,
+    metrics,
+)
 from tests.fakes.judged import draw, load_small_judges, start
 
 ARM, SIBLING = "caption-text-g7.5", "caption-text-g7.5-s1"

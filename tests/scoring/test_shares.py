@@ -69,5 +69,3 @@ def test_no_share_is_said():
         share_interval([1, 3], [2, 2])
     with pytest.raises(TooFew, match="at least 2 photos that count anything, got 1"):
         share_interval([1, 0], [2, 0])
-    with pytest.raises(ValueError, match="2 and 3 photos"):
-        share_difference([1, 1], [1, 1], [1, 1, 1], [1, 1, 1])

@@ -53,16 +53,15 @@ def test_two_points_at_one_place_are_the_paired_difference_of_both(arms):
 
 
 def test_the_middle_of_what_both_reach_is_redrawn_without_each_scene(arms):
-    """Lines of 3 scenes worked out by hand: done falls by 0.1 per unit of kept, B lies 0.2 above A."""
-    kept = np.array([0.0, 1, 2])
+    """Done falls by 0.1 per unit of kept in A and by 0.2 in B; both reach 2 to 4 above the mean."""
+    kept = np.arange(8.0)
     arms |= {f"a{k}": (kept + k, 0.9 - 0.1 * (kept + k)) for k in (0, 4)}
-    arms |= {f"b{k}": (kept + k, 1.1 - 0.1 * (kept + k)) for k in (2, 8)}
-    at = trade_offs._middle(
-        *(trade_offs._points(None, "kept", "done", some)[:, 0] for some in (["a0", "a4"], ["b2", "b8"]))
-    )
-    assert at == pytest.approx([4, 4.5, 4, 3.5])
-    points = trade_offs._points(None, "kept", "done", ["a0", "a4"])
-    assert trade_offs._reached(points, at) == pytest.approx(0.9 - 0.1 * at)
+    arms |= {f"b{k}": (kept + k, 1.1 - 0.2 * (kept + k)) for k in (2, 8)}
+    (row,) = compare({"A": ["a0", "a4"], "B": ["b2", "b8"]}).to_dict("records")
+    at = measured(kept + 3)
+    gap = intervals.jackknife(0.1 * at.value - 0.2, 0.1 * at.left_out - 0.2)
+    assert row["at"] == pytest.approx(at.value)
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((gap.value, gap.low, gap.high))
 
 
 def test_curves_that_do_not_overlap_are_not_compared(arms):

@@ -74,7 +74,7 @@ def test_an_own_detector_is_asked_for_the_labels_that_it_knows(tmp_path, judges)
     assert table.value[sorted(BY_DETECTOR)].notna().all() and table.value[sorted(BY_CLIP)].isna().all()
     measured = collect(run, run.scenes, ARM)
     assert all(np.isfinite(iou).tolist() == [True, False] for iou in measured.ious)
-    assert set(measured.precision.by_label) == {"cone"}
+    assert set(measured.precision.by["label"]) == {"cone"}
     scores.breakdown(run, ARM, "label")
 
 

@@ -148,6 +148,5 @@ def test_saved_in_half_precision_it_is_loaded_and_finds_the_same(
         )
     torch.testing.assert_close(after[0], before[0], atol=5e-3, rtol=0)
     pictures = [Image.fromarray(photo) for photo in scenes.photos[:2]]
-    found = detect(loaded, pictures, [["cone", "Worker"], ["truck"]], threshold=0.0)
-    assert {*found[0].labels} <= {"cone", "Worker"} and {*found[1].labels} == {"truck"}
-    assert len(found[1].scores) > 50
+    found = detect(loaded, pictures, ["truck"], threshold=0.0)
+    assert all({*one.labels} == {"truck"} and len(one.scores) > 50 for one in found)
