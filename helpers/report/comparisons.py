@@ -1,6 +1,6 @@
 """Which arms, controls and metrics each section of the report compares, and their display names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -67,11 +67,18 @@ def main(run: Run) -> Comparison:
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
     columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances * run.has_photos, LOWER) | measures
-    methods = {METHODS[arm.grounding] for arm in others}
-    notes = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
-    notes += "".join(f" {note}" for note in sorted({one.note for one in methods} - {""}))
+    notes = given(others)
+    notes += "".join(f" {note}" for note in sorted({METHODS[arm.grounding].note for arm in others} - {""}))
     costs = {name: cost for name in names if (cost := run.costs(name))}
     return _noted(run, Comparison(names, columns, _how(run) + notes, chosen, controls, costs))
+
+
+def given(arms: Iterable[Arm]) -> str:
+    """What the methods of those arms are given, a sentence per method, for the caption of a table."""
+    methods = sorted({METHODS[arm.grounding].title: METHODS[arm.grounding].reads for arm in arms}.items())
+    return "".join(
+        f" {title[:1].upper()}{title[1:]} is given: {', '.join(reads)}." for title, reads in methods
+    )
 
 
 def everything(run: Run) -> list[Comparison]:

@@ -7,11 +7,10 @@ from IPython.display import HTML, display
 from helpers.captioning import edits
 from helpers.parameters import ParameterError
 from helpers.report import charts, claims, edit_curves, gallery, tables
-from helpers.report.comparisons import HIGHER, Comparison
+from helpers.report.comparisons import HIGHER, Comparison, given
 from helpers.report.edit_curves import ALIKE, DONE, KEPT
 from helpers.runs.arms import Arm
 from helpers.runs.external import is_own, whole
-from helpers.runs.methods import METHODS
 from helpers.runs.protocol import at
 from helpers.runs.run import Run
 from helpers.scenes import images
@@ -82,9 +81,7 @@ def compare(run: Run, name: str) -> Comparison:
     metrics = {metric: HIGHER for metric, one in known.items() if one.group == EDITS}
     there = set(run.arms())
     beside_them = {f"{name}-{part}": said for part, said in CONTROLS.items() if f"{name}-{part}" in there}
-    methods = {METHODS[arm.grounding] for arm in own}
-    given = "".join(sorted(f" {one.title} is given: {', '.join(one.reads)}." for one in methods))
-    caption = f"Edit set “{name}”.{given}"
+    caption = f"Edit set “{name}”.{given(own)}"
     names = {arm.name: arm.title for arm in own}
     costs = {arm: cost for arm in names if (cost := run.costs(arm))}
     return Comparison(names, metrics, caption, controls=beside_them, costs=costs)

@@ -2,7 +2,8 @@
 
 A key holds for every text that it fits. In a key, {text} stands for any text without a semicolon, itself
 translated; {texts} for one with them, too; {Name} for a name, which stays as it is; {NUMBER} for a number. A
-text is read sentence by sentence; what no key fits is read as a list, and else stays as it is.
+text is read sentence by sentence; what no key fits is read as a list, then as a text and what stands behind
+it in brackets, and else stays as it is.
 Texts inside an element with translate="no" are left alone.
 """
 
@@ -24,6 +25,7 @@ SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z“\d])")
 GAP = re.compile(
     r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])"
 )  # Chinese and Latin
+BRACKETS = re.compile(r"([^()]+) \(([^()]+)\)")
 SAID = re.compile(r""" (alt|aria-label|title|data-count)=(?:"([^"]*)"|'([^']*)')""")
 
 
@@ -92,12 +94,12 @@ def translator(language: str) -> Callable[[str], str]:
     patterns = [(_pattern(key), key) for key in keys]
 
     def fitted(text: str) -> str | None:
-        """The translation of a text that a key fits."""
-        lower = text[:1].lower() + text[1:]
-        if text in table or lower in table:
-            return table.get(text) or table[lower]
+        """The translation of a text that a key fits, whether its first letter is a capital or not."""
+        forms = [text, *({text[:1].lower() + text[1:], text[:1].upper() + text[1:]} - {text})]
+        if there := [table[form] for form in forms if form in table]:
+            return there[0]
         for pattern, key in patterns:
-            if found := pattern.fullmatch(text) or pattern.fullmatch(lower):
+            if found := next(filter(None, map(pattern.fullmatch, forms)), None):
                 parts = found.groupdict().items()
                 said = {name: part if name[0].isupper() else translate(part) for name, part in parts}
                 return table[key].format_map(said)
@@ -115,9 +117,16 @@ def translator(language: str) -> Callable[[str], str]:
             return GAP.sub(" ", said + end)
         for separator in (", ", " and "):
             items = whole.split(separator)
-            if len(items) > 1 and all(translate(item) != item for item in items):
+            if len(items) > 1 and all(map(is_known, items)):
                 return table[", "].join(map(translate, items)) + end
+        if (found := BRACKETS.fullmatch(whole)) and is_known(found[2]):
+            before, inside = map(translate, found.groups())
+            return GAP.sub(" ", before + table[" ({text})"].format(text=inside) + end)
         return text
+
+    def is_known(text: str) -> bool:
+        """Whether a key fits the text, even one that leaves it as it is, or all items of a list."""
+        return translate(text) != text or fitted(text) is not None
 
     return translate
 

@@ -11,16 +11,25 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from helpers.models.checkpoints import Missing
+from helpers.models.sets import MODEL_SETS, Checkpoint
 from helpers.parameters import ParameterError
-from helpers.report import languages, page, tables
-from helpers.report.comparisons import LOWER, Comparison
-from helpers.scoring import metrics, sentences
+from helpers.report import comparisons, edits, languages, methods, page, tables
+from helpers.report.comparisons import ELSEWHERE, LOWER, Comparison
+from helpers.runs import arms as arm_limits
+from helpers.runs.arms import Arm, own_checkpoints_of
+from helpers.runs.methods import KNOBS, METHODS
+from helpers.scoring import measurements, metrics, sentences, significance
+from helpers.scoring.intervals import TooFew
+from helpers.scoring.metric import NOT_JUDGED
+from helpers.scoring.verdicts import BLIND
 from tests.report.test_browser import bundle, pieces, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = [language for language in languages.known() if language != languages.ENGLISH]
 SPOKEN = ("report/answers", "report/box_scores", "report/certainty", "report/claims", "report/comparisons")
-SPOKEN += ("report/methods", "report/training_effect", "scoring/sentences", "scoring/significance")
+SPOKEN += ("report/edit_curves", "report/edits", "report/methods", "report/training_effect")
+SPOKEN += ("scoring/sentences", "scoring/significance")
 UNSPOKEN = {
     "front",
     "_setting",
@@ -30,6 +39,7 @@ UNSPOKEN = {
     "choose",
     "over_guidance",
     "curve",
+    "done_over_kept",
     "METRICS",
     "dropped",
 }
@@ -42,7 +52,11 @@ NAMES += "grounding guidance scale make opt precision published px pytorch-fid s
 NAMES += (
     "text image one This Which Because lead warning More Scores Section Curves Intervals table photo- cone "
 )
-NAMES += "crate img src https example org RGB KL"  # of `pieces`
+NAMES += "crate img src https example org RGB KL "  # of `pieces`
+NAMES += "AttnGAN FLUX Image Klein InstructPix Pix LayoutDiffusion LPIPS Rich Text SDEdit SSA-GAN TurboEdit "
+NAMES += "ddim json config index unet models gone README LICENSE md Kommunity License black-forest-labs "
+NAMES += "flux- image-klein "
+NAMES += " ".join(name.replace("_", " ") for name in (*KNOBS, "guidance_share"))  # as they are given
 
 
 @pytest.fixture(params=OTHERS)
@@ -118,8 +132,19 @@ def left(html):
     for tag in soup.find_all(["script", "style"]) + soup.select('[translate="no"]:not(.glossary)'):
         tag.decompose()
     spoken = (tag[name] for name in ("alt", "aria-label", "title") for tag in soup.select(f"[{name}]"))
-    words = {text: set(WORD.findall(text)) - set(NAMES.split()) for text in (*soup.stripped_strings, *spoken)}
+    return english((*soup.stripped_strings, *spoken))
+
+
+def english(texts):
+    """Those texts that have words of Latin letters that are no names, with these words."""
+    words = {text: set(WORD.findall(text)) - set(NAMES.split()) for text in texts}
     return {text: some for text, some in words.items() if some}
+
+
+def untranslated(language, texts):
+    """What is still English of those texts in that language."""
+    translate = languages.translator(language)
+    return english(translate(text.strip()) for text in texts)
 
 
 def verdicts():
@@ -154,3 +179,84 @@ def test_a_page_has_no_word_of_english_but_names(language, tmp_path, monkeypatch
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert f'<html lang="{language}">' in text and languages.of_page(tmp_path / "a.html") == language
     assert left(text) == {}
+
+
+def settings(grounding):
+    """Arms of a method: one as it is, and one for each thing that a name can say of it."""
+    method = METHODS[grounding]
+    own = {name: 1024 if name == "size" else knob.default / 2 + 0.1 for name, knob in KNOBS.items()}
+    knobs = {name: value for name, value in own.items() if name in method.knobs}
+    given = {"steps": 6, "scheduler": "ddim", "guidance_share": 0.5, "grounded_fraction": 0.3}
+    more = [{"seed": 1}, *({name: value} for name, value in given.items() if name in method.knobs)]
+    more += [{"layout": name} for name in arm_limits.LAYOUTS if not method.needs_photo]
+    more += [{"knobs": knobs}, *({"knobs": {name: value}} for name, value in knobs.items())]
+    return [Arm("suffix", grounding), *(Arm("suffix", grounding, **one) for one in more)]
+
+
+@pytest.mark.parametrize("grounding", METHODS)
+def test_what_is_said_of_a_method_is_translated(language, grounding):
+    method, arms = METHODS[grounding], settings(grounding)
+    own = [own_checkpoints_of([arms[0].name], models) for models in MODEL_SETS]
+    licences = [(title, one.licence) for some in own for title, one in some.items() if one.licence]
+    texts = [method.title, method.group, method.note, ", ".join(method.reads)]
+    texts += [comparisons.given(arms), *(arm.title for arm in arms)]
+    texts += [f"{arm.template}, {arm.title}" for arm in arms]
+    texts += [f"{arm.title} is best, by KID; from SDEdit these photos cannot tell it." for arm in arms]
+    texts += [
+        f"Read before you train: pictures of {title} are under {licence}." for title, licence in licences
+    ]
+    assert untranslated(language, texts) == {}
+
+
+def reasons():
+    """Why something has no value, or is not judged."""
+    yield from (measurements.EDITED, BLIND, *measurements.PHOTOLESS.values())
+    for judge in ("CLIP", "detector"):
+        yield f"{NOT_JUDGED}: the demo {judge} knows drawn worksites only"
+    yield f"{NOT_JUDGED}: CLIP names the caption of 0.90 of the reference photos rightly, fewer than 0.98"
+    for metric in metrics.metrics(inception=True).values():
+        yield f"5 scenes, at least {metric.fewest} are needed"
+    with pytest.raises(TooFew) as error:
+        significance.require_enough(5)
+    yield str(error.value)
+
+
+def test_why_something_is_not_judged_is_translated(language):
+    known = metrics.metrics(inception=True)
+    texts = [*known, *(f"{one.group}." for one in known.values() if one.group not in ELSEWHERE)]
+    for reason in reasons():
+        texts += [reason, f"{reason[:1].upper()}{reason[1:]}."]
+        texts += [f"Not judged: mean IoU, CLIP score ({reason.removeprefix(NOT_JUDGED).lstrip(': ')})."]
+        if reason.startswith(NOT_JUDGED):
+            texts += [f"Boxes found are {reason}.", f"CLIP score is {reason}."]
+        else:
+            few = f"no verdict: {reason}."
+            texts += [f"N{few[1:]}", f"Text grounding: {few}", few.replace("photos", "prompts")]
+            texts += [f"No verdict on mean IoU: {reason}."]
+    assert untranslated(language, texts) == {}
+
+
+def test_why_a_method_does_not_draw_here_is_translated(language, tmp_path):
+    """Whatever `methods.lacking` says, with each problem that a checkpoint can have."""
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "config.json").write_text("{")
+    (tmp_path / "model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
+    texts = [*(f"no weights of it in the {name} models" for name in MODEL_SETS), *edits.CONTROLS.values()]
+    texts += ["needs photos", "by sweeps alone", "see the edits", "yes", *methods.QUESTIONS.values()]
+    texts += [f"{methods.NOTES[group]}{methods.SEEDS}" for group in methods.MEASURES]
+    folders = [(str(folder), None) for folder in (tmp_path, tmp_path / "gone", tmp_path / "cut")]
+    for source in (*folders, ("gone/models", "abc")):
+        missing = methods.find(Checkpoint("gone", *source))[1]
+        assert isinstance(missing, Missing)
+        texts.append(f"{missing.problem}: models/gone")
+    assert untranslated(language, texts) == {}
+
+
+def test_what_the_report_notebook_says_is_in_the_catalogue(language):
+    book = nbformat.read(ROOT / "notebooks" / "06_visual_comparison.ipynb", as_version=4)
+    sources = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    said = {literal(text).strip(" .:;,#()") for source in sources for text in fragments(ast.parse(source))}
+    said = {text for text in said if "/" not in text}
+    known = "\n".join(literal(key).lower() for key in languages.catalogue(language))
+    assert [text for text in said if len(WORD.findall(text)) > 2 and text.lower() not in known] == []
