@@ -1,5 +1,6 @@
 """The five questions of a report, each answered by what its run's numbers support."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,17 @@ from helpers.report.claims import against_best, best, capital, carried, differen
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import is_own, whole
+from helpers.runs.protocol import knows_photos
 from helpers.runs.run import Run
 from helpers.scenes.boxes import PLACES
 from helpers.scoring import scores, verdicts
 
-LOOKS = {1: "more real than those without", -1: "less real than those without"}
-LOOKS[0] = "as real as those without, as far as these photos can tell"
+FIVE = ("captioners", "templates", "groundings", "guidance", "training")
+LOOKS = {  # by `claims.gain`
+    1: "more real than those without",
+    0: "as real as those without, as far as these photos can tell",
+    -1: "less real than those without",
+}
 TRAINING = "Pictures to train a detector with"
 NO_PHOTOS = (
     "The demo models have only ever seen drawn worksites. They do not know real photos: the captions and "
@@ -27,22 +33,14 @@ NO_PHOTOS = (
 )
 
 
-def all_of(run: Run, mark: float = 11.0) -> list[Answer]:
-    """The five answers of the report. mark: the guidance_scale that "guidance" asks about."""
-    five = ("captioners", "templates", "groundings", "guidance", "training")
-    return _answers(run, five, mark)
-
-
-def _answers(run: Run, questions: Iterable[str], mark: float) -> list[Answer]:
+def all_of(run: Run, mark: float = 11.0, questions: Iterable[str] = FIVE) -> list[Answer]:
+    """Answers to QUESTIONS, the report's five or others. mark: guidance_scale that "guidance" asks about."""
     return [QUESTIONS[name](run, **({"mark": mark} if name == "guidance" else {})) for name in questions]
 
 
 def show(run: Run, *questions: str, mark: float = 11.0, linked: bool = False) -> HTML:
-    """Answers to some of QUESTIONS.
-
-    mark: the guidance_scale that "guidance" asks about. linked: with links to the sections of the report.
-    """
-    rows = _answers(run, questions, mark)
+    """`all_of` as HTML. linked: with links to the sections of the report."""
+    rows = all_of(run, mark, questions)
     return tables.piece("answers", rows if linked else [replace(row, section="") for row in rows])
 
 
@@ -62,7 +60,7 @@ def opening(run: Run) -> HTML:
         if run.has_photos
         else f"Prompts and boxes of the folder {folder}, which has no photos, "
     ) + "became pictures, and every number about them says how sure it is."
-    warning = "" if comparisons.knows_photos(protocol["models"], scenes) else NO_PHOTOS
+    warning = "" if knows_photos(protocol["models"], scenes) else NO_PHOTOS
     return tables.piece("opening", "Pictures that follow boxes", lead, facts, warning)
 
 
@@ -202,11 +200,9 @@ def front(run: Run) -> Answer:
 
 def _listed(values: pd.Series, metric: str, names: Mapping[str, str], form: str) -> str:
     """One metric of each arm; values: by metric and arm."""
-    known = {name: values.get((metric, arm), float("nan")) for arm, name in names.items()}
-    return ", ".join(
-        f"{'no value' if pd.isna(value) else format(value, form)} with {name}"
-        for name, value in known.items()
-    )
+    known = [(values.get((metric, arm), math.nan), name) for arm, name in names.items()]
+    texts = [("no value" if math.isnan(value) else format(value, form), name) for value, name in known]
+    return ", ".join(f"{text} with {name}" for text, name in texts)
 
 
 def _setting(row: object) -> str:

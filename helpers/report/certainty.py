@@ -6,7 +6,6 @@ from helpers.report import comparisons
 from helpers.report.claims import worded
 from helpers.report.comparisons import CLIP_SCORE, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
-from helpers.runs.arms import Arm
 from helpers.runs.run import Run
 from helpers.scoring import scores, verdicts
 from helpers.scoring.intervals import LEVEL
@@ -68,8 +67,8 @@ def equal_arms(run: Run) -> Answer:
 def comparisons_made(run: Run) -> Answer:
     """How many comparisons the report makes, and which of its claims hold when all are corrected as one."""
     number, made, claimed = as_one(run)
-    held = sum(holds for _, holds in claimed)
     lost = [claim for claim, holds in claimed if not holds]
+    held = len(claimed) - len(lost)
     grounds = [
         "Each table is corrected for its own comparisons (Holm). Of 400 made-up reports in which no arm "
         "differs from another, with 33 comparisons on 48 photos each, 15 % claimed a difference somewhere, "
@@ -111,8 +110,6 @@ def families(run: Run) -> Iterator[tuple[str, Mapping[str, str], str | None]]:
     main = comparisons.main_arm(run)
     yield from ((metric, comparisons.groundings(run).names, main) for metric in (FOUND, distance))
     for kind in ("text", "image"):
-        arms = [arm.name for arm in comparisons.guidance_arms(run, kind)]
-        names = {
-            arm: f"{GROUNDING[kind]} at guidance_scale {Arm.parse(arm).guidance_scale:g}" for arm in arms
-        }
+        arms, name = comparisons.guidance_arms(run, kind), f"{GROUNDING[kind]} at guidance_scale"
+        names = {arm.name: f"{name} {arm.guidance_scale:g}" for arm in arms}
         yield from ((metric, names, None) for metric in (distance, FOUND) if len(arms) > 1)

@@ -11,15 +11,18 @@ from helpers.runs.arms import GROUNDINGS, Arm
 from helpers.runs.external import is_external, is_own, whole
 from helpers.runs.methods import METHODS
 from helpers.runs.protocol import detector_name
-from helpers.runs.protocol import knows_photos as knows_photos
 from helpers.runs.run import PROMPTS, Run
 from helpers.scoring import scores, verdicts
 from helpers.scoring.metrics import ATTRIBUTES, CAPTIONS, EDITS, FOUND, NOT_JUDGED, REALISM, SEEDS
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
-LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
-LAYOUT |= {"random": "random boxes"}
+LAYOUT = {
+    "mirrored": "boxes mirrored",
+    "jittered": "boxes jittered",
+    "other": "boxes of another photo",
+    "random": "random boxes",
+}
 ELSEWHERE = (CAPTIONS, SEEDS, EDITS, ATTRIBUTES)  # groups of metrics with tables of their own
 LOWER, HIGHER = "lower is better", "higher is better"
 
@@ -51,8 +54,8 @@ def main(run: Run) -> Comparison:
     names = {arm.name: f"{arm.template}, {GROUNDING[arm.grounding]}" for arm in own}
     whole_arms = [name for name in whole(run) if not run.edits(name.partition("-")[0])]
     there = [Arm.parse(name) for name in whole_arms if is_own(name)]
-    plain = {arm.name: names.get(replace(arm, layout="").name) for arm in there if arm.layout}
-    names |= {arm.name: f"{own}, {LAYOUT[arm.layout]}" for arm in there if (own := plain.get(arm.name))}
+    moved = {arm.name: (replace(arm, layout="").name, LAYOUT[arm.layout]) for arm in there if arm.layout}
+    names |= {name: f"{names[base]}, {how}" for name, (base, how) in moved.items() if base in names}
     others = [arm for arm in there if METHODS[arm.grounding].is_edit]  # `report.methods` has the rest
     names |= {arm.name: f"{arm.template}, {arm.title}" for arm in others}
     names |= {name: f"{name} (from outside)" for name in whole_arms if is_external(name)}
@@ -66,7 +69,7 @@ def main(run: Run) -> Comparison:
     known = scores.metrics_of(run)
     distances = [name for name, one in known.items() if one.group == REALISM and one.lower_is_better][:4]
     measures = _measures(run)
-    columns = dict(list(measures.items())[:2]) | dict.fromkeys(distances * run.has_photos, LOWER) | measures
+    columns = dict([*measures.items()][:2]) | dict.fromkeys(distances * run.has_photos, LOWER) | measures
     notes = given(others)
     notes += "".join(f" {note}" for note in sorted({METHODS[arm.grounding].note for arm in others} - {""}))
     costs = {name: cost for name in names if (cost := run.costs(name))}
@@ -135,18 +138,14 @@ def sweep(run: Run) -> Comparison:
     return _noted(run, Comparison(names, _measures(run), caption, main_arm(run)))
 
 
-def over_guidance(run: Run, arms: Sequence[str | Arm]) -> pd.DataFrame:
-    """The scores of those arms, as `Run.scores`, with columns grounding, guidance_scale, grounded_fraction.
-
-    Raises FileNotFoundError where there is no arm, or naming those that have no scores.
-    """
-    arms = [arm if isinstance(arm, Arm) else Arm.parse(arm) for arm in arms]
+def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
+    """`Run.scores` of those arms. Raises FileNotFoundError where there is none, or naming those without."""
     table = run.scores([arm.name for arm in arms])
     unscored = [arm.name for arm in arms if arm.name not in set(table.arm)]
     if unscored or not arms:
         lacks = f"no scores of {', '.join(unscored)}" if arms else "no arm to show over guidance_scale"
         raise FileNotFoundError(f"{run.folder}: {lacks}; run 03_gligen_grounding, then 04_fid")
-    return pd.concat([table[table.arm == arm.name] for arm in arms], ignore_index=True)
+    return table
 
 
 def trade_off(run: Run) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -58,18 +59,28 @@ def study(
     """
     run.require_photos("a study of detectors")
     _check(shares, seeds, steps, batch_size)
-    arms = [*arms] or _text_arms(run)
-    material = _material(run, arms, test, qualified)
-    settings = {"arms": arms, "test": spelling(test), "test_checksum": checksum(material.test)}
-    settings |= {
+    protocol, template = run.card["protocol"], Arm.parse(comparisons.main_arm(run)).template
+    text = [one for one in comparisons.own_arms(run) if (one.template, one.grounding) == (template, "text")]
+    arms = [*arms] or [arm.name for arm in text]
+    labels = sorted({label for scene in run.scenes for label in scene.labels})
+    photos = [_photo(fitted(scene, protocol), protocol) for scene in run.scenes]
+    pictures, unseen = _pictures(run, arms, qualified), _unseen(run, test, labels)
+    material = Material(photos, pictures, unseen, labels, protocol)
+    settings = {
+        "arms": arms,
+        "test": spelling(test),
+        "test_checksum": checksum(unseen),
         "shares": list(shares),
         "seeds": list(range(seeds)),
         "steps": steps,
         "batch_size": batch_size,
+        "checkpoint": checkpoint,
+        "qualified": qualified,
+        "test_photos": len(unseen),
+        "photos": len(photos),
+        "pictures": len(pictures),
+        "dataset_checksum": protocol.get("dataset_checksum"),
     }
-    settings |= {"checkpoint": checkpoint, "qualified": qualified, "test_photos": len(material.test)}
-    settings |= {"photos": len(material.photos), "pictures": len(material.pictures)}
-    settings |= {"dataset_checksum": run.card["protocol"].get("dataset_checksum")}
     before = run.read_json(training_effect.FILE) if run.has(training_effect.FILE) else {}
     rows = before["trainings"] if before.get("settings") == settings else []
     done = {(row["share"], row["seed"]) for row in rows}
@@ -85,15 +96,13 @@ def _train(material: Material, settings: dict, share: float, seed: int) -> dict:
     from helpers.scoring import finetuning, training
 
     def batches(steps: int) -> tuple:
-        mixed = training.mixed_batches(
-            material.photos, material.pictures, share, settings["batch_size"], steps, seed
-        )
+        both = material.photos, material.pictures
+        mixed = training.mixed_batches(*both, share, settings["batch_size"], steps, seed)
         return mixed, material.labels, steps, seed
 
-    if settings["checkpoint"]:
-        detect = finetuning.finetune(settings["checkpoint"], *batches(settings["steps"]))
-    else:
-        detect = training.train_detector(*batches(settings["steps"]))
+    finetune = partial(finetuning.finetune, settings["checkpoint"])
+    train = finetune if settings["checkpoint"] else training.train_detector
+    detect = train(*batches(settings["steps"]))
     judge = training.train_classifier(*batches(max(int(settings["steps"] * CLASSIFIER), 1)))
     found, right = [], []
     for start in range(0, len(material.test), PART):
@@ -102,9 +111,9 @@ def _train(material: Material, settings: dict, share: float, seed: int) -> dict:
         right += judge(part)
     over = average_precision(material.test, found).over
     named = ratio_left_out([one.sum() for one in right], [len(one) for one in right])
-    rows = {"AP": over["AP"], "AP50": over["AP50"], "CAS": named}
-    values = {name: float(value) for name, (value, _) in rows.items()}
-    return {**values, "left_out": {name: left_out for name, (_, left_out) in rows.items()}}
+    found = {"AP": over["AP"], "AP50": over["AP50"], "CAS": named}
+    values = {name: float(value) for name, (value, _) in found.items()}
+    return {**values, "left_out": {name: left_out for name, (_, left_out) in found.items()}}
 
 
 def _check(shares: Sequence[float], seeds: int, steps: int, batch_size: int) -> None:
@@ -118,21 +127,6 @@ def _check(shares: Sequence[float], seeds: int, steps: int, batch_size: int) -> 
         problems.append(f"steps = {steps!r}: give a whole number from 1")
     if problems:
         raise ParameterError("\n".join(problems))
-
-
-def _text_arms(run: Run) -> list[str]:
-    template = Arm.parse(comparisons.main_arm(run)).template
-    return [
-        arm.name
-        for arm in comparisons.own_arms(run)
-        if arm == replace(arm, template=template, grounding="text")
-    ]
-
-
-def _material(run: Run, arms: Sequence[str], test: str, qualified: bool) -> Material:
-    protocol, labels = run.card["protocol"], sorted({label for scene in run.scenes for label in scene.labels})
-    photos = [_photo(fitted(scene, protocol), protocol) for scene in run.scenes]
-    return Material(photos, _pictures(run, arms, qualified), _unseen(run, test, labels), labels, protocol)
 
 
 def _photo(scene: Scene, protocol: Mapping) -> "Example":
@@ -151,8 +145,8 @@ def _pictures(run: Run, arms: Sequence[str], qualified: bool) -> list["Example"]
         raise ParameterError(f"arms = {absent!r}: not whole in {run.folder}; there are {', '.join(there)}")
     table = qualification.qualifying(run, arms) if qualified else qualification.every(run, arms)
     layouts = {(arm, scene.name): scene for arm in arms for scene in arm_layouts(run, arm, run.scenes)}
-    chosen = [(row.arm, row.scene) for row in table[table.qualifies].itertuples()]
-    chosen = [one for one in chosen if len(layouts[one].boxes)]
+    named = zip(table.arm[table.qualifies], table.scene[table.qualifies], strict=True)
+    chosen = [one for one in named if len(layouts[one].boxes)]
     if len(chosen) < FEWEST:
         raise ParameterError(
             f"arms = {list(arms)!r}: {len(chosen)} pictures qualify, and {FEWEST} are needed; name more "

@@ -7,19 +7,17 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from helpers.models.sets import model_set, with_own
 from helpers.parameters import ParameterError, nearest, number
 from helpers.report import qualification
 from helpers.report.export_formats import FORMATS, SPLITS, Example
-from helpers.report.tables import FOLDER
+from helpers.report.tables import PIECES
 from helpers.runs.arms import own_arm
 from helpers.runs.layouts import arm_layouts, given_boxes
 from helpers.runs.methods import own_checkpoints
@@ -74,7 +72,11 @@ def export(
     options = {"format": format, "val": val, "seed": seed} | ({"all": 1} if every else thresholds)
     with _replaced(folder) as place:
         for name, content in _files(run, arms, folder, examples, table, options).items():
-            _put(place / name, content)
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            if callable(content):
+                content(place / name)
+            else:
+                (place / name).write_text(content, encoding="utf-8", newline="\n")
     return _summary(run, examples, table, folder, format, val)
 
 
@@ -123,19 +125,21 @@ def _table(run: Run, arms: Sequence[str], every: bool, *thresholds: float) -> pd
 
 def _example(run: Run, arm: str, scene: Scene, side: str) -> Example:
     """scene: the arm's layout, of which the boxes are taken that the model was given."""
-    size, given = (run.card["protocol"]["size"],) * 2, given_boxes(run, arm, scene)[0]
-    source = partial(_write_photo, scene, run.card["protocol"])
+    fit = run.card["protocol"]["size"], run.card["protocol"]["fit"]
+    size, given = (fit[0], fit[0]), given_boxes(run, arm, scene)[0]
+
+    def source(path: Path) -> None:
+        if arm == PHOTOS:
+            images.save(images.fit(scene.photo(), *fit), path)
+        else:
+            shutil.copyfile(run.picture(arm, scene), path)
+
     if arm != PHOTOS:
-        source = partial(shutil.copyfile, run.picture(arm, scene))
         with Image.open(run.picture(arm, scene)) as picture:
             size = picture.size
     boxes = scene.boxes[given].astype(np.float64) * [*size, *size]
     labels = tuple(scene.labels[index] for index in given)
     return Example(f"{scene.name}@{arm}.png", source, arm, scene.name, side, *size, boxes, labels)
-
-
-def _write_photo(scene: Scene, protocol: Mapping, path: Path) -> None:
-    images.save(images.fit(scene.photo(), protocol["size"], protocol["fit"]), path)
 
 
 def _files(
@@ -166,12 +170,11 @@ def _files(
 
 def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[str, object]) -> str:
     """README.md: what the set holds, how it was made, and where it comes from."""
-    protocol, counts, checkpoints = run.card["protocol"], [], []
-    for side in SPLITS:
-        there = pictures[pictures.split == side]
-        numbers = {"boxes": there.boxes.sum(), "photos": there.scene.nunique()}
-        counts.append({"split": side, "pictures": len(there), **numbers})
-    models = model_set(protocol["models"])
+    protocol, checkpoints, models = run.card["protocol"], [], model_set(run.card["protocol"]["models"])
+    counts = pictures.groupby("split").agg(
+        pictures=("file", "size"), boxes=("boxes", "sum"), photos=("scene", "nunique")
+    )
+    counts = counts.reindex(SPLITS, fill_value=0).reset_index().to_dict("records")
     own = own_checkpoints([arm.grounding for arm in map(own_arm, facts["arms"]) if arm], models)
     for one in with_own(models, own).checkpoints(bool(protocol.get("safety"))):
         source, licence = "this project", "this project's own"
@@ -181,8 +184,8 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
         commit = protocol.get("checkpoints", {}).get(one.name, "not noted by the run")
         checkpoints.append({"name": one.name, "source": source, "commit": commit, "licence": licence})
     stated = [scene.extra.get(key) for scene in run.scenes for key in ("license", "licence")]
-    environment = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
-    return environment.get_template("card.md.j2").render(
+    markdown = PIECES.overlay(autoescape=False, keep_trailing_newline=True)
+    return markdown.get_template("card.md.j2").render(
         **facts,
         **{"pictures": pictures, "table": table, "counts": counts, "checkpoints": checkpoints},
         **{"protocol": protocol, "card": run.card, "causes": qualification.causes(table)},
@@ -219,11 +222,3 @@ def _replaced(folder: Path) -> Iterator[Path]:
     finally:
         for path in (new, old):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _put(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if callable(content):
-        content(path)
-    else:
-        path.write_text(content, encoding="utf-8", newline="\n")

@@ -39,9 +39,9 @@ def arms(run: Run, quick: bool = False) -> list[str]:
     chosen template, and the run's guidance_scale where the method has one. The study's groundings are among
     them."""
     choice = run.read_json("choices/template.json")
-    scale = {name: choice["guidance_scale"] for name in METHODS if "guidance_scale" in METHODS[name].knobs}
     here = [name for name, why in lacking(run).items() if not why and (METHODS[name].quick or not quick)]
-    return [Arm(choice["template"], name, scale.get(name, 1)).name for name in here]
+    scales = [choice["guidance_scale"] if "guidance_scale" in METHODS[name].knobs else 1 for name in here]
+    return [Arm(choice["template"], *pair).name for pair in zip(here, scales, strict=True)]
 
 
 def lacking(run: Run) -> dict[str, str]:
@@ -107,16 +107,16 @@ def compare(run: Run) -> dict[str, Comparison]:
 
 
 def score_tables(run: Run) -> HTML:
-    """A table per group: scores, and what a picture takes."""
-    return HTML("".join(_score_table(run, one).data for one in compare(run).values()))
-
-
-def _score_table(run: Run, comparison: Comparison) -> HTML:
-    """The variety of an arm is that between its pictures and those with another seed."""
-    others = {replace(Arm.parse(name), seed=1).name: name for name in comparison.names}
-    variety = run.scores(others).query("metric == @VARIETY")
-    own = run.scores([*comparison.names, *comparison.controls])
-    return tables.score_table(pd.concat([own, variety.assign(arm=variety.arm.map(others))]), comparison)
+    """A table per group: scores, and what a picture takes. The variety of an arm is that between its pictures
+    and those with another seed."""
+    shown = []
+    for comparison in compare(run).values():
+        others = {replace(Arm.parse(name), seed=1).name: name for name in comparison.names}
+        variety = run.scores(others).query("metric == @VARIETY")
+        own = run.scores([*comparison.names, *comparison.controls])
+        both = pd.concat([own, variety.assign(arm=variety.arm.map(others))])
+        shown.append(tables.score_table(both, comparison).data)
+    return HTML("".join(shown))
 
 
 def answers(run: Run) -> HTML:
@@ -142,10 +142,8 @@ def pictures(run: Run, shown: int = SHOWN) -> gallery.Visual:
 
 def show(run: Run) -> HTML | None:
     """Answers, pictures and tables of the methods; how to draw some where there are none but the study's."""
-    names = {arm for one in compare(run).values() for arm in one.names}
-    if names <= {*comparisons.grounding_arms(run)}:
-        return HTML(
-            "<p>No other method was drawn in this run: make methods RUN=… draws those that it can.</p>"
-        )
+    line = "No other method was drawn in this run: make methods RUN=… draws those that it can."
+    if {arm for one in compare(run).values() for arm in one.names} <= {*comparisons.grounding_arms(run)}:
+        return HTML(f"<p>{line}</p>")
     display(answers(run), pictures(run), score_tables(run), given(run))
     return None

@@ -41,7 +41,7 @@ def qualifying(
             boxes.setdefault(row["scene"], []).append(row)
         for scene, unusable in _unusable(run, arm).items():
             part = boxes.get(scene.name, ())
-            reason = unusable or (_reason(part, iou, crops) if part else _unmeasured(scene))
+            reason = unusable or _reason(scene, part, iou, crops)
             rows.append((arm, scene.name, len(part), not reason, reason))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -63,12 +63,12 @@ def unjudged(run: Run, arm: str) -> str:
         raise FileNotFoundError(
             f"arm = {arm!r}: {run.folder} has no scores of it; run 04_fid, or take one of: {known or 'none'}"
         )
-    table = run.scores([arm]).set_index("metric")
-    lacking = table[table.value.isna()].reason.fillna(NOT_JUDGED).to_dict() | verdicts.not_judged(run, [arm])
-    lacking = dict.fromkeys({FOUND, CROPS} - {*table.index}, NOT_JUDGED) | lacking
-    return next(
-        (f"it has no score “{name}” ({lacking[name]})" for name in (FOUND, CROPS) if name in lacking), ""
-    )
+    table, withheld = run.scores([arm]).set_index("metric"), verdicts.not_judged(run, [arm])
+    reasons = table[table.value.isna()].reason.fillna(NOT_JUDGED).to_dict() | withheld
+    for name in (FOUND, CROPS):
+        if name in reasons or name not in table.index:
+            return f"it has no score “{name}” ({reasons.get(name, NOT_JUDGED)})"
+    return ""
 
 
 def causes(table: pd.DataFrame) -> dict[str, int]:
@@ -97,12 +97,12 @@ def _unusable(run: Run, arm: str) -> dict[Scene, str]:
     return reasons | dict.fromkeys(compress(there, facts["damaged"]), "damaged picture")
 
 
-def _unmeasured(scene: Scene) -> str:
-    return "not measured: it shows nothing, or came after 04_fid" if len(scene.boxes) else "no box asked for"
-
-
-def _reason(boxes: Sequence[dict], iou: float, crops: float) -> str:
+def _reason(asked: Scene, boxes: Sequence[dict], iou: float, crops: float) -> str:
     """Which boxes of a picture do not hold what was asked for. boxes: rows of `box_scores.by_box`."""
+    if not len(asked.boxes):
+        return "no box asked for"
+    if not boxes:
+        return "not measured: it shows nothing, or came after 04_fid"
     marks = ("found", "iou", "crop_correct")
     if unknown := [row["label"] for row in boxes if any(pd.isna(row[mark]) for mark in marks)]:
         return f"boxes that were not judged: {', '.join(unknown)}"

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -45,18 +45,13 @@ def piece(name: str, *values: object) -> HTML:
     return HTML(str(getattr(PIECES.get_template("pieces.html.j2").module, name)(*values)))
 
 
-def card(entries: Mapping[str, object], name: str = "this run") -> HTML:
-    """The protocol card: names and values, and what is itself a mapping as a card of its own."""
-    return piece("card", name, entries)
-
-
 def protocol(run: Run) -> HTML:
     """The protocol card of a run, with the checkpoints that its arms' methods bring, and their licences."""
     known, terms = run.card["protocol"], run.licences(run.arms())
     own = own_checkpoints_of(run.arms(), known["models"]).values()
     checkpoints = known.get("checkpoints", {}) | {one.name: revision(one) for one in own}
-    own_card = run.card | {"protocol": known | {"checkpoints": checkpoints}}
-    return card(own_card | ({"licences of pictures": terms} if terms else {}))
+    entries = run.card | {"protocol": known | {"checkpoints": checkpoints}}
+    return piece("card", "this run", entries | ({"licences of pictures": terms} if terms else {}))
 
 
 def decimals(scores: pd.DataFrame) -> int | None:
@@ -97,10 +92,10 @@ def _score_table(scores: pd.DataFrame, comparison: Comparison) -> str:
         costs = {arm: f"{both[place]:.3g}" for arm, both in comparison.costs.items()}
         heads.append(WITH_SMALL.format(head, "per picture"))
         columns.append([costs.get(arm, "–") for arm in names])
-    kinds = ["control" * (arm in comparison.controls) for arm in names]
-    kinds = ["chosen" if arm == comparison.chosen else kind for arm, kind in zip(names, kinds, strict=True)]
+    kinds = dict.fromkeys(names, "") | dict.fromkeys(comparison.controls, "control")
+    kinds |= {comparison.chosen: "chosen"} if comparison.chosen in names else {}
     long = scores[scores.arm.isin(names)].reindex(columns=CSV)
-    rows = zip(kinds, zip(*columns, strict=True), strict=True)
+    rows = zip(kinds.values(), zip(*columns, strict=True), strict=True)
     return _table(comparison.caption, heads, [*rows], [], long.assign(arm=long.arm.map(names)))
 
 
@@ -121,9 +116,9 @@ def _number(value: float, decimals: int | None) -> str:
 
 
 def _shown(value: object, decimals: int) -> str:
-    if isinstance(value, str) or not pd.isna(value):
-        return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
-    return "–"
+    if pd.isna(value):
+        return "–"
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
 
 
 def _table(

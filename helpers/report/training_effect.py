@@ -61,23 +61,33 @@ def sentences(run: Run) -> list[str]:
     """The verdict on both and on pictures alone against photos alone, or how to get it."""
     if not run.has(FILE):
         return [HOW]
-    facts, shares = run.read_json(FILE)["settings"], [share for share in _trainings(run) if share]
-    seeds, lines = len(facts["seeds"]), []
+    shares, lines = [share for share in _trainings(run) if share], []
     for share in [one for one in shares if one in SOURCES] or shares:
-        whole, photos = difference(run, share)
+        (whole, photos), seeds = difference(run, share), len(_trainings(run)[share])
         apart = not whole.low <= 0 <= whole.high
         verdict = ("worse" if whole.value < 0 else "better") if apart else "not shown to differ"
         verdict += " than" if apart else " from"
         line = f"A detector trained on {_source(share)} is {verdict} one trained on photos alone: AP "
         line += f"{_shown(whole, '+')}, {photos.n} test photos, {seeds} seeds."
-        lines.append(line if apart else f"{line} {_needed(whole, photos, whole.value, seeds)}")
+        lines.append(line if apart else f"{line} {needed(run, whole.value, share)}")
     return lines
 
 
 def needed(run: Run, gap: float, share: float = 1.0) -> str:
-    """How many test photos and seeds it takes to tell a gap in AP from none, as this study varies."""
-    whole, photos = difference(run, share)
-    return _needed(whole, photos, gap, len(run.read_json(FILE)["settings"]["seeds"]))
+    """How many test photos and seeds it takes to tell a gap in AP from none, as this study varies.
+
+    Half of the variance that may stay for photos, half for seeds, at a power of 80 %.
+    """
+    if not gap:
+        return "No number of photos tells a difference of 0."
+    (whole, photos), seeds = difference(run, share), len(_trainings(run)[share])
+    allowed = (abs(gap) / (special.ndtri((1 + LEVEL) / 2) + special.ndtri(0.8))) ** 2 / 2
+    of_photos = photos.standard_error**2
+    of_seeds = max(whole.standard_error**2 - of_photos, 0)
+    more = max(photos.n * of_photos / allowed, 2), max(seeds * of_seeds / allowed, 2)
+    needed_photos, needed_seeds = map(math.ceil, more)
+    counts = f"{needed_photos:,} test photos and {needed_seeds:,} seeds"
+    return f"To tell a gap of {abs(gap):.4f} it takes about {counts}."
 
 
 def curve(run: Run) -> Figure:
@@ -86,24 +96,10 @@ def curve(run: Run) -> Figure:
     found = [score(run, share, "AP") for share in shares]
     page = Figure(figsize=(6, 3.2), layout="constrained")
     axes = page.subplots()
-    values = np.array([one.value for one in found])
-    reach = [values - [one.low for one in found], np.array([one.high for one in found]) - values]
-    axes.errorbar(shares, values, reach, marker="o", capsize=3)
+    value, low, high = np.array([(one.value, one.low, one.high) for one in found]).T
+    axes.errorbar(shares, value, [value - low, high - value], marker="o", capsize=3)
     axes.set(xlabel="share of made pictures in training", ylabel="AP on photos")
     return page
-
-
-def _needed(whole: Estimate, photos: Estimate, gap: float, seeds: int) -> str:
-    """Half of the variance that may stay for photos, half for seeds, at a power of 80 %."""
-    if not gap:
-        return "No number of photos tells a difference of 0."
-    allowed = (abs(gap) / (special.ndtri((1 + LEVEL) / 2) + special.ndtri(0.8))) ** 2 / 2
-    of_photos = photos.standard_error**2
-    of_seeds = max(whole.standard_error**2 - of_photos, 0)
-    more = max(photos.n * of_photos / allowed, 2), max(seeds * of_seeds / allowed, 2)
-    needed_photos, needed_seeds = map(math.ceil, more)
-    counts = f"{needed_photos:,} test photos and {needed_seeds:,} seeds"
-    return f"To tell a gap of {abs(gap):.4f} it takes about {counts}."
 
 
 def _source(share: float) -> str:

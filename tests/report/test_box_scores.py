@@ -160,7 +160,7 @@ def test_seeds_stand_side_by_side_where_there_are_two(run):
 
 
 def test_a_sweep_knows_every_arm_and_names_those_without_scores(run):
-    table = comparisons.over_guidance(run, comparisons.sweep(run).names)
+    table = run.scores(comparisons.sweep(run).names)
     assert set(table.arm) == {Arm("suffix", kind, 2).name for kind in ("none", "text", "image")}
     assert set(table.guidance_scale) == {2} and set(table.grounding) == {"none", "text", "image"}
     draw(run, "suffix-text-g11")

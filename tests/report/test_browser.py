@@ -61,7 +61,7 @@ def pieces(run):
     yield gallery.slider(run, run.scenes[:2], sweep)
     yield gallery.captions(run, run.scenes, ["opt"])
     yield tables.table(pd.DataFrame({"scene": ["a"], "n": [0.5]}), "A table")
-    yield tables.card({"protocol": {"steps": 20}, "device": "toaster"})
+    yield tables.piece("card", "this run", {"protocol": {"steps": 20}, "device": "toaster"})
 
 
 def bundle(piece):

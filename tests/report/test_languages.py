@@ -28,7 +28,7 @@ from tests.report.test_browser import bundle, pieces, write_run
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = [language for language in languages.known() if language != languages.ENGLISH]
 SPOKEN = ("report/answers", "report/box_scores", "report/certainty", "report/claims", "report/comparisons")
-SPOKEN += ("report/edit_curves", "report/edits", "report/methods", "report/training_effect")
+SPOKEN += ("report/edits", "report/methods", "report/training_effect")
 SPOKEN += ("scoring/sentences", "scoring/significance")
 UNSPOKEN = {
     "front",

@@ -97,7 +97,7 @@ def test_text_of_the_opening_the_answers_and_the_card_is_escaped():
     for html in (
         opening,
         tables.piece("answers", [Answer(EVIL, EVIL, (EVIL,))]),
-        tables.card({"a": EVIL, "b": {"c": EVIL}}),
+        tables.piece("card", "this run", {"a": EVIL, "b": {"c": EVIL}}),
     ):
         assert not soup(html).find("img") and EVIL in soup(html).text
 
@@ -230,7 +230,13 @@ def test_one_table_per_comparison_each_under_its_name():
 
 
 def test_the_protocol_card_shows_what_is_nested_as_cards_of_their_own():
-    page = soup(tables.card({"protocol": {"steps": 20, "checkpoints": {"clip": "abc"}}, "device": "toaster"}))
+    page = soup(
+        tables.piece(
+            "card",
+            "this run",
+            {"protocol": {"steps": 20, "checkpoints": {"clip": "abc"}}, "device": "toaster"},
+        )
+    )
     assert [one.text for one in page.find_all("h3")] == ["this run", "protocol", "checkpoints"]
     assert [one.text for one in page.find_all("dd")] == ["toaster", "20", "abc"]
 

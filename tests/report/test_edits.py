@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from helpers.report import edit_curves
-from helpers.report.edit_curves import DONE, KEPT
+from helpers.report import edits
+from helpers.report.edits import DONE, KEPT
 from helpers.scoring import trade_offs
 from helpers.scoring.metrics import metrics
 
@@ -41,7 +41,7 @@ def compared(monkeypatch):
 
 def test_a_method_is_the_line_of_its_arms_and_no_editor_is_none(compared):
     _, asked = compared
-    edit_curves.at_equal_kept(Scored(), dict.fromkeys(NAMES, ""))
+    edits.at_equal_kept(Scored(), dict.fromkeys(NAMES, ""))
     [(metric, kept, curves)] = asked
     assert (metric, kept) == (DONE, KEPT)
     assert curves == {"InstructPix2Pix": NAMES[:2], "TurboEdit": NAMES[2:3]}
@@ -50,13 +50,13 @@ def test_a_method_is_the_line_of_its_arms_and_no_editor_is_none(compared):
 def test_who_does_more_is_said_with_what_both_keep(compared):
     rows, _ = compared
     rows.append(["InstructPix2Pix", "TurboEdit", DONE, 29.04, 0.5, 0.1, 0.3, 0.7, 48, 0.001, 0.001])
-    [line] = edit_curves.at_equal_kept(Scored(), dict.fromkeys(NAMES, ""))
+    [line] = edits.at_equal_kept(Scored(), dict.fromkeys(NAMES, ""))
     assert line.startswith("At 29 dB kept outside: InstructPix2Pix is better than TurboEdit in edit done: ")
     assert "higher by 0.500 (0.300 to 0.700" in line
 
 
 @pytest.mark.parametrize(("kept", "unit"), [(KEPT, "dB kept outside"), ("CLIP image", "CLIP image")])
 def test_where_no_two_lines_overlap_it_says_what_draws_more(compared, kept, unit):
-    [line] = edit_curves.at_equal_kept(Scored(kept), dict.fromkeys(NAMES, ""))
+    [line] = edits.at_equal_kept(Scored(kept), dict.fromkeys(NAMES, ""))
     assert line.startswith(f"No two editors keep equally much ({unit})") and "make sweep" in line
-    assert edit_curves.at_equal_kept(Scored(kept), dict.fromkeys(NAMES[:2], "")) == []
+    assert edits.at_equal_kept(Scored(kept), dict.fromkeys(NAMES[:2], "")) == []
