@@ -46,7 +46,7 @@ def samples(run: Run, columns: int = 8) -> Image.Image:
 def guidance(run: Run) -> Figure:
     """Crop accuracy and distance to the photos over guidance_scale, with intervals."""
     measures = {"crop accuracy": comparisons.HIGHER, comparisons.realism(run): comparisons.LOWER}
-    return charts.curves(comparisons.over_guidance(run, _grounded(run)), measures, "guidance_scale")
+    return charts.curves(comparisons.over_guidance(run, _grounded(run)), measures)
 
 
 def curves(work: Path) -> Figure:

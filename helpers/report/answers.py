@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from helpers.report import box_scores, certainty, comparisons, tables, training_effect
-from helpers.report.claims import against_best, best, capital, carried, differences, gain, measured, not_worse
+from helpers.report.claims import against_best, best, capital, differences, gain, measured, not_worse
 from helpers.report.comparisons import CLIP_SCORE, CROPS, FOUND, GROUNDING, NAMED, realism
 from helpers.report.tables import Answer
 from helpers.runs.external import is_own, whole
@@ -71,18 +71,19 @@ def captioners(run: Run) -> Answer:
         return Answer(question, "There are no photos to caption: the data set brings its prompts.")
     names, choice = comparisons.captioners(run).names, run.read_json("choices/captioner.json")
     grounds = [sentence for metric in (CLIP_SCORE, NAMED) for sentence in differences(run, metric, names)]
-    short = f"{best(run, CLIP_SCORE, names)} The captions of {choice['captioner']} became prompts."
-    return Answer(question, short, tuple(grounds), "Captions", *carried(run, CLIP_SCORE, names))
+    winner, found = best(run, CLIP_SCORE, names)
+    short = f"{winner} The captions of {choice['captioner']} became prompts."
+    return Answer(question, short, tuple(grounds), "Captions", *found)
 
 
 def templates(run: Run) -> Answer:
     """Question 2, by the distance of text-grounded pictures to the photos."""
     names = comparisons.templates(run, comparisons.template_arms(run)).names
-    metric = comparisons.quality(run)
-    winner, chosen = best(run, metric, names), f"“{run.read_json('choices/template.json')['template']}”"
+    metric, chosen = comparisons.quality(run), f"“{run.read_json('choices/template.json')['template']}”"
+    winner, found = best(run, metric, names)
     short = f"{winner} {'It' if winner.startswith(chosen) else chosen} was taken for what follows."
     question = "Which prompt template gives better pictures?"
-    grounds, found = differences(run, metric, names), carried(run, metric, names)
+    grounds = differences(run, metric, names)
     return Answer(question, short, tuple(grounds), "Template, grounding, realism, boxes", *found)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from helpers.report.comparisons import GROUNDING
+from helpers.report.comparisons import GROUNDING, Comparison
 from helpers.report.page import Visual
 
 matplotlib.use("agg")
@@ -39,11 +39,11 @@ STYLE = {
 }
 
 
-def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float | None = None) -> Figure:
-    """One panel per metric: over column x the measured values with their intervals, a marker per grounding.
+def curves(scores: pd.DataFrame, metrics: Mapping[str, str], mark: float | None = None) -> Figure:
+    """One panel per metric: over guidance_scale the values with their intervals, a marker per grounding.
 
-    scores: one row per arm and metric, with x, grounding, metric, value, low, high. metrics: metric -> which
-    way is good. mark: a value of x that is pointed out. The dotted lines only lead the eye.
+    scores: `Run.scores`. metrics: metric -> which way is good. mark: a guidance_scale that is pointed out.
+    The dotted lines only lead the eye.
     """
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(5.4 * len(metrics), 3.9), layout="constrained")
@@ -51,23 +51,23 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
         for axes, (metric, good) in zip(panels, metrics.items(), strict=True):
             groups = [*scores[scores.metric == metric].groupby("grounding", sort=False)]
             for place, (grounding, rows) in enumerate(groups):
-                rows = rows.sort_values(x)
+                rows = rows.sort_values("guidance_scale")
                 aside = ScaledTranslation((place - (len(groups) - 1) / 2) / 14, 0, page.dpi_scale_trans)
                 points = axes.errorbar(
-                    rows[x],
+                    rows.guidance_scale,
                     rows.value,
                     reach(rows.value, rows.low, rows.high),
                     **STYLES[grounding],
                     **{"linestyle": ":", "linewidth": 0.8, "elinewidth": 1.6, "markersize": 5},
                     label=GROUNDING[grounding],
                 )
-                for part in points.get_children():  # beside each other where they have one value of x
+                for part in points.get_children():  # beside each other where they have one guidance_scale
                     part.set_transform(axes.transData + aside)
             if mark is not None:
                 axes.axvline(mark, color=INK, linestyle=(0, (1, 3)), linewidth=1.2)
                 at = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
                 axes.annotate(f"{mark:g}", (mark, 1), **at)
-            axes.set(xlabel=x, ylabel=good)
+            axes.set(xlabel="guidance_scale", ylabel=good)
             axes.set_title(metric, pad=16)
         page.legend(
             *panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3
@@ -75,20 +75,12 @@ def curves(scores: pd.DataFrame, metrics: Mapping[str, str], x: str, mark: float
     return page
 
 
-def intervals(
-    scores: pd.DataFrame,
-    metrics: Mapping[str, str],
-    names: Mapping[str, str],
-    controls: Mapping[str, str] | None = None,
-) -> Figure:
-    """One panel per metric: per arm the value in its interval, controls below a line.
-
-    names, controls: arm -> display name.
-    """
+def intervals(scores: pd.DataFrame, comparison: Comparison) -> Figure:
+    """One panel per metric of the pair: per arm the value in its interval, controls below a line."""
+    metrics, every = comparison.pair, {**comparison.names, **comparison.controls}
     shown = scores[scores.metric.isin(metrics)].dropna(subset="value").set_index(["metric", "arm"])
-    every = {**names, **(controls or {})}
     rows = [arm for arm in every if arm in shown.index.get_level_values("arm")]
-    own = sum(arm in names for arm in rows)
+    own = sum(arm in comparison.names for arm in rows)
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(5.4 * len(metrics), 0.8 + 0.36 * len(rows)), layout="constrained")
         panels = np.ravel(page.subplots(1, len(metrics), sharey=True))
@@ -150,19 +142,18 @@ def as_svg(page: Figure, alt: str) -> Visual:
     label = escape(alt, quote=True)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     html = f'<div class="chart" tabindex="0" role="group" aria-label="{label}">{svg}</div>'
-    return Visual(html, alt, lambda: _png(page))
+
+    def png() -> tuple[str, bytes]:
+        page.savefig(file := io.BytesIO(), format="png", dpi=110, facecolor="white")
+        return "image/png", file.getvalue()
+
+    return Visual(html, alt, png)
 
 
 def style_of(arm: str) -> str:
     """The key of STYLES of an arm or control."""
     found = re.match(r"[a-z0-9_]+-(none|text|image)-g", arm)
     return found[1] if found else "photos" if arm == "photos" else "other"
-
-
-def _png(page: Figure) -> tuple[str, bytes]:
-    file = io.BytesIO()
-    page.savefig(file, format="png", dpi=110, facecolor="white")
-    return "image/png", file.getvalue()
 
 
 def reach(value: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:

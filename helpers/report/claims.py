@@ -20,35 +20,27 @@ def differences(run: Run, metric: str, names: Mapping[str, str], base: str | Non
     return [worded(run, row, names) for row in rows]
 
 
-def best(run: Run, metric: str, names: Mapping[str, str]) -> str:
-    """Which arm is best in a metric and which arms these photos cannot tell from it, in one sentence."""
+def best(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, tuple[str, str, tuple]]:
+    """Which arm is best in a metric and which arms these photos cannot tell from it, in one sentence.
+
+    With it verdict, measure and numbers of an `Answer`: the best arm, or in a word or two why there is none,
+    and the values of it and of the one nearest to it.
+    """
     try:
         table = verdicts.compare(run, metric, list(names))
     except verdicts.NotJudged as error:
-        return f"{metric} is {error}."
+        return f"{metric} is {error}.", ("Not judged", "", ())
     except TooFew:
-        return _of(run, "There are too few photos to say.")
-    first, alike = names[table.other[0]], [names[arm] for arm in table.arm[~table.different]]
-    if not alike:
-        return f"{capital(first)} is best, by {metric}."
-    if len(alike) == len(table):
-        return _of(run, f"These {table.n.min()} photos cannot tell, by {metric}.")
-    known = f"{capital(first)} is best, by {metric}"
-    return _of(run, f"{known}; from {' and '.join(alike)} these photos cannot tell it.")
-
-
-def carried(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, str, tuple]:
-    """Verdict, measure and numbers of an `Answer`: the best arm, or in a word or two why there is none, and
-    the values of it and of the one nearest to it."""
-    try:
-        table = verdicts.compare(run, metric, list(names))
-    except verdicts.NotJudged:
-        return "Not judged", "", ()
-    except TooFew:
-        return _of(run, "Too few photos"), "", ()
+        return _of(run, "There are too few photos to say."), (_of(run, "Too few photos"), "", ())
+    first, alike = capital(names[table.other[0]]), [names[arm] for arm in table.arm[~table.different]]
     nearest = table.arm[table.difference.abs().idxmin()]
-    word = capital(names[table.other[0]]) if table.different.any() else "Cannot tell"
-    return word, *measured(run, metric, {arm: names[arm] for arm in (table.other[0], nearest)})
+    numbers = measured(run, metric, {arm: names[arm] for arm in (table.other[0], nearest)})
+    if len(alike) == len(table):
+        unsure = _of(run, f"These {table.n.min()} photos cannot tell, by {metric}.")
+        return unsure, ("Cannot tell", *numbers)
+    known = f"{first} is best, by {metric}"
+    known += _of(run, f"; from {' and '.join(alike)} these photos cannot tell it") if alike else ""
+    return f"{known}.", (first, *numbers)
 
 
 def measured(run: Run, metric: str, names: Mapping[str, str]) -> tuple[str, tuple]:

@@ -168,21 +168,19 @@ def batches(run: Run, name: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def conclusion(run: Run, tried: Sequence[str], run_folder: str, sizes: pd.DataFrame | None = None) -> dict:
+def conclusion(run: Run, tried: Sequence[str], run_folder: str, sizes: pd.DataFrame) -> dict:
     """What was found: arm, steps, scheduler, guidance_share and rows, a sentence, and the lines to paste.
     sizes: `batches` of the cheapest setting."""
     best, own, n = cheapest(run, tried), run.card["protocol"], len(run.scenes)
     arm, rows, most = Arm.parse(best), run.costs(best)[0], run.costs(tried[0])[0]
     found = {"arm": best, "scheduler": arm.scheduler or own["scheduler"], "steps": arm.steps or own["steps"]}
     found |= {"guidance_share": arm.guidance_share, "unet_rows": rows, "reference_rows": most}
-    fast = ""
-    if sizes is not None:
-        quick = sizes.loc[sizes.seconds.idxmin()]
-        found["batch_size"] = int(quick["batch size"])
-        fast = (
-            f" Batches change seconds alone: {quick.seconds:.2g} per picture in batches of "
-            f"{found['batch_size']}, {sizes.seconds[0]:.2g} one by one."
-        )
+    quick = sizes.loc[sizes.seconds.idxmin()]
+    found["batch_size"] = int(quick["batch size"])
+    fast = (
+        f" Batches change seconds alone: {quick.seconds:.2g} per picture in batches of "
+        f"{found['batch_size']}, {sizes.seconds[0]:.2g} one by one."
+    )
     if best == tried[0]:
         last = [not_worse(run, metric, tried[-1]) for metric in _metrics(run)]
         why = sorted({one["reason"] for one in last if "reason" in one})

@@ -112,9 +112,9 @@ def answers(run: Run, name: str) -> HTML:
     told = [metric for metric in (DONE, KEPT, ALIKE) if metric in judged]
     grounds = [line for metric in told for line in claims.differences(run, metric, names)]
     grounds += at_equal_kept(run, names)
-    question, short = "Which edit changes what was asked and nothing else?", claims.best(run, DONE, names)
-    carried = claims.carried(run, DONE, names)
-    return tables.piece("answers", [tables.Answer(question, short, tuple(grounds), "", *carried)])
+    question = "Which edit changes what was asked and nothing else?"
+    short, found = claims.best(run, DONE, names)
+    return tables.piece("answers", [tables.Answer(question, short, tuple(grounds), "", *found)])
 
 
 def at_equal_kept(run: Run, names: Mapping[str, str]) -> list[str]:

@@ -128,10 +128,9 @@ def _answer(run: Run, group: str, comparison: Comparison) -> tables.Answer:
     names, question = comparison.names, QUESTIONS[group]
     if len(names) < 2:
         return tables.Answer(question, "There is nothing to compare: one method was drawn.")
-    short = " ".join(claims.best(run, metric, names) for metric in comparison.pair)
+    said, found = zip(*(claims.best(run, metric, names) for metric in comparison.pair), strict=True)
     grounds = [line for metric in comparison.pair for line in claims.differences(run, metric, names)]
-    carried = claims.carried(run, next(iter(comparison.pair)), names)
-    return tables.Answer(question, short, tuple(grounds), "", *carried)
+    return tables.Answer(question, " ".join(said), tuple(grounds), "", *found[0])
 
 
 def pictures(run: Run, shown: int = SHOWN) -> gallery.Visual:

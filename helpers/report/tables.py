@@ -71,10 +71,10 @@ def score_table(scores: pd.DataFrame, *comparisons: Comparison) -> HTML:
     return HTML("".join(_score_table(scores, one) for one in comparisons))
 
 
-def table(frame: pd.DataFrame, caption: str, decimals: int = 2) -> HTML:
+def table(frame: pd.DataFrame, caption: str) -> HTML:
     """A data frame without its index, columns of numbers to the right, everything escaped."""
     texts = [frame[name].map(lambda value: isinstance(value, str)).all() for name in frame]
-    rows = [("", [_shown(value, decimals) for value in row]) for row in frame.itertuples(index=False)]
+    rows = [("", [_shown(value) for value in row]) for row in frame.itertuples(index=False)]
     return HTML(_table(caption, [*frame.columns], rows, texts, frame))
 
 
@@ -115,10 +115,10 @@ def _number(value: float, decimals: int | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _shown(value: object, decimals: int) -> str:
+def _shown(value: object) -> str:
     if pd.isna(value):
         return "–"
-    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _table(

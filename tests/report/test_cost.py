@@ -12,6 +12,7 @@ from tests.fakes import gligen as fakes
 from tests.generation.test_draw import start
 
 REFERENCE = "suffix-text-g2"
+SIZES = pd.DataFrame({"batch size": [1, 2, 4], "seconds": [0.4, 0.2, 0.3]})
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_then_the_cheapest_that_held_loses_guidance(run):
     run.least |= {"pndm": 40, "ddim": 40, "unipc": 40, "dpm++2m": 11}
     tried = cost.search(run, None)
     assert run.drawn[-1] == ["suffix-text-g2-n6-dpm++2m-i0.8"]
-    found = cost.conclusion(run, tried, "runs/demo")
+    found = cost.conclusion(run, tried, "runs/demo", SIZES)
     assert found["arm"] == "suffix-text-g2-n6-dpm++2m" and found["unet_rows"] == 12
     assert found["sentence"].startswith("Dpm++2m, 6 steps, is not worse than pndm, 20 steps, in KID")
     assert "12 UNet rows per picture instead of 40: 3.3 times fewer. N = 24 photos" in found["sentence"]
@@ -70,7 +71,7 @@ def test_then_the_cheapest_that_held_loses_guidance(run):
 
 def test_an_interval_of_guidance_comes_with_a_line_of_its_own(run):
     run.least = dict.fromkeys(SCHEDULERS, 40) | {"dpm++2m": 10}
-    found = cost.conclusion(run, cost.search(run, None), "runs/demo")
+    found = cost.conclusion(run, cost.search(run, None), "runs/demo", SIZES)
     assert found["guidance_share"] == pytest.approx(0.8) and "guidance in 80% of them" in found["sentence"]
     assert found["lines"][1] == "grounded sweep --run runs/demo-dpm++2m-6 --guidance-share 0.8"
 
@@ -79,7 +80,7 @@ def test_where_nothing_is_shown_the_search_is_over_at_once_and_asks_for_more_sce
     run.least = dict.fromkeys(SCHEDULERS, 1000)
     tried = cost.search(run, None)
     assert len(run.drawn) == 3 and len(tried) == 1 + len(SCHEDULERS) + 1
-    found = cost.conclusion(run, tried, "runs/demo")
+    found = cost.conclusion(run, tried, "runs/demo", SIZES)
     assert found["lines"] == [] and "--scenes 48" in found["sentence"]
 
 
@@ -91,7 +92,6 @@ def test_batches_cost_seconds_alone(tmp_path, monkeypatch, run):
     sizes = cost.batches(own, "caption-text-g2-n3")
     assert sizes["batch size"].tolist() == [1, 2, 4, 5] and (sizes.seconds > 0).all()
     assert own.arms() == []
-    sizes = pd.DataFrame({"batch size": [1, 2, 4], "seconds": [0.4, 0.2, 0.3]})
-    found = cost.conclusion(run, [REFERENCE, "suffix-text-g2-n8-dpm++2m"], "runs/demo", sizes)
+    found = cost.conclusion(run, [REFERENCE, "suffix-text-g2-n8-dpm++2m"], "runs/demo", SIZES)
     assert found["batch_size"] == 2
     assert found["sentence"].endswith("0.2 per picture in batches of 2, 0.4 one by one.")

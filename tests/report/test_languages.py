@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from helpers.models.checkpoints import Missing
+from helpers.models.checkpoints import Missing, find
 from helpers.models.sets import MODEL_SETS, Checkpoint
 from helpers.parameters import ParameterError
 from helpers.report import comparisons, edits, languages, methods, page, tables
@@ -247,7 +247,7 @@ def test_why_a_method_does_not_draw_here_is_translated(language, tmp_path):
     texts += [f"{methods.NOTES[group]}{methods.SEEDS}" for group in methods.MEASURES]
     folders = [(str(folder), None) for folder in (tmp_path, tmp_path / "gone", tmp_path / "cut")]
     for source in (*folders, ("gone/models", "abc")):
-        missing = methods.find(Checkpoint("gone", *source))[1]
+        missing = find(Checkpoint("gone", *source))[1]
         assert isinstance(missing, Missing)
         texts.append(f"{missing.problem}: models/gone")
     assert untranslated(language, texts) == {}

@@ -185,9 +185,9 @@ def test_charts_take_the_ink_of_the_page_and_name_nothing_outside():
         for scale in (1, 11)
         for metric in MEASURES
     ]
-    curves = charts.as_svg(charts.curves(pd.DataFrame(rows), MEASURES, "guidance_scale", 11), "one & two")
+    curves = charts.as_svg(charts.curves(pd.DataFrame(rows), MEASURES, 11), "one & two")
     names = {row["arm"]: row["arm"] for row in rows} | {"nobody": "who has no score"}
-    dots = charts.as_svg(charts.intervals(pd.DataFrame(rows), MEASURES, names), "three")
+    dots = charts.as_svg(charts.intervals(pd.DataFrame(rows), Comparison(names, MEASURES, "")), "three")
     assert "http" not in curves.data + dots.data and charts.INK not in curves.data
     assert "currentColor" in curves.data and soup(curves).svg["aria-label"] == "one & two"
     ids = [tag["id"] for one in (curves, dots) for tag in soup(one).find_all(["clippath", "path"], id=True)]
@@ -198,7 +198,7 @@ def test_charts_take_the_ink_of_the_page_and_name_nothing_outside():
 def test_a_control_stands_below_the_arms_and_who_has_no_score_nowhere():
     rows = [{"arm": arm, "metric": metric, **SCORE} for arm in ("a-text-g1", "photos") for metric in MEASURES]
     names, controls = {"b-text-g1": "b", "a-text-g1": "a"}, {"photos": "photos"}
-    page = charts.intervals(pd.DataFrame(rows), MEASURES, names, controls)
+    page = charts.intervals(pd.DataFrame(rows), Comparison(names, MEASURES, "", controls=controls))
     assert [len(axes.containers) for axes in page.axes] == [2, 2]
     assert [text.get_text() for text in page.axes[0].get_yticklabels()] == ["a", "photos"]
 
@@ -209,7 +209,7 @@ def test_a_single_point_of_a_curve_has_its_interval_and_a_marker_of_its_own():
         for kind in ("none", "text", "image")
         for metric in MEASURES
     ]
-    page = charts.curves(pd.DataFrame(rows), MEASURES, "guidance_scale")
+    page = charts.curves(pd.DataFrame(rows), MEASURES)
     bars = page.axes[0].containers
     assert {bar.lines[0].get_marker() for bar in bars} == {"s", "o", "^"}
     low, high = bars[0].lines[2][0].get_segments()[0][:, 1]
@@ -321,7 +321,8 @@ def test_a_notebook_gets_a_picture_of_what_the_page_shows_as_svg(run):
     shown = Image.open(io.BytesIO(base64.b64decode(compared["image/jpeg"])))
     assert shown.format == "JPEG" and shown.width > 300 and "text/html" not in compared
     rows = [{"arm": "a-text-g1", "metric": metric, **SCORE} for metric in MEASURES]
-    chart = charts.as_svg(charts.intervals(pd.DataFrame(rows), MEASURES, {"a-text-g1": "a"}), "three")
+    comparison = Comparison({"a-text-g1": "a"}, MEASURES, "")
+    chart = charts.as_svg(charts.intervals(pd.DataFrame(rows), comparison), "three")
     bundle = chart._repr_mimebundle_()
     assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).format == "PNG"
     assert bundle["text/plain"] == "three" and "<svg" in bundle[page_of.PAGE_ONLY]
