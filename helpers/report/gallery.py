@@ -20,7 +20,6 @@ from helpers.scenes.scenes import Scene
 from helpers.scoring import adherence
 from helpers.scoring.extraction import PHOTOS, Pictures
 
-QUALIFYING = "qualifying.json"  # of a run, see `qualification.remember`
 MOST_ROWS = 12  # scenes that a notebook shows as one picture; the page shows all
 
 
@@ -61,10 +60,9 @@ def compare(
     """
     known, most = _colours(run.scenes), SIDES[1] if len(scenes) <= large else SIDES[0]
     photos = {PHOTOS: "photo" if run.has_photos else "layout"}
-    judged = (
-        {arm: _Judged(run, arm) for arm in (*(photos if run.has_photos else ()), *names)} if scored else {}
-    )
     protocol, shown, sections = run.card["protocol"], photos | dict(names), []
+    scored_arms = [arm for arm in shown if run.has_photos or arm != PHOTOS] if scored else []
+    judged = {arm: _Judged(run, arm) for arm in scored_arms}
     for place, scene in enumerate(scenes):
         figures = []
         for arm, name in shown.items():
@@ -74,10 +72,10 @@ def compare(
             (asked,) = layouts.arm_layouts(run, arm, [scene])
             options = judged[arm].of(scene) if arm in judged else {}
             figures.append(Figure(image, asked, name, colours=known, most=most, **options))
-        section = {"title": scene.name, "figures": figures}
-        section["records"] = _records(run, scene, names) if scored else {}
-        facts = _facts(scene, {name: judged[arm] for arm, name in names.items()}) if sortable else {}
-        sections.append(section | {"facts": facts | {"order": place} if sortable else {}})
+        records = _records(run, scene, names) if scored else {}
+        by_name = {name: judged[arm] for arm, name in names.items() if sortable}
+        facts = _facts(scene, by_name) | {"order": place} if sortable else {}
+        sections.append({"title": scene.name, "figures": figures, "records": records, "facts": facts})
     encode(figure for section in sections for figure in section["figures"])
     html = piece("scenes", sections, sorted(known) if sortable else (), list(names.values()))
     rows = [(section["title"], section["figures"]) for section in sections]
@@ -125,7 +123,7 @@ def qualifying(run: Run) -> HTML:
     names = comparisons.main(run).names
     judged = [arm for arm in names if not qualification.unjudged(run, arm)]
     table = qualification.qualifying(run, judged)
-    if not run.has(QUALIFYING):
+    if not run.has(qualification.FILE):
         qualification.remember(run, table, adherence.FOUND, 1.0)
     lists = {names[arm]: table[(table.arm == arm) & table.qualifies].scene.tolist() for arm in judged}
     return piece("qualifying", lists)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -20,6 +21,7 @@ PICTURE = re.compile(r'src="(data:image/(\w+);base64,([^"]+))"')
 APART = {"head", "nav", "aside", "h1", "h2", "h3", "a", "dl", "summary", "script", "svg", "select", "th"}
 
 
+@dataclass(frozen=True)
 class Visual:
     """HTML for the report's page and, for notebooks, whose viewers strip SVG and scripts, a picture of it.
 
@@ -27,8 +29,9 @@ class Visual:
     alone shows it.
     """
 
-    def __init__(self, data: str, text: str, picture: Callable[[], tuple[str, bytes]] | None = None) -> None:
-        self.data, self.text, self.picture = data, text, picture
+    data: str
+    text: str
+    picture: Callable[[], tuple[str, bytes]] | None = None
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         bundle = {PAGE_ONLY: self.data, "text/plain": self.text}
@@ -43,9 +46,9 @@ def refresh(notebook: Path, page: Path, language: str = "") -> Path | None:
     that it has. Returns as `render`.
     """
     before = languages.of_page(page)
-    fresh = stamp(page)[1] >= stamp(notebook)[1] and language in ("", before)
-    is_done = fresh or not notebook.is_file()
-    return None if is_done else render(notebook, page, language=language or before)
+    if not notebook.is_file() or (stamp(page)[1] >= stamp(notebook)[1] and language in ("", before)):
+        return None
+    return render(notebook, page, language=language or before)
 
 
 def render(
@@ -73,7 +76,8 @@ def render(
         if PAGE_ONLY in output.get("data", {}):
             output.data = {"text/html": output.data[PAGE_ONLY]}
     translate = languages.translator(language)
-    terms = {translate(term): translate(meaning) for term, meaning in glossary().items()}
+    glossary = json.loads((TEMPLATE / "glossary.json").read_text(encoding="utf-8"))  # term -> its meaning
+    terms = {translate(term): translate(meaning) for term, meaning in glossary.items()}
     resources = {"metadata": {"name": page.stem}, "terms": terms, "term_id": term_id}
     text, _ = exporter.from_notebook_node(book, resources)
     text, folder = once(text), None
@@ -83,11 +87,6 @@ def render(
     with beside(page) as partial:
         partial.write_text(link_terms(languages.translate_page(text, language), terms), encoding="utf-8")
     return folder
-
-
-def glossary() -> dict[str, str]:
-    """Term -> what it means."""
-    return json.loads((TEMPLATE / "glossary.json").read_text(encoding="utf-8"))
 
 
 def once(text: str) -> str:

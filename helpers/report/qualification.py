@@ -18,6 +18,7 @@ from helpers.scoring import adherence, verdicts
 from helpers.scoring.extraction import PHOTOS, Pictures
 from helpers.scoring.metrics import NOT_JUDGED
 
+FILE = "qualifying.json"  # of a run: by arm the scenes whose pictures qualify, with the thresholds
 COLUMNS = ["arm", "scene", "boxes", "qualifies", "reason"]
 
 
@@ -80,7 +81,7 @@ def remember(run: Run, table: pd.DataFrame, iou: float, crops: float) -> None:
     """Which pictures qualify, in the run folder: as JSON by arm, and with reasons as CSV."""
     which = {arm: rows[rows.qualifies].scene.tolist() for arm, rows in table.groupby("arm", sort=False)}
     facts = {"iou": iou, "crops": crops, "arms": which, "licences": run.licences(which)}
-    run.write_json("qualifying.json", facts)
+    run.write_json(FILE, facts)
     with beside(run.folder / "qualifying.csv") as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
 

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers.report import answers, charts, figures, gallery, tables
+from helpers.report import answers, charts, figures, gallery, qualification, tables
 from helpers.report import page as page_of
 from helpers.report.comparisons import Comparison
 from helpers.report.tables import Answer
@@ -351,7 +351,7 @@ def test_pictures_that_qualify_are_named(run, monkeypatch):
     texts = [one.text for one in lists.find_all("details")]
     assert texts == ["suffix, text grounding: 1 picturesphoto-1", "mine: 0 picturesnone"]
     assert lists.a["href"] == "#scene-photo-1"
-    assert run.read_json(gallery.QUALIFYING)["arms"] == {"suffix-text-g7.5": ["photo-1"], "mine": []}
+    assert run.read_json(qualification.FILE)["arms"] == {"suffix-text-g7.5": ["photo-1"], "mine": []}
 
 
 def test_an_answer_links_to_a_section_of_the_report_notebook():
