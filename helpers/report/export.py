@@ -178,7 +178,12 @@ def _card(run: Run, pictures: pd.DataFrame, table: pd.DataFrame, facts: Mapping[
     own = own_checkpoints([arm.grounding for arm in map(own_arm, facts["arms"]) if arm], models)
     for one in with_own(models, own).checkpoints(bool(protocol.get("safety"))):
         source, licence = "this project", "this project's own"
-        if one.revision is not None:
+        if one.converter:
+            source, licence = (
+                "its authors' files, converted",
+                one.licence or "see where its authors publish it",
+            )
+        elif one.revision is not None:
             usual = LICENCES.get(one.source, f"see the model card of {one.source}")
             source, licence = one.source, one.licence or usual
         commit = protocol.get("checkpoints", {}).get(one.name, "not noted by the run")

@@ -48,16 +48,14 @@ def refresh(notebook: Path, page: Path, language: str = "") -> Path | None:
     before = languages.of_page(page)
     if not notebook.is_file() or (stamp(page)[1] >= stamp(notebook)[1] and language in ("", before)):
         return None
-    return render(notebook, page, language=language or before)
+    return render(notebook, page, language or before)
 
 
-def render(
-    notebook: Path, page: Path, largest: float = LARGEST, language: str = languages.ENGLISH
-) -> Path | None:
+def render(notebook: Path, page: Path, language: str = languages.ENGLISH) -> Path | None:
     """An executed notebook as one HTML file that needs no other: no code, nothing fetched, light and dark.
 
     language: one of `languages.known`. Returns the folder beside it that holds the pictures of a page over
-    `largest` bytes, else None.
+    LARGEST, else None.
     """
     import nbformat  # here, because notebooks that show tables wait for no exporter
     from nbconvert import HTMLExporter
@@ -81,7 +79,7 @@ def render(
     resources = {"metadata": {"name": page.stem}, "terms": terms, "term_id": term_id}
     text, _ = exporter.from_notebook_node(book, resources)
     text, folder = once(text), None
-    if len(text) > largest:
+    if len(text) > LARGEST:
         folder = page.with_name(f"{page.stem}_pictures")
         text = apart(text, folder)
     with beside(page) as partial:

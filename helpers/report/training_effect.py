@@ -51,9 +51,9 @@ def score(run: Run, share: float, metric: str) -> Estimate:
     return effect(*_arrays(run, share, metric))[0].within(0, 1)
 
 
-def difference(run: Run, share: float, metric: str = "AP") -> tuple[Estimate, Estimate]:
-    """A share of pictures less photos alone, as `effect`."""
-    (ours, ours_left_out), (base, base_left_out) = (_arrays(run, s, metric) for s in (share, 0.0))
+def difference(run: Run, share: float) -> tuple[Estimate, Estimate]:
+    """AP of a share of pictures less that of photos alone, as `effect`."""
+    (ours, ours_left_out), (base, base_left_out) = (_arrays(run, one, "AP") for one in (share, 0.0))
     return effect(ours - base, ours_left_out - base_left_out)
 
 

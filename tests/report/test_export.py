@@ -227,6 +227,10 @@ def test_licences_of_photos_and_checkpoints_stand_in_the_card(run, tmp_path):
     card = (tmp_path / "set" / "README.md").read_text()
     assert "licences CC0" in card and "abc123 | Apache 2.0" in card and "OpenRAIL" in card
     assert "see the model card of anhnct/Gligen_Text_Image |" in card  # whose page states no licence
+    draw(run, "suffix-ssagan")
+    export(run, ["suffix-ssagan"], tmp_path / "converted", every=True)
+    card = (tmp_path / "converted" / "README.md").read_text()
+    assert "| SSA-GAN | its authors' files, converted | not noted by the run | no licence file" in card
 
 
 def test_pictures_under_a_licence_say_what_to_read_before_training(run, tmp_path):

@@ -290,14 +290,15 @@ def test_a_picture_that_stands_twice_is_in_the_page_once():
     ]
 
 
-def test_pictures_of_a_page_that_is_too_large_lie_beside_it(tmp_path):
+def test_pictures_of_a_page_that_is_too_large_lie_beside_it(tmp_path, monkeypatch):
     picture = figures.as_data(Image.new("RGB", (64, 64), "red"))
     shown = new_output(
         "display_data", {page_of.PAGE_ONLY: f'<img src="{picture}" alt="x">', "text/plain": "x"}
     )
     nbformat.write(new_notebook(cells=[new_code_cell("show()", outputs=[shown])]), tmp_path / "a.ipynb")
     assert page_of.render(tmp_path / "a.ipynb", tmp_path / "one.html") is None
-    folder = page_of.render(tmp_path / "a.ipynb", tmp_path / "two.html", largest=100)
+    monkeypatch.setattr(page_of, "LARGEST", 100)
+    folder = page_of.render(tmp_path / "a.ipynb", tmp_path / "two.html")
     text = (tmp_path / "two.html").read_text()
     assert "data:image" not in text and "two_pictures beside it" in text
     assert images.load(tmp_path / soup(text).img["src"]).size == (256, 256) and folder.is_dir()
