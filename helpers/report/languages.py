@@ -25,6 +25,7 @@ SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z“\d])")
 GAP = re.compile(
     r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])"
 )  # Chinese and Latin
+COMMA, AND = re.compile(r", (?!of the )(?![^()]*\))"), re.compile(" and ")  # between items, not inside one
 BRACKETS = re.compile(r"([^()]+) \(([^()]+)\)")
 SAID = re.compile(r""" (alt|aria-label|title|data-count)=(?:"([^"]*)"|'([^']*)')""")
 
@@ -115,8 +116,8 @@ def translator(language: str) -> Callable[[str], str]:
         whole, end = (text[:-1], table["."]) if text.endswith(".") else (text, "")
         if (said := fitted(whole)) is not None:
             return GAP.sub(" ", said + end)
-        for separator in (", ", " and "):
-            items = whole.split(separator)
+        for separator in (COMMA, AND):
+            items = separator.split(whole)
             if len(items) > 1 and all(map(is_known, items)):
                 return table[", "].join(map(translate, items)) + end
         if (found := BRACKETS.fullmatch(whole)) and is_known(found[2]):
@@ -137,14 +138,18 @@ def _literal(key: str) -> tuple[int, int]:
 
 
 def _pattern(key: str) -> re.Pattern:
+    """A placeholder stands for the same text wherever it is, and between brackets for none with brackets."""
     seen = set()
 
     def group(found: re.Match) -> str:
-        name = found[1]
+        name, before = found[1], found.string[: found.start()]
         if name in seen:
             return f"(?P={name})"
         seen.add(name)
-        texts = "[^;,]+?" if name[0].isupper() else ".+?" if ";" in key or name.endswith("s") else "[^;]+?"
+        without = "" if ";" in key or name.endswith("s") else ";"
+        without = ";," if name[0].isupper() else without
+        without += "()" * (before.count("(") > before.count(")"))
+        texts = f"[^{without}]+?" if without else ".+?"
         return f"(?P<{name}>{NUMBER if name.isupper() else texts})"
 
     return re.compile(FIELD.sub(group, re.escape(key)))

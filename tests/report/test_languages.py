@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+from itertools import combinations
 from pathlib import Path
 
 import nbformat
@@ -15,7 +16,7 @@ from helpers.models.checkpoints import Missing, find
 from helpers.models.sets import MODEL_SETS, Checkpoint
 from helpers.parameters import ParameterError
 from helpers.report import comparisons, edits, languages, methods, page, tables
-from helpers.report.comparisons import ELSEWHERE, LOWER, Comparison
+from helpers.report.comparisons import ELSEWHERE, GROUNDING, LOWER, Comparison
 from helpers.runs import arms as arm_limits
 from helpers.runs.arms import Arm, own_checkpoints_of
 from helpers.runs.methods import KNOBS, METHODS
@@ -224,6 +225,8 @@ def reasons():
 def test_why_something_is_not_judged_is_translated(language):
     known = metrics.metrics(inception=True)
     texts = [*known, *(f"{one.group}." for one in known.values() if one.group not in ELSEWHERE)]
+    texts += [f"Not judged: {', '.join(known)} (no photos)."]
+    texts += [", ".join(pair) for pair in combinations(GROUNDING.values(), 2)]  # arms with one prompt
     for reason in reasons():
         texts += [reason, f"{reason[:1].upper()}{reason[1:]}."]
         texts += [f"Not judged: mean IoU, CLIP score ({reason.removeprefix(NOT_JUDGED).lstrip(': ')})."]
