@@ -17,12 +17,8 @@ from helpers.scoring.metrics import ATTRIBUTES, CAPTIONS, EDITS, FOUND, NOT_JUDG
 
 CLIP_SCORE, NAMED, CROPS = "CLIP score", "labels named", "crop accuracy"
 GROUNDING = {name: METHODS[name].title for name in GROUNDINGS}
-LAYOUT = {
-    "mirrored": "boxes mirrored",
-    "jittered": "boxes jittered",
-    "other": "boxes of another photo",
-    "random": "random boxes",
-}
+LAYOUT = {"mirrored": "boxes mirrored", "jittered": "boxes jittered", "other": "boxes of another photo"}
+LAYOUT |= {"random": "random boxes"}
 ELSEWHERE = (CAPTIONS, SEEDS, EDITS, ATTRIBUTES)  # groups of metrics with tables of their own
 LOWER, HIGHER = "lower is better", "higher is better"
 
@@ -78,10 +74,9 @@ def main(run: Run) -> Comparison:
 
 def given(arms: Iterable[Arm]) -> str:
     """What the methods of those arms are given, a sentence per method, for the caption of a table."""
-    methods = sorted({METHODS[arm.grounding].title: METHODS[arm.grounding].reads for arm in arms}.items())
-    return "".join(
-        f" {title[:1].upper()}{title[1:]} is given: {', '.join(reads)}." for title, reads in methods
-    )
+    methods = {METHODS[arm.grounding] for arm in arms}
+    said = sorted(f"{one.title} is given: {', '.join(one.reads)}." for one in methods)
+    return "".join(f" {sentence[:1].upper()}{sentence[1:]}" for sentence in said)
 
 
 def everything(run: Run) -> list[Comparison]:
@@ -134,8 +129,7 @@ def sweep(run: Run) -> Comparison:
     arms = [arm for kind in GROUNDINGS for arm in guidance_arms(run, kind)]
     over_guidance(run, arms)
     names = {arm.name: f"{GROUNDING[arm.grounding]}, guidance_scale {arm.guidance_scale:g}" for arm in arms}
-    caption = "Groundings over guidance_scale."
-    return _noted(run, Comparison(names, _measures(run), caption, main_arm(run)))
+    return _noted(run, Comparison(names, _measures(run), "Groundings over guidance_scale.", main_arm(run)))
 
 
 def over_guidance(run: Run, arms: Sequence[Arm]) -> pd.DataFrame:
@@ -153,8 +147,7 @@ def trade_off(run: Run) -> pd.DataFrame:
     IoU 0.5) with `_low` and `_high` of their intervals at 95 %, n, and `front` (see `on_front`)."""
     template = run.read_json("choices/template.json")["template"]
     long = over_guidance(run, [arm for arm in own_arms(run) if (arm.template, arm.seed) == (template, 0)])
-    parts = ["arm", "grounding", "guidance_scale", "grounded_fraction"]
-    table = long[parts].drop_duplicates(ignore_index=True)
+    table = long[["arm", "grounding", "guidance_scale", "grounded_fraction"]].drop_duplicates()
     for name, metric in (("distance", realism(run)), ("found", FOUND)):
         rows = long[long.metric == metric].set_index("arm")
         columns = {name: rows.value, f"{name}_low": rows.low, f"{name}_high": rows.high, "n": rows.n}
