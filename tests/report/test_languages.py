@@ -22,7 +22,7 @@ from helpers.runs.arms import Arm, own_checkpoints_of
 from helpers.runs.methods import KNOBS, METHODS
 from helpers.scoring import measurements, metrics, sentences, significance
 from helpers.scoring.intervals import TooFew
-from helpers.scoring.metric import NOT_JUDGED
+from helpers.scoring.metrics import NOT_JUDGED
 from helpers.scoring.verdicts import BLIND
 from tests.report.test_browser import bundle, pieces, write_run
 
