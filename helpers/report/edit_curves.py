@@ -57,7 +57,7 @@ def done_over_kept(run: Run, comparison: Comparison) -> Figure:
     kept = kept_metric(run, comparison.names)
     scores = run.scores([*comparison.names, *comparison.controls]).dropna(subset="value")
     done, there = (scores[scores.metric == metric].set_index("arm") for metric in (DONE, kept))
-    points = done.join(there, rsuffix="_kept", how="inner")
+    points = done.merge(there, left_index=True, right_index=True, suffixes=("", "_kept"))
     with matplotlib.rc_context(charts.STYLE):
         page = Figure(figsize=(7.4, 4.9), layout="constrained")
         axes = page.subplots()

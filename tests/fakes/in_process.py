@@ -1,6 +1,6 @@
-"""Notebooks without kernels: the cells run in this process, which has imported the models' libraries already.
+"""Notebooks without kernels: their cells run in this process, which has the models' libraries already.
 
-For what a study leaves in its files. That each notebook also runs in a kernel of its own, test_notebooks shows.
+For what a study leaves in its files; that every notebook runs in a kernel of its own, test_notebooks shows.
 """
 
 import base64
