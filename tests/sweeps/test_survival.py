@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -104,14 +104,17 @@ def results_by(judges, where: Path) -> dict[str, bytes]:
 
 def parts(process: subprocess.Popen) -> dict[str, list[psutil.Process]]:
     """The living processes of a sweep: itself and its kernels."""
-    found = {"sweep": [], "kernel": []}
-    try:
-        found["sweep"] = [psutil.Process(process.pid)] if process.poll() is None else []
-        for child in found["sweep"][0].children(recursive=True) if found["sweep"] else []:
-            if "ipykernel" in " ".join(child.cmdline()):
-                found["kernel"].append(child)
-    except psutil.NoSuchProcess:  # it ended while it was looked at
-        pass
+    sweep = [psutil.Process(process.pid)] if process.poll() is None else []
+    return {"sweep": sweep, "kernel": below(process, "ipykernel")}
+
+
+def below(process: subprocess.Popen, word: str) -> list[psutil.Process]:
+    """The living processes below one that have a word in their command line."""
+    found = []
+    with suppress(psutil.NoSuchProcess):  # it ended while it was looked at
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [child] * (word in " ".join(child.cmdline()))
     return found
 
 
@@ -262,14 +265,8 @@ def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(
         process, until = begin(base, where, *options, pause=0.4), time.monotonic() + LONGEST
         while kills.total() < 8 and time.monotonic() < until:
             time.sleep(chance.uniform(1, 4))
-            children = psutil.Process(chance.choice(nannies).pid).children(recursive=True)
-            kernels = [child for child in children if "ipykernel" in " ".join(child.cmdline())]
-            kind = chance.choice(("worker", "kernel"))
-            victims = (
-                kernels
-                if kind == "kernel"
-                else [one for one in children if "spawn_main" in " ".join(one.cmdline())]
-            )
+            nanny, kind = chance.choice(nannies), chance.choice(("worker", "kernel"))
+            victims = below(nanny, "ipykernel" if kind == "kernel" else "spawn_main")
             kills[kind] += kill(victims, chance)
             check_pictures(where, seen)
             if process.poll() is not None:
