@@ -38,7 +38,9 @@ def execute(
             with shell.display_trap, capture_output() as shown:
                 done = shell.run_cell(cell.source)
             streams = {"stdout": shown.stdout, "stderr": shown.stderr}
-            cell.outputs = [new_output("stream", name=name, text=text) for name, text in streams.items() if text]
+            cell.outputs = [
+                new_output("stream", name=name, text=text) for name, text in streams.items() if text
+            ]
             cell.outputs += [new_output("display_data", _as_json(one.data)) for one in shown.outputs]
             if error := done.error_before_exec or done.error_in_exec:
                 reason = f"cell {count}: {type(error).__name__}: {error}"
