@@ -68,11 +68,6 @@ def methods(run: Run, quick: bool) -> Iterator[Task]:
         yield Task(METHODS, METHODS + "_all" * (not quick), {"quick": quick, **QUIET}, tuple(names))
 
 
-def detector_study(**parameters: object) -> Iterator[Task]:
-    """What trains detectors on photos and pictures, and the report, which then says whether pictures help."""
-    yield from (Task("10_training", parameters=QUIET | parameters), Task(REPORT))
-
-
 def _drawing(arms: Sequence[str], name: str, **parameters: object) -> Task:
     return Task("03_gligen_grounding", name, {"arms": list(arms), **QUIET, **parameters}, tuple(arms))
 

@@ -330,11 +330,11 @@ def test_the_status_of_an_arm_is_read_from_the_folder(base):
     for place, scene in enumerate(run.scenes):
         images.save(picture, run.picture(arm, scene))
         assert state(run, arm).what == ("done" if place == SCENES - 1 else "part")
-    lines = progress.table(run, progress.states(run, ARMS[:2]))
+    lines = progress.table(run, ARMS[:2])
     assert lines[0] == "2 arms: 1 done, 1 missing; 0 with scores" and ARMS[1] in lines[1]
     assert ARMS[0] in lines[2] and "16 of 16 pictures, no scores" in lines[2]
     run.write_json(f"scores/{arm}.json", [])
-    assert len(progress.table(run, progress.states(run, [arm]))) == 1
+    assert len(progress.table(run, [arm])) == 1
 
 
 def sampler_request(scene: str):
