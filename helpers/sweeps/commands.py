@@ -46,6 +46,7 @@ def sweep(options: argparse.Namespace) -> Work:
     names = arms_of(run, options)
     need = progress.Costs(run).need(names, workers.count)
     _require(options, workers, run.card["protocol"], need.pictures, names)
+    print(f"{need.sentence(run)}; {workers.name}", flush=True)
     return lambda: _end(run, plan.sweep(run, names, workers, options.batch_size or 0))
 
 
