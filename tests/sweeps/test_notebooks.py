@@ -61,7 +61,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
         patch.setattr(tasks, "execute", once_in_a_kernel(tasks.execute))
-        add_photos(write_scenes(folder / "scenes", 3))
+        add_photos(write_scenes(folder / "scenes", 2))
         assert make(folder, "--steps", "3") == 0
         yield folder
 
