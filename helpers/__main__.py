@@ -101,11 +101,7 @@ OPTIONS = {  # group -> option -> what stands for its value, its type ([type]: s
     },
     "pictures": {
         "run": ("FOLDER", str, "a run with scores; default runs/demo"),
-        "arm": (
-            "NAME",
-            [str],
-            "arms that give pictures; photos for the photos; default the report's choice",
-        ),
+        "arm": ("NAME", [str], "arms that give pictures, or photos; default the report's choice"),
         "all": ("", bool, "take every picture, whatever its boxes hold"),
     },
     "training set": {

@@ -50,27 +50,20 @@ class Bench:
         self.view = widgets.VBox([*self._knobs(), *self._pictures()])
         self._turn()
 
-    def draw(self, _: widgets.Button | None = None) -> None:
-        """Draw the scene as the widgets say and mark what the detector finds, or say what went wrong."""
-        self.button.disabled = True
-        try:
-            self._try(self._drawn)
-        finally:
-            self.button.disabled, self.steps_done.layout.visibility = False, "hidden"
-
-    def save(self, _: widgets.Button | None = None) -> None:
-        """Put photo and boxes into the data set whose folder is given."""
-        self._try(self._saved)
-
     def _try(self, work: Callable[[], str]) -> None:
+        """What a button is for, and below it what came of it, or what went wrong."""
+        self.button.disabled = True
         with self.output:  # else Jupyter shows nothing of an error in a callback
             try:
                 self.output.clear_output()
                 self.status.value = work()
             except EXPECTED as error:
                 self.status.value = f'<pre role="alert">{escape(f"{type(error).__name__}: {error}")}</pre>'
+            finally:
+                self.button.disabled, self.steps_done.layout.visibility = False, "hidden"
 
     def _saved(self) -> str:
+        """Put photo and boxes into the data set whose folder is given; returns how to use it."""
         count, place = self.editor.save(at(self.folder.value)), escape(self.folder.value)
         return f"{count} scenes in {place}: <code>grounded report DATASET={place}</code>"
 
@@ -78,18 +71,15 @@ class Bench:
         """Draw, show and keep a picture. Returns why it has no marks, "" where it has them."""
         knobs = (self.template, self.grounding, self.guidance, self.fraction, self.seed)
         arm, scene = Arm(*(knob.value for knob in knobs)), self.editor.edited()
-        kind = "image" if arm.grounding == "image" else "text"
         wanted = request(scene, self.prompt.value, arm, self.protocol)
-        wanted = replace(wanted, negative_prompt=self.negative.value)
-        if kind == "image":
-            wanted = replace(wanted, crops=self.editor.crops(wanted.crops))
+        crops = self.editor.crops(wanted.crops) if arm.grounding == "image" else wanted.crops
+        wanted = replace(wanted, negative_prompt=self.negative.value, crops=crops)
+        gligen = self._gligen("image" if arm.grounding == "image" else "text")
         side, steps = self.protocol["size"], self.steps.value
-        gligen = self._gligen(kind)
         self.status.value = f"drawing {arm.name}, {steps} steps …"
         self.steps_done.layout.visibility = "visible"
-        options = {"height": side, "width": side, "progress": False, "step": self._step}
-        options["scheduler"] = self.protocol["scheduler"]
-        image = next(generate(gligen, [wanted], steps, **options)).image
+        options = {"height": side, "width": side, "scheduler": self.protocol["scheduler"]}
+        image = next(generate(gligen, [wanted], steps, progress=False, step=self._step, **options)).image
         asked, why, judged = fitted(scene, self.protocol), "", {}
         try:
             judged = self._judged(image, asked) if self.known else {}  # else not judged, as in a report
@@ -141,14 +131,12 @@ class Bench:
         return widgets.VBox([widgets.Image(value=small, width=96), widgets.HBox([show, pin])])
 
     def _as_sweep(self, arm: Arm) -> str:
-        known = (
-            f"DATASET={self.protocol['dataset']} MODELS={self.protocol['models']} STEPS={self.steps.value}"
-        )
-        knobs = f"TEMPLATE={arm.template} GROUNDING={arm.grounding} GUIDANCE={arm.guidance_scale:g}"
-        knobs += f" FRACTION={arm.grounded_fraction:g} SEED={arm.seed}"
+        known = " ".join(f"{name.upper()}={self.protocol[name]}" for name in ("dataset", "models"))
+        knobs = f"STEPS={self.steps.value} TEMPLATE={arm.template} GROUNDING={arm.grounding}"
+        knobs += f" GUIDANCE={arm.guidance_scale:g} FRACTION={arm.grounded_fraction:g} SEED={arm.seed}"
         words = self.negative.value or self.prompt.value != self._filled()
         note = "  # without what is your own: boxes, prompt, negative prompt"
-        return f"grounded sweep {known} {knobs}" + (note if words or self.editor.changed else "")
+        return f"grounded sweep {known} {knobs}{note if words or self.editor.changed else ''}"
 
     def _step(self, done: int, total: int) -> None:
         self.steps_done.max, self.steps_done.value = total, done
@@ -172,9 +160,8 @@ class Bench:
         self.template.observe(self._fill, "value")
         self.prompt.observe(self._count, "value")
         self.reset.on_click(self._reset)
-        words_of = [self.prompt, self.tokens, self.reset, self.negative]
         knobs = [self.template, self.grounding, self.guidance, self.fraction, self.steps, self.seed]
-        return [warning, self.scene, *knobs, *words_of]
+        return [warning, self.scene, *knobs, self.prompt, self.tokens, self.reset, self.negative]
 
     def _pictures(self) -> list[widgets.Widget]:
         self.button = widgets.Button(description="draw", button_style="primary")
@@ -185,14 +172,13 @@ class Bench:
         self.own_boxes = widgets.Checkbox(description="boxes of the detector", indent=False)
         self.folder = widgets.Text("runs/bench-scenes", description="data set")
         self.keep = widgets.Button(description="save photo and boxes", icon="save", layout=FITTING)
-        self.button.on_click(self.draw)
-        self.keep.on_click(self.save)
+        self.button.on_click(lambda _: self._try(self._drawn))
+        self.keep.on_click(lambda _: self._try(self._saved))
         self.own_boxes.observe(self._hide, "value")
         self._hide()
         press = widgets.HBox([self.button, self.steps_done, self.own_boxes])
-        pictures = widgets.HBox(
-            [self.editor.view, self.pinned, self.result], layout={"flex_flow": "row wrap"}
-        )
+        shown = [self.editor.view, self.pinned, self.result]
+        pictures = widgets.HBox(shown, layout={"flex_flow": "row wrap"})
         style = widgets.HTML(f"<style>.{UNSEEN} .detected {{ display: none }}</style>")
         saved = widgets.HBox([self.folder, self.keep])
         return [press, self.status, pictures, self.strip, saved, self.line, self.output, style]

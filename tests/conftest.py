@@ -14,7 +14,8 @@ if "GROUNDED_CACHE" not in os.environ:  # tests leave nothing in the user's own 
     CACHE = tempfile.TemporaryDirectory(prefix="grounded-cache-")
     os.environ["GROUNDED_CACHE"] = CACHE.name
 
-LONGEST = ("survival", "notebooks", "explore_live", "measure", "extractor", "rehearsal")  # modules
+LONGEST = ("survival", "notebooks", "explore_live", "train", "claims", "generate", "parity")  # modules
+LONGEST += ("extractor", "layout_study", "measure", "captioner")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,7 +72,7 @@ def test_every_parameter_of_the_protocol_can_be_given(command):
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     options = vars(read_options([command, *words, "--safety", "1"]))
     assert given.items() <= options.items() and options["safety"] == 1
-    assert settings.DEFAULTS.keys() <= options.keys()
+    assert {*settings.NAMES} <= options.keys()
 
 
 @pytest.mark.parametrize(

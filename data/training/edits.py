@@ -13,6 +13,7 @@ import numpy as np
 
 from data.training.world import COLOURS, KINDS, PLACES, Drawn, draw_scene, phrase
 
+SHARES = {"recolour": 0.55, "place": 0.15, "remove": 0.1, "swap": 0.1, "add": 0.1}  # of training pairs
 WHOLE = np.array([0, 0, 1, 1], np.float32)  # the region of an edit of the whole picture
 
 
@@ -92,6 +93,27 @@ def swap(seed: int, box: int, crisp: bool | None = None) -> Edit:
 
 
 EDITS = {"recolour": recolour, "place": relocate}  # those of which the demo has sets
+
+
+def draw_edit(seed: int) -> Edit:
+    """An edit, its kind by SHARES, of a crisp scene."""
+    rng = np.random.default_rng([seed, 1])
+    kind, box = rng.choice(list(SHARES), p=list(SHARES.values())), None
+    if kind != "place":
+        box = int(rng.integers(len(draw_scene(seed, True).boxes)))
+    if kind == "recolour":
+        return recolour(seed, True, box)
+    if kind == "place":
+        return relocate(seed, True)
+    return {"remove": remove, "swap": swap, "add": add}[kind](seed, box, True)
+
+
+def draw_pairs(seeds: range) -> tuple[np.ndarray, np.ndarray, list[tuple[str, ...]]]:
+    """Pictures (2 n, SIZE, SIZE, 3) uint8, first those before the edits, regions (n, 4), instructions."""
+    drawn = [draw_edit(seed) for seed in seeds]
+    pictures = [edit.before.image for edit in drawn] + [edit.after.image for edit in drawn]
+    regions = np.stack([edit.region for edit in drawn]).astype(np.float32)
+    return np.stack([np.asarray(image) for image in pictures]), regions, [edit.instructions for edit in drawn]
 
 
 def _largest(scene: Drawn) -> int:

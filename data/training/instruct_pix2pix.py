@@ -21,11 +21,10 @@ from data.training import edits
 from data.training.autoencoder import LATENT_CHANNELS, encode
 from data.training.gligen import build, denoising_loss
 from data.training.training_loop import Recipe, train
-from data.training.world import SPLITS, draw_scene
+from data.training.world import SPLITS
 from helpers.files import beside
 
 RECIPE = Recipe(steps=3000, batch_size=24, learning_rate=5e-4, warmup=50, decay=0.01, betas=(0.9, 0.99))
-SHARES = {"recolour": 0.55, "place": 0.15, "remove": 0.1, "swap": 0.1, "add": 0.1}  # of the pairs
 INSIDE = 4.0  # how much more the edited region counts than the rest
 CHUNK = 250
 
@@ -44,19 +43,6 @@ class Pairs:
     instructions: list[tuple[str, ...]]
 
 
-def draw_edit(seed: int) -> edits.Edit:
-    """An edit, its kind by SHARES, of a crisp scene."""
-    rng = np.random.default_rng([seed, 1])
-    kind, box = rng.choice(list(SHARES), p=list(SHARES.values())), None
-    if kind != "place":
-        box = int(rng.integers(len(draw_scene(seed, True).boxes)))
-    if kind == "recolour":
-        return edits.recolour(seed, True, box)
-    if kind == "place":
-        return edits.relocate(seed, True)
-    return {"remove": edits.remove, "swap": edits.swap, "add": edits.add}[kind](seed, box, True)
-
-
 def load_pairs(count: int, vae: AutoencoderKL, file: Path) -> Pairs:
     """The edits of the first `count` training scenes, drawn on all cores and encoded where `file` is not."""
     if not file.exists():
@@ -64,7 +50,7 @@ def load_pairs(count: int, vae: AutoencoderKL, file: Path) -> Pairs:
         parts = [seeds[start : start + CHUNK] for start in range(0, count, CHUNK)]
         latents, regions, said = [], [], []
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            for pictures, where, instructions in pool.map(_draw, parts):
+            for pictures, where, instructions in pool.map(edits.draw_pairs, parts):
                 latents.append(encode(vae, pictures).unflatten(0, (2, -1)))
                 regions.append(where)
                 said.extend(instructions)
@@ -118,11 +104,3 @@ def fit_instruct_pix2pix(
 
     trained = train("instruct-pix2pix", model, loss_of, recipe, folder)
     return trained["unet"], trained["text_encoder"]
-
-
-def _draw(seeds: range) -> tuple[np.ndarray, np.ndarray, list[tuple[str, ...]]]:
-    """Pictures (2 n, SIZE, SIZE, 3) uint8, first those before the edits, regions (n, 4), instructions."""
-    drawn = [draw_edit(seed) for seed in seeds]
-    pictures = [edit.before.image for edit in drawn] + [edit.after.image for edit in drawn]
-    regions = np.stack([edit.region for edit in drawn]).astype(np.float32)
-    return np.stack([np.asarray(image) for image in pictures]), regions, [edit.instructions for edit in drawn]

@@ -122,9 +122,11 @@ def extractor_versions(inception: bool = False) -> str:
 
 
 def _demo() -> ModelSet:
+    models = data_folder() / "models"
+
     def local(folder: str) -> Checkpoint:
         """A shipped folder of data/models."""
-        return Checkpoint(f"demo {folder}", str(data_folder() / "models" / folder))
+        return Checkpoint(f"demo {folder}", str(models / folder))
 
     return ModelSet(
         "demo",

@@ -21,7 +21,6 @@ from helpers.sweeps.settings import given, open_run
 from helpers.sweeps.tasks import Task, is_done
 from helpers.sweeps.workers import Cluster, Workers
 
-SAME_NAME = ("grounding", "template", "guidance_share", "seed", "layout")  # axes of a grid, and their options
 Work = Callable[[], Sequence[str]]  # what a command does once nothing speaks against it; returns failures
 
 
@@ -34,7 +33,7 @@ def report(options: argparse.Namespace) -> Work:
     scale = settings.guidance(run, protocol, options)
     if not (run and all(is_done(run, task) for task in plan.study(run, scale, joined))):
         pictures = plan.ARMS * len(scenes_of(protocol)) - (run.count_pictures() if run else 0)
-        _require(Workers(1), protocol, True, max(0, pictures), options)
+        _require(options, Workers(1), protocol, max(0, pictures))
     run = run or settings.begin(folder, protocol)
     language = options.language or ""
     return lambda: _end(run, plan.report(run, plan.study(run, scale, joined)), language)
@@ -46,7 +45,8 @@ def sweep(options: argparse.Namespace) -> Work:
     workers = Cluster(options.cluster) if options.cluster else Workers(options.workers)
     names = arms_of(run, options)
     need = progress.Costs(run).need(names, workers.count)
-    _require(workers, run.card["protocol"], False, need.pictures, options, names)
+    _require(options, workers, run.card["protocol"], need.pictures, names)
+    print(f"{need.sentence(run)}; {workers.name}", flush=True)
     return lambda: _end(run, plan.sweep(run, names, workers, options.batch_size or 0))
 
 
@@ -56,7 +56,7 @@ def tune(options: argparse.Namespace) -> Work:
     settings.check_count("scenes", scenes)
     run.require_photos("the search for a cheaper setting, which is no worse in realism,")
     run.read_json("choices/template.json")  # the report's, without which there is nothing to tune
-    _require(Workers(1), run.card["protocol"], False, plan.SETTINGS * scenes, options)
+    _require(options, Workers(1), run.card["protocol"], plan.SETTINGS * scenes)
 
     def work() -> list[str]:
         failures = plan.report(run, [Task(plan.TUNE, parameters={"scenes": scenes, **plan.QUIET})])
@@ -80,8 +80,7 @@ def edit(options: argparse.Namespace) -> Work:
         raise ParameterError(f"edits = {', '.join(chosen)!r}: {said}")
     scale = settings.guidance(run, protocol, options)
     tasks = [plan.edit(run, name, scale) for name in chosen]
-    pictures = sum(len(task.arms) for task in tasks) * len(run.scenes)
-    _require(Workers(1), protocol, False, pictures, options)
+    _require(options, Workers(1), protocol, sum(len(task.arms) for task in tasks) * len(run.scenes))
     return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
@@ -105,8 +104,7 @@ def methods(options: argparse.Namespace) -> Work:
     if not (tasks := [*plan.methods(run, quick=False)]):
         reasons = (f"{METHODS[name].title}: {why}" for name, why in lacking(run).items() if why)
         raise ParameterError("\n  ".join(["no method but the study's can draw here", *reasons]))
-    pictures = progress.Costs(run).need(tasks[0].arms).pictures
-    _require(Workers(1), run.card["protocol"], False, pictures, options)
+    _require(options, Workers(1), run.card["protocol"], progress.Costs(run).need(tasks[0].arms).pictures)
     return lambda: _end(run, plan.report(run, [*tasks, Task(plan.REPORT)]))
 
 
@@ -119,10 +117,7 @@ def dry_run(options: argparse.Namespace) -> Work:
 def status(options: argparse.Namespace) -> Work:
     """Which notebooks of the report are done, and what each arm has."""
     run = open_run(options)
-    page = run.folder / "report.html"
-    lines = progress.notebooks(run, plan.TITLES)
-    lines += [f"  {page.name:<32} {page.as_uri() if page.is_file() else 'not yet'}"]
-    lines += progress.table(run, progress.states(run, arms_of(run, options)))
+    lines = [*progress.notebooks(run, plan.TITLES), *progress.table(run, arms_of(run, options))]
     return partial(print, *lines, sep="\n")
 
 
@@ -139,14 +134,15 @@ def dataset(options: argparse.Namespace) -> Work:
 def study_detector(options: argparse.Namespace) -> Work:
     """Detectors trained on photos and on pictures, and the report with what came out."""
     run = Run(options.run or "runs/demo")
-    parameters = given(options, "steps", "checkpoint", arms="arm", test_dataset="test")
+    parameters = plan.QUIET | given(options, "steps", "checkpoint", arms="arm", test_dataset="test")
     parameters |= {"qualified": False} if options.all else {}
-    return lambda: _end(run, plan.report(run, plan.detector_study(**parameters)))
+    tasks = [Task("10_training", parameters=parameters), Task(plan.REPORT)]
+    return lambda: _end(run, plan.report(run, tasks))
 
 
 def check_data(options: argparse.Namespace) -> Work:
     """What a data set is; its problems are failures."""
-    folder = options.dataset or settings.DEFAULTS["dataset"]
+    folder = options.dataset or settings.USUAL["dataset"]
     check(dataset=at(folder))
 
     def work() -> list[str]:
@@ -197,7 +193,8 @@ def arms_of(run: Run, options: argparse.Namespace) -> list[str]:
     for a status, all that the run has or that its sweeps named."""
     check(**given(options, "workers", "batch_size"))
     grid = grids.read(Path(options.grid)) if options.grid else {}
-    grid |= given(options, *SAME_NAME, grounded_fraction="fraction", guidance_scale="guidance")
+    grid |= given(options, "grounding", "template", "guidance_share", "seed", "layout")
+    grid |= given(options, grounded_fraction="fraction", guidance_scale="guidance")
     grid |= grids.parse_knobs(options.knob or ())
     if options.command == "status" and not grid:
         drawn = [name for name in run.arms() if name != ROUND_TRIP]
@@ -206,15 +203,10 @@ def arms_of(run: Run, options: argparse.Namespace) -> list[str]:
 
 
 def _require(
-    workers: Workers,
-    protocol: dict,
-    captions: bool,
-    pictures: int,
-    options: argparse.Namespace,
-    arms: Sequence[str] = (),
+    options: argparse.Namespace, workers: Workers, protocol: dict, pictures: int, arms: Sequence[str] = ()
 ) -> None:
     """Say what is short or slow where the notebooks will run; what is missing there is an error."""
-    groundings = sorted({Arm.parse(arm).grounding for arm in arms})
+    groundings, captions = sorted({Arm.parse(arm).grounding for arm in arms}), options.command == "report"
     for note in workers.ask(machine.require, protocol, captions, pictures, bool(options.yes), groundings):
         print(f"  note: {note}", flush=True)
 

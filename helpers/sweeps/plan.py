@@ -16,7 +16,7 @@ from helpers.report.methods import arms as method_arms
 from helpers.runs.arms import Arm
 from helpers.runs.protocol import protocol
 from helpers.runs.run import Run
-from helpers.sweeps import grids, progress
+from helpers.sweeps import grids
 from helpers.sweeps.tasks import ELSEWHERE, FAILED, Task
 from helpers.sweeps.workers import Workers
 
@@ -68,11 +68,6 @@ def methods(run: Run, quick: bool) -> Iterator[Task]:
         yield Task(METHODS, METHODS + "_all" * (not quick), {"quick": quick, **QUIET}, tuple(names))
 
 
-def detector_study(**parameters: object) -> Iterator[Task]:
-    """What trains detectors on photos and pictures, and the report, which then says whether pictures help."""
-    yield from (Task("10_training", parameters=QUIET | parameters), Task(REPORT))
-
-
 def _drawing(arms: Sequence[str], name: str, **parameters: object) -> Task:
     return Task("03_gligen_grounding", name, {"arms": list(arms), **QUIET, **parameters}, tuple(arms))
 
@@ -103,7 +98,6 @@ def report(run: Run, tasks: Iterable[Task]) -> list[str]:
 def sweep(run: Run, names: Sequence[str], workers: Workers, batch_size: int = 0) -> list[str]:
     """Draw the arms, then scores, curves and report; returns the failures."""
     grids.write_sweep(run, names)
-    print(f"{progress.Costs(run).need(names, workers.count).sentence(run)}; {workers.name}", flush=True)
     with workers:
         failures = draw_arms(run, series_tasks(names, workers.count, batch_size), workers)
         return failures + in_order(run, closing({}), workers)

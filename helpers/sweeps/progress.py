@@ -45,14 +45,14 @@ def states(run: Run, arms: Iterable[str]) -> list[State]:
     return found
 
 
-def table(run: Run, states: Sequence[State]) -> list[str]:
+def table(run: Run, arms: Iterable[str]) -> list[str]:
     """Lines for a terminal: a summary, then every arm that is not done or has no scores yet."""
-    scored = {path.stem for path in run.folder.glob("scores/*")}
-    counts = {what: sum(one.what == what for one in states) for what in STATES}
+    found, scored = states(run, arms), {path.stem for path in run.folder.glob("scores/*")}
+    counts = {what: sum(one.what == what for one in found) for what in STATES}
     summary = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none yet"
-    scores = sum(one.arm in scored for one in states)
-    lines = [f"{number(len(states), 'arm')}: {summary}; {scores} with scores"]
-    for one in sorted(states, key=lambda one: (one.what == "done", STATES.index(one.what))):
+    scores = sum(one.arm in scored for one in found)
+    lines = [f"{number(len(found), 'arm')}: {summary}; {scores} with scores"]
+    for one in sorted(found, key=lambda one: (one.what == "done", STATES.index(one.what))):
         if one.what != "done" or one.arm not in scored:
             without = "" if one.arm in scored else ", no scores"
             count = f"{one.pictures:>5} of {len(run.scenes)} pictures{without}"
@@ -60,11 +60,13 @@ def table(run: Run, states: Sequence[State]) -> list[str]:
     return lines
 
 
-def notebooks(run: Run, titles: Iterable[str]) -> list[str]:
-    """Lines for a terminal: which notebooks have run to their end, and why others have not."""
-    done = {title: "done" for title in titles if run.has(f"notebooks/{title}.ipynb")}
-    failed = {title: f"failed: {reason}" for title, (reason, _) in failures(run).items()}
-    return [f"  {title:<32} {(done | failed).get(title, 'not yet')}" for title in titles]
+def notebooks(run: Run, titles: Sequence[str]) -> list[str]:
+    """Lines for a terminal: which notebooks have run to their end, why others have not, and the page."""
+    found = {title: "done" for title in titles if run.has(f"notebooks/{title}.ipynb")}
+    found |= {title: f"failed: {reason}" for title, (reason, _) in failures(run).items()}
+    page = run.folder / "report.html"
+    found |= {page.name: page.as_uri()} if page.is_file() else {}
+    return [f"  {title:<32} {found.get(title, 'not yet')}" for title in (*titles, page.name)]
 
 
 class Need(NamedTuple):

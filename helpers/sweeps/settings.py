@@ -14,16 +14,9 @@ from helpers.runs.protocol import FEWEST, at, protocol
 from helpers.runs.run import Run
 from helpers.scenes.scenes import Scenes
 
-DEFAULTS = {name: one.default for name, one in signature(protocol).parameters.items()}
-DEFAULTS = {name: value for name, value in DEFAULTS.items() if name not in ("selection", "wait")}
-DEFAULTS |= {"dataset": "data/demo", "models": "demo"}
-EVERY = {
-    "split": None,
-    "limit": None,
-    "seed": 0,
-    "labels": {},
-    "skip_bad": False,
-}  # a selection of all scenes
+USUAL = {"dataset": "data/demo", "models": "demo"}
+NAMES = [name for name in signature(protocol).parameters if name not in ("selection", "wait")]  # of options
+EVERY = {"split": None, "limit": None, "seed": 0, "labels": {}, "skip_bad": False}  # selects all scenes
 
 
 def given(options: argparse.Namespace, *names: str, **renamed: str) -> dict[str, object]:
@@ -36,34 +29,27 @@ def given(options: argparse.Namespace, *names: str, **renamed: str) -> dict[str,
 def protocol_of(options: argparse.Namespace) -> tuple[str, dict, bool]:
     """The folder of the run that the options name, its protocol, and whether it is there already; of one that
     is there only what is given must agree. Raises ParameterError naming each value that cannot be right."""
-    own, chosen = given(options, *DEFAULTS), selection(options)
+    own, chosen = given(options, *NAMES), selection(options)
     own |= {"safety": bool(own["safety"])} if "safety" in own else {}
-    named = DEFAULTS | own
+    named = USUAL | own
     parts = [at(named["dataset"]).resolve().name, chosen.get("split"), chosen.get("limit")]
     parts += [named["models"]] if named["models"] != "demo" else []
     folder = options.run or f"runs/{'-'.join(str(part) for part in parts if part)}"
-    known = _known(folder)
-    if not known and options.command != "report":
-        raise ParameterError(
-            f"run = {folder!r}: no run there yet; `report` makes one, and then takes more arms"
-        )
-    if known:
-        _compare(folder, own, known)
-        _compare(folder, chosen, EVERY | known.get("selection", {}))
-        chosen = known.get("selection")
-    settings = DEFAULTS | {name: known[name] for name in DEFAULTS if name in known} | own
-    return folder, protocol(**settings, selection=chosen), bool(known)
-
-
-def _compare(folder: str, own: dict[str, object], known: dict[str, object]) -> None:
-    """Raises ParameterError naming each value that is not the run's; `Run.open` compares the others."""
-    different = [
-        f"{name} = {value!r}: {folder} was made with {known.get(name)!r}; leave it out, or name another run"
-        for name, value in own.items()
-        if value != known.get(name) and name not in ("dataset", "detector", "detector_labels")
+    if not (known := _known(folder)):
+        if options.command != "report":
+            missing = "no run there yet; `report` makes one, and then takes more arms"
+            raise ParameterError(f"run = {folder!r}: {missing}")
+        return folder, protocol(**named, selection=chosen), False
+    before = EVERY | known.get("selection", {}) | known
+    different = [  # `Run.open` compares those that have several spellings
+        f"{name} = {value!r}: {folder} was made with {before.get(name)!r}; leave it out, or name another run"
+        for name, value in {**own, **chosen}.items()
+        if value != before.get(name) and name not in ("dataset", "detector", "detector_labels")
     ]
     if different:
         raise ParameterError("\n".join(different))
+    settings = {name: known[name] for name in NAMES if name in known} | own
+    return folder, protocol(**settings, selection=known.get("selection")), True
 
 
 def begin(folder: str, settings: dict) -> Run:

@@ -10,6 +10,8 @@ from helpers.parameters import ParameterError
 from helpers.report.detector_study import study as study_detectors
 from helpers.runs.run import Run
 from helpers.scoring import scores
+from helpers.sweeps import tasks
+from tests.fakes import in_process
 from tests.fakes.study import write_models
 
 HEAD = "id,prompt,obj1,bbox1,obj2,bbox2,width,height,drawn\n"
@@ -25,6 +27,7 @@ def folder(tmp_path_factory):
     (folder / "set" / "layouts.csv").write_text(HEAD + "\n".join(rows) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
+        patch.setattr(tasks, "execute", in_process.execute)
         command = ["report", "--dataset", str(folder / "set"), "--run", str(folder / "run")]
         assert main([*command, "--steps", "2", "--skip-bad"]) == 0
         yield folder

@@ -1,4 +1,5 @@
-"""All notebooks in fresh kernels with tiny random checkpoints: from photos to the report, twice."""
+"""All notebooks with tiny random checkpoints, from photos to the report, twice; each first in a kernel of its
+own, and where it runs again in this process."""
 
 import base64
 import io
@@ -16,8 +17,9 @@ from helpers.__main__ import main
 from helpers.report.comparisons import guidance_arms, template_arms
 from helpers.runs.run import Run
 from helpers.scenes import images
-from helpers.sweeps import notebooks, plan
+from helpers.sweeps import notebooks, plan, tasks
 from helpers.sweeps.tasks import NOTEBOOKS
+from tests.fakes import in_process
 from tests.fakes.study import EVIL, write_models, write_scenes
 
 ARMS = 3 + 2 + 2 * 3 + 3 + 1  # templates, groundings, other scales, another seed, Rich Text with boxes
@@ -41,12 +43,25 @@ def add_photos(scenes):
     path.write_text(json.dumps(entries))
 
 
+def once_in_a_kernel(execute):
+    """What runs a notebook: the first time that, in a kernel of its own, and again in this process."""
+    seen = set()
+
+    def executed(path, *rest):
+        run = in_process.execute if path in seen else execute
+        seen.add(path)
+        return run(path, *rest)
+
+    return executed
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_DATA", str(write_models(folder / "data")))
-        add_photos(write_scenes(folder / "scenes", 3))
+        patch.setattr(tasks, "execute", once_in_a_kernel(tasks.execute))
+        add_photos(write_scenes(folder / "scenes", 2))
         assert make(folder, "--steps", "3") == 0
         yield folder
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def results(base):
 
 @pytest.fixture(scope="module")
 def undisturbed(base, results):
-    """What a sweep makes in peace."""
+    """What a sweep makes in peace, in the run folder of that name."""
     where = fresh(base, "undisturbed")
     finish(begin(base, where), where)
     return results(where)
@@ -104,14 +104,17 @@ def results_by(judges, where: Path) -> dict[str, bytes]:
 
 def parts(process: subprocess.Popen) -> dict[str, list[psutil.Process]]:
     """The living processes of a sweep: itself and its kernels."""
-    found = {"sweep": [], "kernel": []}
-    try:
-        found["sweep"] = [psutil.Process(process.pid)] if process.poll() is None else []
-        for child in found["sweep"][0].children(recursive=True) if found["sweep"] else []:
-            if "ipykernel" in " ".join(child.cmdline()):
-                found["kernel"].append(child)
-    except psutil.NoSuchProcess:  # it ended while it was looked at
-        pass
+    sweep = [psutil.Process(process.pid)] if process.poll() is None else []
+    return {"sweep": sweep, "kernel": below(process, "ipykernel")}
+
+
+def below(process: subprocess.Popen, word: str) -> list[psutil.Process]:
+    """The living processes below one that have a word in their command line."""
+    found = []
+    with suppress(psutil.NoSuchProcess):  # it ended while it was looked at
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [child] * (word in " ".join(child.cmdline()))
     return found
 
 
@@ -170,8 +173,7 @@ def test_two_sweeps_in_one_folder_share_the_work(base, undisturbed, results):
 
 @pytest.mark.slow
 def test_a_picture_cut_off_by_a_crash_is_made_again_and_no_other(base, undisturbed, results):
-    where = fresh(base, "crashed")
-    finish(begin(base, where), where)
+    where = base / "undisturbed"
     lost = where / "pictures" / ARMS[1] / "photo-3.png"
     lost.write_bytes(lost.read_bytes()[:-20])
     (lost.parent / ".photo-9.png.abc.partial").write_bytes(b"what a killed process leaves")
@@ -263,14 +265,8 @@ def test_a_cluster_whose_workers_are_killed_ends_as_if_nothing_had_happened(
         process, until = begin(base, where, *options, pause=0.4), time.monotonic() + LONGEST
         while kills.total() < 8 and time.monotonic() < until:
             time.sleep(chance.uniform(1, 4))
-            children = psutil.Process(chance.choice(nannies).pid).children(recursive=True)
-            kernels = [child for child in children if "ipykernel" in " ".join(child.cmdline())]
-            kind = chance.choice(("worker", "kernel"))
-            victims = (
-                kernels
-                if kind == "kernel"
-                else [one for one in children if "spawn_main" in " ".join(one.cmdline())]
-            )
+            nanny, kind = chance.choice(nannies), chance.choice(("worker", "kernel"))
+            victims = below(nanny, "ipykernel" if kind == "kernel" else "spawn_main")
             kills[kind] += kill(victims, chance)
             check_pictures(where, seen)
             if process.poll() is not None:
@@ -334,11 +330,11 @@ def test_the_status_of_an_arm_is_read_from_the_folder(base):
     for place, scene in enumerate(run.scenes):
         images.save(picture, run.picture(arm, scene))
         assert state(run, arm).what == ("done" if place == SCENES - 1 else "part")
-    lines = progress.table(run, progress.states(run, ARMS[:2]))
+    lines = progress.table(run, ARMS[:2])
     assert lines[0] == "2 arms: 1 done, 1 missing; 0 with scores" and ARMS[1] in lines[1]
     assert ARMS[0] in lines[2] and "16 of 16 pictures, no scores" in lines[2]
     run.write_json(f"scores/{arm}.json", [])
-    assert len(progress.table(run, progress.states(run, [arm]))) == 1
+    assert len(progress.table(run, [arm])) == 1
 
 
 def sampler_request(scene: str):

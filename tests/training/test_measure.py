@@ -1,6 +1,7 @@
 """The table of the data card, made in small: every bar of the demo checkpoints has its row."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -9,7 +10,10 @@ from data.training import measure, measure_layoutdiffusion
 
 @pytest.mark.slow
 def test_every_part_is_measured_against_its_bar(tmp_path, capsys, monkeypatch):
+    draw = partial(measure.generate, scheduler=measure.DEMO.scheduler)
     monkeypatch.setattr(measure, "DEMO", replace(measure.DEMO, steps=2))
+    monkeypatch.setattr(measure, "protocol", partial(measure.protocol, steps=2))
+    monkeypatch.setattr(measure, "generate", lambda *given, **_: draw(*given[:2], steps=2))
     measure.main(["--scenes", "3", "--guidance", "1", "2", "--work", str(tmp_path)])
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     table = {(cells[0].removeprefix("| "), cells[1].split(",")[0]): cells for cells in lines}
@@ -25,6 +29,7 @@ def test_every_part_is_measured_against_its_bar(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_layoutdiffusion_is_measured_beside_gligen(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measure_layoutdiffusion, "DEMO", replace(measure.DEMO, steps=2))
+    monkeypatch.setattr(measure, "protocol", partial(measure.protocol, steps=2))
     measure_layoutdiffusion.main(["--scenes", "3", "--guidance", "1", "--work", str(tmp_path)])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| LayoutDiffusion")]
     assert [line.split(" | ")[1] for line in lines][::3] == ["AP50", "found at IoU 0.5, null layout"]

@@ -1,14 +1,16 @@
 """The table of editors in the data card, made in small: every bar has its row."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from data.training import measure_edits
+from data.training import measure, measure_edits
 
 
 @pytest.mark.slow
-def test_every_bar_of_the_editors_has_its_row(tmp_path, capsys):
+def test_every_bar_of_the_editors_has_its_row(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measure, "protocol", partial(measure.protocol, steps=2))
     measure_edits.main(["--scenes", "3", "--work", str(tmp_path)])
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     rows = {(cells[0].removeprefix("| "), cells[1]): cells for cells in lines}

@@ -1,11 +1,12 @@
 """The table of inclusive tokens, made in small: their reference photos, and a row per bar."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from data.training import measure_tokens
+from data.training import measure, measure_tokens
 from helpers.generation import tokens
 from helpers.scenes import images
 
@@ -22,6 +23,7 @@ def test_spoilt_photos_are_dark_or_noisy_and_the_others_crisp(tmp_path):
 @pytest.mark.slow
 def test_every_bar_of_tokens_has_its_row(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measure_tokens, "DEMO", replace(measure_tokens.DEMO, guidance_scale=1.0))
+    monkeypatch.setattr(measure, "protocol", partial(measure.protocol, steps=2))
     monkeypatch.setattr(tokens, "STEPS", 3)
     measure_tokens.main(["--scenes", "4", "--work", str(tmp_path)])
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
