@@ -86,10 +86,8 @@ class Denoiser:
 
     def draw(self, requests: Sequence[Request], least: int = 0, step: Step = ignore) -> list[Image.Image]:
         """Pictures of requests, in their order; see `latents`."""
-        latents, batch = (
-            self.latents(requests, least, step),
-            len(self.filled(requests, least)) if least else 1,
-        )
+        latents = self.latents(requests, least, step)
+        batch = len(self.filled(requests, least)) if least else 1
         return self.decode(latents, min(DECODED_AT_ONCE, batch))
 
     def filled(self, requests: Sequence[Request], rows: int) -> list[int]:

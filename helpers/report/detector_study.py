@@ -76,11 +76,9 @@ def study(
         "batch_size": batch_size,
         "checkpoint": checkpoint,
         "qualified": qualified,
-        "test_photos": len(unseen),
-        "photos": len(photos),
-        "pictures": len(pictures),
         "dataset_checksum": protocol.get("dataset_checksum"),
     }
+    settings |= {"test_photos": len(unseen), "photos": len(photos), "pictures": len(pictures)}
     before = run.read_json(training_effect.FILE) if run.has(training_effect.FILE) else {}
     rows = before["trainings"] if before.get("settings") == settings else []
     done = {(row["share"], row["seed"]) for row in rows}

@@ -50,6 +50,7 @@ class Figure:
 
     @property
     def aspect(self) -> float:
+        """Height over width."""
         return self.image.height / self.image.width
 
     @property
@@ -60,6 +61,7 @@ class Figure:
 
     @property
     def overlay(self) -> Markup:
+        """The boxes that were asked for as SVG, see `boxes.overlay`."""
         scene = self.scene
         return Markup(boxes.overlay(scene.boxes, scene.labels, self.aspect, self.shades, self.marks))
 

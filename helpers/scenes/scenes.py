@@ -116,17 +116,13 @@ def read_scenes(
     found = entries.sample(found, limit, seed)
     paths, problems = entries.locate(folder, found, source.photos)
     stated = [isinstance(entry, dict) and {"width", "height"} <= entry.keys() for entry in found]
+    known, broken = dict.fromkeys(paths, Photo(SIDE, SIDE, 1, "")), []
     if source.photos:
-        sizes = source.fractions or not all(stated)
-        facts = photos.look(folder, paths.values(), wait or skip_bad, sizes)
-        problems += [Problem(i, facts[path]) for i, path in paths.items() if isinstance(facts[path], str)]
-        known = {i: facts[path] for i, path in paths.items() if isinstance(facts[path], Photo)}
-    else:
-        known = dict.fromkeys(paths, Photo(SIDE, SIDE, 1, ""))
+        known, broken = _look(folder, paths, wait or skip_bad, source.fractions or not all(stated))
     if not source.own:
         found = [entries.complete(entry, known.get(i), source.fractions) for i, entry in enumerate(found)]
     decoded = {index: photo for index, photo in known.items() if photo.width} if source.photos else {}
-    problems += [*checks.check(found, decoded), *entries.clashes(found, known)]
+    problems += [*broken, *checks.check(found, decoded), *entries.clashes(found, known)]
     left_out, texts = leave_out(folder, source.file, found, problems, skip_bad)
     good = [index for index in range(len(found)) if index not in left_out]
     kept = [found[index] | {NUMBERS: [*range(len(found[index]["labels"]))]} for index in good]
@@ -174,6 +170,15 @@ def fitted(scene: Scene, protocol: Mapping) -> Scene:
     names = "phrases", "labels", "numbers"
     of_kept = {key: tuple(getattr(scene, key)[i] for i in kept) for key in names}
     return replace(scene, boxes=boxes[kept], **of_kept)
+
+
+def _look(
+    folder: Path, paths: Mapping[int, Path], wait: bool, sizes: bool
+) -> tuple[dict[int, Photo], list[Problem]]:
+    """The photos of entries by index, and what is wrong with those that cannot be read; see `photos.look`."""
+    facts = photos.look(folder, paths.values(), wait, sizes)
+    known = {i: facts[path] for i, path in paths.items() if isinstance(facts[path], Photo)}
+    return known, [Problem(i, facts[path]) for i, path in paths.items() if i not in known]
 
 
 def _remarks(scenes: Scenes, photos: Sequence[Photo], clipped: Sequence[str]) -> Iterator[str]:

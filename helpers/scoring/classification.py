@@ -35,7 +35,7 @@ def named(
     weights = inverse @ (targets - shares)
     shown, ends = np.concatenate([*tested]) - centre, np.cumsum([len(some) for some in tested])
     scores = shown @ (x.T @ weights) + shares
-    alike = shown[: ends[own[-1]]] @ x.T  # of the scenes that trained it, the first ones; it is the dear part
+    alike = shown[: ends[own[-1]]] @ x.T  # of the first scenes, which trained it; most of the work
     for scene in np.unique(own):
         mine, rows = own == scene, slice(ends[scene] - len(tested[scene]), ends[scene])
         scores[rows] -= alike[rows] @ (

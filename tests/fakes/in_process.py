@@ -4,7 +4,7 @@ For what a study leaves in its files; that every notebook runs in a kernel of it
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -22,11 +22,7 @@ QUIET = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colo
 
 
 def execute(
-    path: Path,
-    output: Path,
-    parameters: Mapping[str, object],
-    arms: Sequence[str] = (),
-    environment: Mapping[str, str] | None = None,
+    path: Path, output: Path, parameters: Mapping[str, object], *rest: object
 ) -> nbformat.NotebookNode:
     """The notebook, executed to its end, in the place of `sweeps.notebooks.execute` and with its errors; of a
     notebook that fails there is no copy."""

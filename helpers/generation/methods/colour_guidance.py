@@ -47,8 +47,8 @@ def linear_map(vae: "AutoencoderKL", size: tuple[int, int]) -> torch.Tensor:
     """Matrix (2 c + 1, 3) from latents to RGB from 0 to 1.
 
     Its inputs are the scaled latents of a place, their mean over the 3 x 3 places around it, and 1; fitted by
-    least squares to patchworks of random colours on noise, as the autoencoder shows them: noise has more
-    colours than areas have, and Rich Text comes nearer to its colours by it than on areas or on black.
+    least squares to patchworks of random colours on noise, as the autoencoder shows them. Fitted to
+    noise, it brings Rich Text nearer to its colours than fitted to areas or to black (data/README.md).
     """
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (PATCHWORKS, *size, 3), np.uint8)
